@@ -1,0 +1,3 @@
+//! The system's side of mctl. The only crate with `unsafe` code.
+
+pub mod procfs;

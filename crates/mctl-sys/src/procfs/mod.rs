@@ -1,0 +1,1 @@
+//! Readers for the text files of `/proc`: bytes in, typed values out, nothing dropped.
