@@ -1,0 +1,38 @@
+/* futex wait on a shared word; op=wait or op=bitset (absolute timeouts, as pthread_cond uses). */
+#include "fixture.h"
+#include <linux/futex.h>
+
+static void post(uint64_t seq)
+{
+	fx_shared->word = (uint32_t)seq;
+	syscall(SYS_futex, &fx_shared->word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	bool bitset;
+	uint32_t seen = 0;
+
+	fx_init(argc, argv, "futex_wait");
+	bitset = !strcmp(fx_word("op", "wait"), "bitset");
+	fx_feed(post);
+	fx_ready(SYS_futex);
+	while (!fx_stop) {
+		struct timespec t = fx_timespec((bitset ? fx_now() : 0) + fx_timeout_ms * FX_MS);
+		long r = FX_CALL(SYS_futex, &fx_shared->word, bitset ? FUTEX_WAIT_BITSET : FUTEX_WAIT, seen, fx_timeout_ms ? &t : NULL,
+				 NULL, FUTEX_BITSET_MATCH_ANY);
+		uint32_t word = fx_shared->word;
+
+		/* EAGAIN: the word changed before we slept; as good as a wake-up. */
+		if (r == -EAGAIN && word != seen)
+			r = 0;
+		if (fx_judge(r, 0, -ETIMEDOUT) != FX_EVENT)
+			continue;
+		if (word == seen)
+			fx_violation("early", "woken though the word is still %u", seen);
+		else if (fx_now() - fx_shared->ns > fx_late_ms * FX_MS && word == fx_shared->posted)
+			fx_violation("late", "wake-up lost");
+		seen = word;
+	}
+	return fx_done();
+}
