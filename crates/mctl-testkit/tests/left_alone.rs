@@ -45,4 +45,84 @@ left_alone! {
     read_eventfd: "read_eventfd";
     read_signalfd: "read_signalfd";
     read_timerfd: "read_timerfd";
+    read_timerfd_for_ever: "read_timerfd", "every=0";
+    read_inotify: "read_inotify";
+    read_fanotify: "read_fanotify";
+    read_userfaultfd: "read_userfaultfd";
+    accept: "accept";
+    accept_timeout: "accept", "timeout=30";
+    recv: "recv";
+    recv_timeout: "recv", "timeout=30";
+    recvmsg: "recvmsg";
+    recvmsg_in_halves: "recvmsg", "waitall=1";
+    sigwaitinfo: "sigtimedwait";
+    sigtimedwait: "sigtimedwait", "timeout=30";
+    sigsuspend: "sigsuspend";
+    pause: "pause";
+    semop: "semop";
+    semtimedop: "semop", "timeout=30";
+    msgrcv: "msgrcv";
+    msgsnd: "msgsnd";
+    mq_timedreceive: "mq_timedreceive";
+    mq_timedreceive_timeout: "mq_timedreceive", "timeout=30";
+    io_uring_enter: "io_uring_enter";
+    io_uring_enter_timeout: "io_uring_enter", "timeout=30";
+    io_getevents: "io_getevents";
+    io_getevents_timeout: "io_getevents", "timeout=30";
+    wait4: "wait4";
+    waitid: "wait4", "op=waitid";
+    flock: "lock";
+    fcntl_lock: "lock", "op=fcntl";
+    write_pipe: "write_pipe";
+    write_pipe_large: "write_pipe", "size=262144";
+    vfork: "vfork";
+    exec_loop: "exec_loop";
+    leader_exit: "leader_exit";
+    held: "held";
+    threads: "threads";
+    many_threads_for_ever: "threads", "n=64", "every=0";
+    storm_epoll_wait: "storm";
+    storm_epoll_pwait: "storm", "call=epoll_pwait";
+    storm_ppoll: "storm", "call=ppoll";
+    storm_pselect6: "storm", "call=pselect6";
+    storm_sigsuspend: "storm", "call=sigsuspend";
+    storm_read: "storm", "call=read";
+    storm_read_restart: "storm", "call=read", "restart=1";
+    seccomp_strict: "seccomp_strict";
+    seccomp_kill: "misc_loop", "kind=seccomp-kill";
+    seccomp_errno: "misc_loop", "kind=seccomp-errno";
+    seccomp_trap: "misc_loop", "kind=seccomp-trap";
+    seccomp_allow: "misc_loop", "kind=seccomp-allow";
+    sigtrap_pending: "misc_loop", "kind=sigtrap-pending";
+    sigtrap_blocked: "misc_loop", "kind=sigtrap-blocked";
+    sigtrap_ignored: "misc_loop", "kind=sigtrap-ignored";
+    sigtrap_handler: "misc_loop", "kind=sigtrap-handler";
+    nodump: "misc_loop", "kind=nodump";
+    syscall_user_dispatch: "misc_loop", "kind=dispatch";
+    vmas: "vmas", "n=5000", "huge=3", "nohuge=5", "touch=1";
+    tree: "tree";
+    nolibc_static: "nolibc_static";
+    i386: "i386";
+}
+
+/// Those that are never found asleep, or not by that: they run, stop, or hold somebody who does.
+macro_rules! restless {
+    ($($test:ident: $name:literal $(, $arg:literal)*;)+) => {$(
+        #[test]
+        fn $test() {
+            let fixture = start!($name $(, $arg)*);
+            std::thread::sleep(Duration::from_millis(200));
+            fixture.finish().expect("a verdict").assert_clean(1);
+        }
+    )+};
+}
+
+restless! {
+    spin: "spin";
+    rseq: "rseq";
+    stopped: "stopped";
+    zombie: "zombie";
+    fork_storm: "fork_storm";
+    thread_churn: "thread_churn";
+    mmap_churn: "mmap_churn";
 }

@@ -1,0 +1,117 @@
+//! The memory fixtures: what they say about their memory is so.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::Duration;
+
+use mctl_testkit::{Fixture, spawn_tree, start};
+
+fn ask_map(fixture: &mut Fixture, command: &str) -> String {
+    let answer = fixture.ask(command).expect("an answer");
+    let place = answer
+        .strip_prefix("map ")
+        .unwrap_or_else(|| panic!("{command}: {answer}"));
+    place.to_owned()
+}
+
+#[test]
+fn memory_on_command() {
+    let mut f = start!("touch");
+    for kind in [
+        "map 4194304",
+        "shared 4194304",
+        "memfd 4194304",
+        "file 8192",
+    ] {
+        let place = ask_map(&mut f, kind);
+        assert_eq!(f.ask(&format!("touch {place}")).expect("an answer"), "ok");
+        assert_eq!(f.ask(&format!("check {place}")).expect("an answer"), "ok");
+        let address = place.split(' ').next().expect("an address").to_owned();
+        let flags = f
+            .ask(&format!("smaps {address} VmFlags"))
+            .expect("an answer");
+        assert!(flags.starts_with("VmFlags rd wr"), "{flags}");
+        assert_eq!(f.ask(&format!("unmap {place}")).expect("an answer"), "ok");
+    }
+    f.finish().expect("a verdict").assert_clean(1);
+}
+
+#[test]
+fn huge_pages_are_reported_where_the_host_gives_them() {
+    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    let enabled = enabled.unwrap_or_default();
+    if enabled.is_empty() || enabled.contains("[never]") {
+        mctl_testkit::skip!("transparent huge pages are off");
+    }
+    let mut f = start!("touch");
+    let place = ask_map(&mut f, "map 8388608");
+    let address = place.split(' ').next().expect("an address").to_owned();
+    assert_eq!(
+        f.ask(&format!("advise {place} 14")).expect("an answer"),
+        "ok"
+    );
+    assert_eq!(f.ask(&format!("touch {place}")).expect("an answer"), "ok");
+    assert_eq!(
+        f.ask(&format!("huge {address}")).expect("an answer"),
+        "huge 8192"
+    );
+}
+
+#[test]
+fn policy_is_reported_across_fork_and_exec() {
+    let mut f = start!("touch");
+    assert_eq!(f.ask("thp").expect("an answer"), "thp 0");
+    assert_eq!(f.ask("setthp 1 0").expect("an answer"), "ok");
+    let child = f.ask("fork").expect("an answer");
+    assert_ne!(child, format!("fork {}", f.pid()));
+    assert_eq!(f.ask("thp").expect("an answer"), "thp 1");
+    f.send("exec").expect("sent");
+    f.wait_ready().expect("ready anew");
+    assert_eq!(f.ask("thp").expect("an answer"), "thp 1");
+    assert_eq!(f.ask("exit 7").expect("an answer"), "reaped 7");
+    assert_eq!(f.ask("pid").expect("an answer"), format!("pid {}", f.pid()));
+    assert!(f.ask("nonsense").expect("an answer").starts_with("error"));
+    f.finish().expect("a verdict").assert_clean(1);
+}
+
+#[test]
+fn children_and_threads_on_command() {
+    let mut f = start!("touch");
+    let child = f.ask("spawn").expect("an answer");
+    let pid: i32 = child
+        .strip_prefix("child ")
+        .expect("a child")
+        .parse()
+        .expect("a PID");
+    assert_eq!(mctl_testkit::tasks(pid).len(), 1);
+    assert!(f.ask("thread").expect("an answer").starts_with("thread "));
+    assert_eq!(f.tasks().len(), 2);
+    drop(f);
+    // The child dies with its parent; init may take a moment to reap it.
+    let gone = || {
+        mctl_testkit::tasks(pid)
+            .iter()
+            .all(|task| task.state == 'Z')
+    };
+    for _ in 0..200 {
+        if gone() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{pid} has outlived its fixture");
+}
+
+#[test]
+fn a_tree_has_all_its_nodes() {
+    let tree = spawn_tree(2, 3).expect("a tree");
+    let nodes = tree.info_all("node");
+    assert_eq!(nodes.len(), 13);
+    assert_eq!(nodes[0], tree.pid().to_string());
+    for node in nodes {
+        assert_eq!(mctl_testkit::tasks(node.parse().expect("a PID")).len(), 1);
+    }
+}
