@@ -1,3 +1,11 @@
-//! The system's side of mctl. The only crate with `unsafe` code.
+//! The system's side of mctl: raw calls, `/proc` parsers and the injector.
+//!
+//! This is the only crate of the project with `unsafe` code. Each block says why it is sound.
+//! Nothing here decides what should be done: that is the library's business (crate `mctl`).
 
+pub mod arch;
+pub mod inject;
 pub mod procfs;
+mod ptrace;
+pub mod raw;
+mod time;

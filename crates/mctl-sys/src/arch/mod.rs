@@ -1,0 +1,59 @@
+//! What differs between processors, as pure functions over register images.
+//!
+//! Both implementations are compiled and unit-tested on every host, since they are only
+//! arithmetic on structures; [`Native`] is the one that runs here. x86-64 is run and tested on
+//! real processes. **aarch64 has never been run**: its register logic is checked by unit tests
+//! against what the kernel's source says, nothing more.
+
+pub mod aarch64;
+pub mod x86_64;
+
+use crate::inject::blocked::BlockedCall;
+
+/// A system call to run in a target: number and six arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallArgs {
+    /// Its number on this processor.
+    pub number: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// A processor's general registers and what the injector must know about them.
+pub trait Arch {
+    /// The register image that `PTRACE_GETREGSET(NT_PRSTATUS)` fills in.
+    type Regs: Copy + Default + std::fmt::Debug + PartialEq;
+
+    /// The bytes of the instruction that enters the kernel.
+    const SYSCALL_INSN: &'static [u8];
+
+    /// The image with which a thread, resumed, executes the instruction at `insn` as this call.
+    fn enter(saved: &Self::Regs, insn: u64, call: SyscallArgs) -> Self::Regs;
+
+    /// The return value of the call that just ended.
+    fn result(regs: &Self::Regs) -> i64;
+
+    /// The image to put back so that the interrupted thread sees nothing: `saved` itself, but
+    /// for a call that the stop made fail with `EINTR` although no signal came.
+    ///
+    /// `blocked` is what the thread was seen doing before the stop, where it could be read.
+    fn restored(saved: &Self::Regs, blocked: Option<&BlockedCall>) -> Self::Regs;
+
+    /// The system call that the thread was interrupted in, if it was in one.
+    fn interrupted_call(saved: &Self::Regs, blocked: Option<&BlockedCall>) -> Option<u64>;
+
+    /// The instruction pointer.
+    fn pc(regs: &Self::Regs) -> u64;
+
+    /// Whether the thread runs in 32-bit mode.
+    fn is_32bit(regs: &Self::Regs) -> bool;
+}
+
+/// The processor that this build runs on.
+#[cfg(target_arch = "x86_64")]
+pub type Native = x86_64::X86_64;
+/// The processor that this build runs on.
+#[cfg(target_arch = "aarch64")]
+pub type Native = aarch64::Aarch64;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("mctl's injector knows x86-64 and aarch64 only");

@@ -1,0 +1,234 @@
+//! x86-64.
+
+use super::{Arch, SyscallArgs};
+use crate::inject::blocked::{BlockedCall, reissuable};
+
+/// x86-64, run and tested.
+#[derive(Clone, Copy, Debug)]
+pub struct X86_64;
+
+/// `struct user_regs_struct` (asm/user_64.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "register names")]
+pub struct Regs {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// Number of the system call that the thread is in, or -1.
+    pub orig_rax: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub eflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+    pub ds: u64,
+    pub es: u64,
+    pub fs: u64,
+    pub gs: u64,
+}
+
+/// "Not in a system call": the kernel then leaves rax and rip alone.
+const NO_CALL: u64 = u64::MAX;
+/// The code segment of 64-bit user mode (`__USER_CS`).
+const USER_CS_64: u64 = 0x33;
+const EINTR: i64 = -(libc::EINTR as i64);
+/// The kernel's own mark for "restart, unless a signal handler is to run, then EINTR"
+/// (include/linux/errno.h).
+const ERESTARTNOHAND: i64 = -514;
+
+impl Arch for X86_64 {
+    type Regs = Regs;
+
+    const SYSCALL_INSN: &'static [u8] = &[0x0f, 0x05];
+
+    fn enter(saved: &Regs, insn: u64, call: SyscallArgs) -> Regs {
+        let [rdi, rsi, rdx, r10, r8, r9] = call.args;
+        Regs {
+            rip: insn,
+            rax: call.number,
+            // Without this the kernel would take rax for the result of the interrupted call and
+            // perhaps restart it here.
+            orig_rax: NO_CALL,
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            ..*saved
+        }
+    }
+
+    fn result(regs: &Regs) -> i64 {
+        regs.rax.cast_signed()
+    }
+
+    /// A call that the kernel restarts by itself needs rax and orig_rax put back together, no
+    /// more. For the calls that return a bare `EINTR` when a tracer stops them (ptrace(2), BUGS),
+    /// the result becomes the kernel's own `ERESTARTNOHAND`: on the way back to user mode the
+    /// kernel then does the one right thing, and without a race: with a signal handler to run
+    /// the call returns `EINTR`, else it is entered again.
+    fn restored(saved: &Regs, _blocked: Option<&BlockedCall>) -> Regs {
+        let mut regs = *saved;
+        if saved.orig_rax != NO_CALL
+            && saved.rax.cast_signed() == EINTR
+            && reissuable(saved.orig_rax)
+        {
+            regs.rax = ERESTARTNOHAND.cast_unsigned();
+        }
+        regs
+    }
+
+    fn interrupted_call(saved: &Regs, _blocked: Option<&BlockedCall>) -> Option<u64> {
+        (saved.orig_rax != NO_CALL).then_some(saved.orig_rax)
+    }
+
+    fn pc(regs: &Regs) -> u64 {
+        regs.rip
+    }
+
+    fn is_32bit(regs: &Regs) -> bool {
+        regs.cs != USER_CS_64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::{offset_of, size_of};
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn layout_is_libcs() {
+        assert_eq!(size_of::<Regs>(), size_of::<libc::user_regs_struct>());
+        assert_eq!(
+            offset_of!(Regs, rax),
+            offset_of!(libc::user_regs_struct, rax)
+        );
+        assert_eq!(
+            offset_of!(Regs, orig_rax),
+            offset_of!(libc::user_regs_struct, orig_rax)
+        );
+        assert_eq!(
+            offset_of!(Regs, rip),
+            offset_of!(libc::user_regs_struct, rip)
+        );
+        assert_eq!(offset_of!(Regs, cs), offset_of!(libc::user_regs_struct, cs));
+        assert_eq!(
+            offset_of!(Regs, fs_base),
+            offset_of!(libc::user_regs_struct, fs_base)
+        );
+        assert_eq!(offset_of!(Regs, gs), offset_of!(libc::user_regs_struct, gs));
+    }
+
+    fn in_call(number: u64, result: i64) -> Regs {
+        Regs {
+            orig_rax: number,
+            rax: result.cast_unsigned(),
+            rip: 0x1000,
+            cs: 0x33,
+            ..Regs::default()
+        }
+    }
+
+    const EPOLL_WAIT: u64 = 232;
+    const READ: u64 = 0;
+    const CLOSE: u64 = 3;
+
+    #[test]
+    fn calls_that_the_kernel_restarts_are_put_back_as_they_were() {
+        for mark in [-512, -513, -514, -516] {
+            let saved = in_call(READ, mark);
+            assert_eq!(X86_64::restored(&saved, None), saved);
+        }
+    }
+
+    #[test]
+    fn a_bare_eintr_becomes_the_kernels_own_restart() {
+        let saved = in_call(EPOLL_WAIT, EINTR);
+        let regs = X86_64::restored(&saved, None);
+        assert_eq!(regs.rax.cast_signed(), ERESTARTNOHAND);
+        assert_eq!(
+            Regs {
+                rax: saved.rax,
+                ..regs
+            },
+            saved,
+            "nothing else"
+        );
+    }
+
+    #[test]
+    fn an_eintr_that_is_the_programs_own_business_stays() {
+        // close(2) must not be entered twice; after sigreturn (orig_rax -1) rax is just a value.
+        for saved in [
+            in_call(CLOSE, EINTR),
+            in_call(NO_CALL, EINTR),
+            in_call(EPOLL_WAIT, 3),
+        ] {
+            assert_eq!(X86_64::restored(&saved, None), saved);
+        }
+    }
+
+    #[test]
+    fn entering_changes_only_what_a_call_takes() {
+        let saved = Regs {
+            rbx: 7,
+            rsp: 8,
+            fs_base: 9,
+            r15: 10,
+            eflags: 11,
+            ..in_call(READ, -512)
+        };
+        let call = SyscallArgs {
+            number: 157,
+            args: [1, 2, 3, 4, 5, 6],
+        };
+        let regs = X86_64::enter(&saved, 0x7000, call);
+        assert_eq!((regs.rip, regs.rax, regs.orig_rax), (0x7000, 157, NO_CALL));
+        assert_eq!(
+            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9],
+            call.args
+        );
+        let back = Regs {
+            rip: saved.rip,
+            rax: saved.rax,
+            orig_rax: saved.orig_rax,
+            rdi: 0,
+            rsi: 0,
+            rdx: 0,
+            r10: 0,
+            r8: 0,
+            r9: 0,
+            ..regs
+        };
+        assert_eq!(back, saved);
+    }
+
+    #[test]
+    fn code_segment_tells_the_mode() {
+        assert!(X86_64::is_32bit(&Regs {
+            cs: 0x23,
+            ..Regs::default()
+        }));
+        assert!(!X86_64::is_32bit(&Regs {
+            cs: 0x33,
+            ..Regs::default()
+        }));
+    }
+}

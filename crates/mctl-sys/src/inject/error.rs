@@ -1,0 +1,129 @@
+//! Why nothing was injected.
+
+use mctl_abi::Errno;
+use thiserror::Error;
+
+/// A target that must not, or cannot, be touched now. It has been left as it was.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another tracer holds it: one tracer a task is all that the kernel allows.
+    #[error("it is traced by process {tracer} ({name}); detach that first")]
+    Traced {
+        /// The tracer.
+        tracer: i32,
+        /// Its command name.
+        name: String,
+    },
+    /// The Yama security module forbids attaching.
+    #[error(
+        "Yama forbids attaching (kernel.yama.ptrace_scope is {scope}); \
+         run as root, or have an administrator lower it"
+    )]
+    Yama {
+        /// The knob's value.
+        scope: u32,
+    },
+    /// Another user's process, or one that is not dumpable.
+    #[error("no ptrace access to it; run as its user or as root")]
+    NotPermitted,
+    /// A seccomp filter might kill the target for the call, and only an administrator may
+    /// suspend the filter.
+    #[error(
+        "it runs under seccomp, whose filter might kill it for our call; \
+         suspending the filter needs CAP_SYS_ADMIN"
+    )]
+    Seccomp,
+    /// Syscall User Dispatch would turn the call into SIGSYS.
+    #[error("it uses Syscall User Dispatch, which would turn our call into SIGSYS")]
+    SyscallUserDispatch,
+    /// A SIGTRAP waits for it; a stop could be mistaken for it.
+    #[error("a SIGTRAP is pending for it")]
+    PendingSigtrap,
+    /// It runs 32-bit code.
+    #[error("it is a 32-bit process")]
+    Bits32,
+    /// It has ended and waits for its parent.
+    #[error("it is a zombie: it has ended and has no memory any more")]
+    Zombie,
+    /// It has no memory of its own.
+    #[error("it is a kernel thread")]
+    KernelThread,
+    /// It is stopped by a signal.
+    #[error("it is stopped by a signal; continue it first (kill -CONT)")]
+    Stopped,
+    /// Its cgroup is frozen.
+    #[error("its cgroup is frozen; thaw it first")]
+    Frozen,
+    /// Its only thread waits in vfork for its child.
+    #[error("it waits inside vfork for its child; try again when the child has called exec")]
+    InVfork,
+    /// No thread of it could be stopped in the time allowed.
+    #[error("none of its threads could be stopped within {waited_ms} ms (uninterruptible sleep)")]
+    Unresponsive {
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
+    #[error("no system-call instruction to borrow was found in it (vDSO unmapped?)")]
+    NoSyscallInstruction,
+    /// Always inside a restartable sequence when it was stopped.
+    #[error("it was inside a restartable sequence (rseq) every time it was stopped; try again")]
+    InRseqSection,
+}
+
+impl Refusal {
+    /// The errno of the contract for it.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Refusal::Yama { .. } | Refusal::NotPermitted | Refusal::Seccomp => Errno::EPERM,
+            Refusal::Bits32 | Refusal::NoSyscallInstruction => Errno::EOPNOTSUPP,
+            Refusal::Zombie | Refusal::KernelThread => Errno::ESRCH,
+            Refusal::Traced { .. }
+            | Refusal::SyscallUserDispatch
+            | Refusal::PendingSigtrap
+            | Refusal::Stopped
+            | Refusal::Frozen
+            | Refusal::InVfork
+            | Refusal::Unresponsive { .. }
+            | Refusal::InRseqSection => Errno::EBUSY,
+        }
+    }
+}
+
+/// Why an injection did not happen or did not finish.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InjectError {
+    /// The process has ended.
+    #[error("the process has ended")]
+    Gone,
+    /// The target was left alone, for this reason.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// A call was turned into a signal in the target. It was not delivered.
+    #[error("the kernel answered our call in it with signal {0}")]
+    Signalled(i32),
+    /// A step failed.
+    #[error("{step}: {errno}")]
+    Os {
+        /// What was being done.
+        step: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+}
+
+impl InjectError {
+    /// The errno of the contract for it.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            InjectError::Gone => Errno::ESRCH,
+            InjectError::Refused(refusal) => refusal.errno(),
+            InjectError::Signalled(_) => Errno::EBUSY,
+            InjectError::Os { errno, .. } => *errno,
+        }
+    }
+}

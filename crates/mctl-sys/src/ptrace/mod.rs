@@ -1,0 +1,6 @@
+//! ptrace(2) so that it cannot be misused: a tracee is a value that is consumed by each step, and
+//! whose `Drop` restores and detaches.
+
+pub(crate) mod raw;
+pub(crate) mod tracee;
+pub(crate) mod wait;

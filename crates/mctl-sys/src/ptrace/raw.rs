@@ -1,0 +1,184 @@
+//! The ptrace requests that the injector uses, one function each.
+//!
+//! They run in the shield task (see [`crate::inject`]), so they neither allocate nor lock.
+
+use mctl_abi::Errno;
+
+use crate::raw::{checked, last_errno};
+
+/// `PTRACE_O_TRACESYSGOOD`: system-call stops are told from SIGTRAP.
+pub(crate) const O_TRACESYSGOOD: u64 = 1;
+/// `PTRACE_O_SUSPEND_SECCOMP` (Linux 4.3; CAP_SYS_ADMIN and CONFIG_CHECKPOINT_RESTORE).
+pub(crate) const O_SUSPEND_SECCOMP: u64 = 1 << 21;
+const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+const GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
+const NT_PRSTATUS: u64 = 1;
+
+fn request(request: u32, tid: i32, addr: u64, data: u64) -> Result<libc::c_long, Errno> {
+    // SAFETY: every caller below passes either plain numbers or the address of a live, writable
+    // object of the size that the request asks for.
+    checked(unsafe { libc::syscall(libc::SYS_ptrace, request, tid, addr, data) })
+}
+
+pub(crate) fn seize(tid: i32, options: u64) -> Result<(), Errno> {
+    request(libc::PTRACE_SEIZE, tid, 0, options).map(drop)
+}
+
+pub(crate) fn interrupt(tid: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
+}
+
+/// Lets the tracee run to its next system-call stop; `signal` 0 delivers none.
+pub(crate) fn run_to_syscall(tid: i32, signal: i32) -> Result<(), Errno> {
+    request(
+        libc::PTRACE_SYSCALL,
+        tid,
+        0,
+        u64::from(signal.unsigned_abs()),
+    )
+    .map(drop)
+}
+
+/// Lets the tracee run; `signal` 0 delivers none.
+pub(crate) fn cont(tid: i32, signal: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_CONT, tid, 0, u64::from(signal.unsigned_abs())).map(drop)
+}
+
+pub(crate) fn detach(tid: i32) -> Result<(), Errno> {
+    request(libc::PTRACE_DETACH, tid, 0, 0).map(drop)
+}
+
+/// Reads the general registers into a structure of the kernel's layout.
+pub(crate) fn get_regs<R: Copy + Default>(tid: i32) -> Result<R, Errno> {
+    let mut regs = R::default();
+    let mut iov = libc::iovec {
+        iov_base: (&raw mut regs).cast(),
+        iov_len: size_of::<R>(),
+    };
+    request(
+        libc::PTRACE_GETREGSET,
+        tid,
+        NT_PRSTATUS,
+        (&raw mut iov) as u64,
+    )?;
+    if iov.iov_len == size_of::<R>() {
+        Ok(regs)
+    } else {
+        // A 32-bit task has a smaller set.
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+pub(crate) fn set_regs<R: Copy>(tid: i32, regs: &R) -> Result<(), Errno> {
+    let mut copy = *regs;
+    let mut iov = libc::iovec {
+        iov_base: (&raw mut copy).cast(),
+        iov_len: size_of::<R>(),
+    };
+    request(
+        libc::PTRACE_SETREGSET,
+        tid,
+        NT_PRSTATUS,
+        (&raw mut iov) as u64,
+    )
+    .map(drop)
+}
+
+/// The signal mask; inside a call with a temporary one (ppoll, sigsuspend), the lasting one.
+pub(crate) fn get_sigmask(tid: i32) -> Result<u64, Errno> {
+    let mut mask = 0u64;
+    request(libc::PTRACE_GETSIGMASK, tid, 8, (&raw mut mask) as u64)?;
+    Ok(mask)
+}
+
+pub(crate) fn set_sigmask(tid: i32, mask: u64) -> Result<(), Errno> {
+    let mut mask = mask;
+    request(libc::PTRACE_SETSIGMASK, tid, 8, (&raw mut mask) as u64).map(drop)
+}
+
+/// Eight bytes of the tracee's memory.
+pub(crate) fn peek(tid: i32, address: u64) -> Result<u64, Errno> {
+    let mut word = 0u64;
+    // The raw system call stores through the data pointer; only the C library returns the word.
+    request(libc::PTRACE_PEEKDATA, tid, address, (&raw mut word) as u64)?;
+    Ok(word)
+}
+
+/// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h, Linux 6.4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SudConfig {
+    pub(crate) mode: u64,
+    pub(crate) selector: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// Syscall User Dispatch of the tracee. `EIO`/`EINVAL` where the kernel cannot tell.
+pub(crate) fn syscall_user_dispatch(tid: i32) -> Result<SudConfig, Errno> {
+    let mut config = SudConfig::default();
+    let size = size_of::<SudConfig>() as u64;
+    request(
+        GET_SYSCALL_USER_DISPATCH_CONFIG,
+        tid,
+        size,
+        (&raw mut config) as u64,
+    )?;
+    Ok(config)
+}
+
+/// `struct ptrace_rseq_configuration` (include/uapi/linux/ptrace.h, Linux 5.13).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RseqConfig {
+    pub(crate) abi_pointer: u64,
+    pub(crate) abi_size: u32,
+    pub(crate) signature: u32,
+    pub(crate) flags: u32,
+    pub(crate) pad: u32,
+}
+
+/// Where the tracee registered its rseq area (pointer 0: nowhere).
+pub(crate) fn rseq(tid: i32) -> Result<RseqConfig, Errno> {
+    let mut config = RseqConfig::default();
+    let size = size_of::<RseqConfig>() as u64;
+    request(GET_RSEQ_CONFIGURATION, tid, size, (&raw mut config) as u64)?;
+    Ok(config)
+}
+
+/// Whether a thread belongs to a thread group now (tgkill(2) with signal 0).
+pub(crate) fn thread_is_in(tgid: i32, tid: i32) -> Result<(), Errno> {
+    send_to_thread(tgid, tid, 0)
+}
+
+/// Sends a signal to one thread.
+pub(crate) fn send_to_thread(tgid: i32, tid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    checked(unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, signal) }).map(drop)
+}
+
+/// One look at a tracee's state: `None` if it has not changed.
+pub(crate) fn wait_now(tid: i32) -> Result<Option<i32>, Errno> {
+    let mut status = 0i32;
+    let null = std::ptr::null_mut::<libc::rusage>();
+    let options = libc::WNOHANG | libc::__WALL;
+    // SAFETY: `status` is ours; no rusage is asked for.
+    let ret = unsafe { libc::syscall(libc::SYS_wait4, tid, &raw mut status, options, null) };
+    match ret {
+        0 => Ok(None),
+        n if n < 0 => Err(last_errno()),
+        _ => Ok(Some(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts() {
+        assert_eq!(size_of::<SudConfig>(), 32);
+        assert_eq!(size_of::<RseqConfig>(), 24);
+        assert_eq!(std::mem::offset_of!(RseqConfig, flags), 16);
+    }
+}

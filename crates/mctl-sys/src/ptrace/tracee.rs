@@ -1,0 +1,345 @@
+//! One thread of a target, by what may be done with it: [`Seized`] (running, attached) →
+//! [`Stopped`] → [`Borrowed`] (its registers are ours) → released.
+//!
+//! Each step consumes the value before it, so a stopped tracee can be neither resumed twice nor
+//! forgotten: dropping a [`Stopped`] detaches it, dropping a [`Borrowed`] first puts everything
+//! back.
+
+use mctl_abi::Errno;
+
+use super::raw;
+use super::wait::{Event, wait};
+use crate::arch::{Arch, Native, SyscallArgs};
+use crate::inject::blocked::BlockedCall;
+use crate::time::{Deadline, monotonic_ns};
+
+type Regs = <Native as Arch>::Regs;
+
+/// Why a thread was not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStopped {
+    /// It ended.
+    Gone,
+    /// It is stopped by a signal already (SIGSTOP, Ctrl-Z).
+    GroupStopped,
+    /// It did not stop in the time allowed (uninterruptible sleep, frozen cgroup).
+    Unresponsive,
+    /// The kernel refused a step.
+    Os(Errno),
+}
+
+/// An attached, running thread.
+///
+/// A running tracee cannot be detached by request; the kernel does it when its tracer ends. The
+/// shield task, the only place where this type lives, ends right after.
+#[derive(Debug)]
+pub(crate) struct Seized {
+    tid: i32,
+}
+
+impl Seized {
+    pub(crate) fn seize(tid: i32, suspend_seccomp: bool) -> Result<Seized, Errno> {
+        let seccomp = if suspend_seccomp {
+            raw::O_SUSPEND_SECCOMP
+        } else {
+            0
+        };
+        raw::seize(tid, raw::O_TRACESYSGOOD | seccomp)?;
+        Ok(Seized { tid })
+    }
+
+    /// Stops the thread. Signals that arrive first are delivered as ever.
+    pub(crate) fn stop(self, deadline: Deadline) -> Result<Stopped, NotStopped> {
+        let since = monotonic_ns();
+        raw::interrupt(self.tid).map_err(os)?;
+        loop {
+            match wait(self.tid, deadline) {
+                Event::Stop {
+                    signal: libc::SIGTRAP,
+                } => break,
+                Event::Stop { .. } => {
+                    // Back into its group-stop, as if we had not looked.
+                    let _ = raw::detach(self.tid);
+                    return Err(NotStopped::GroupStopped);
+                }
+                Event::Signal(signal) => raw::cont(self.tid, signal).map_err(os)?,
+                Event::Syscall => raw::cont(self.tid, 0).map_err(os)?,
+                Event::Gone => return Err(NotStopped::Gone),
+                Event::Timeout => return Err(NotStopped::Unresponsive),
+            }
+        }
+        let mut stopped = Stopped {
+            tid: self.tid,
+            regs: Regs::default(),
+            since,
+            held: true,
+        };
+        match raw::get_regs::<Regs>(self.tid) {
+            Ok(regs) => {
+                stopped.regs = regs;
+                Ok(stopped)
+            }
+            Err(Errno::ESRCH) => Err(NotStopped::Gone),
+            // Dropping `stopped` detaches.
+            Err(errno) => Err(NotStopped::Os(errno)),
+        }
+    }
+}
+
+fn os(errno: Errno) -> NotStopped {
+    if errno == Errno::ESRCH {
+        NotStopped::Gone
+    } else {
+        NotStopped::Os(errno)
+    }
+}
+
+/// A stopped thread, untouched.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    tid: i32,
+    regs: Regs,
+    since: u64,
+    held: bool,
+}
+
+/// `PR_SYS_DISPATCH_OFF`.
+const SUD_OFF: u64 = 0;
+
+impl Stopped {
+    pub(crate) fn is_32bit(&self) -> bool {
+        Native::is_32bit(&self.regs)
+    }
+
+    /// Whether Syscall User Dispatch would turn an injected call into SIGSYS. A kernel that
+    /// cannot tell (before 6.4) counts as no.
+    pub(crate) fn dispatches_syscalls(&self) -> bool {
+        raw::syscall_user_dispatch(self.tid).is_ok_and(|config| config.mode != SUD_OFF)
+    }
+
+    /// Whether the thread stands inside an rseq critical section. Moving it out and back would
+    /// let the section go on as if it had not been preempted.
+    pub(crate) fn in_rseq_section(&self, blocked: Option<&BlockedCall>) -> bool {
+        if Native::interrupted_call(&self.regs, blocked).is_some() {
+            // No system call may stand in a critical section (rseq(2)).
+            return false;
+        }
+        let Ok(config) = raw::rseq(self.tid) else {
+            return false;
+        };
+        if config.abi_pointer == 0 {
+            return false;
+        }
+        // struct rseq: cpu_id_start u32, cpu_id u32, rseq_cs u64.
+        let Ok(section) = raw::peek(self.tid, config.abi_pointer.wrapping_add(8)) else {
+            return false;
+        };
+        if section == 0 {
+            return false;
+        }
+        // struct rseq_cs: version u32, flags u32, start_ip, post_commit_offset, abort_ip u64.
+        let Ok(start) = raw::peek(self.tid, section.wrapping_add(8)) else {
+            return false;
+        };
+        let Ok(length) = raw::peek(self.tid, section.wrapping_add(16)) else {
+            return false;
+        };
+        Native::pc(&self.regs).wrapping_sub(start) < length
+    }
+
+    /// Whether the bytes at `insn` are the instruction that enters the kernel.
+    pub(crate) fn has_syscall_insn(&self, insn: u64) -> bool {
+        let wanted = Native::SYSCALL_INSN;
+        raw::peek(self.tid, insn).is_ok_and(|word| word.to_le_bytes().starts_with(wanted))
+    }
+
+    /// The instruction by which the thread itself entered the kernel, if it is in a call.
+    pub(crate) fn own_syscall_insn(&self, blocked: Option<&BlockedCall>) -> Option<u64> {
+        Native::interrupted_call(&self.regs, blocked)?;
+        let insn = Native::pc(&self.regs).checked_sub(Native::SYSCALL_INSN.len() as u64)?;
+        self.has_syscall_insn(insn).then_some(insn)
+    }
+
+    /// Lets the thread run on, still attached.
+    pub(crate) fn resume(mut self) -> Result<Seized, NotStopped> {
+        raw::cont(self.tid, 0).map_err(os)?;
+        self.held = false;
+        Ok(Seized { tid: self.tid })
+    }
+
+    /// Takes the thread's registers, with every signal held back that can be.
+    pub(crate) fn borrow(
+        mut self,
+        tgid: i32,
+        insn: u64,
+        blocked: Option<BlockedCall>,
+    ) -> Result<Borrowed, NotStopped> {
+        let mask = raw::get_sigmask(self.tid).map_err(os)?;
+        let borrowed = Borrowed {
+            tid: self.tid,
+            tgid,
+            insn,
+            regs: self.regs,
+            back: Native::restored(&self.regs, blocked.as_ref()),
+            mask,
+            since: self.since,
+            stop_again: false,
+            held: true,
+        };
+        self.held = false;
+        raw::set_sigmask(borrowed.tid, u64::MAX).map_err(os)?;
+        Ok(borrowed)
+    }
+
+    /// Detaches. A call that the stop made fail is mended even so. Returns how long the thread
+    /// was stopped, in nanoseconds.
+    pub(crate) fn release(mut self, blocked: Option<&BlockedCall>) -> u64 {
+        let back = Native::restored(&self.regs, blocked);
+        if back != self.regs {
+            let _ = raw::set_regs(self.tid, &back);
+        }
+        self.held = false;
+        let _ = raw::detach(self.tid);
+        monotonic_ns().saturating_sub(self.since)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if self.held {
+            let back = Native::restored(&self.regs, None);
+            if back != self.regs {
+                let _ = raw::set_regs(self.tid, &back);
+            }
+            let _ = raw::detach(self.tid);
+        }
+    }
+}
+
+/// Why an injected call has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoResult {
+    /// The target ended.
+    Gone,
+    /// The thread did not get to run (frozen cgroup); the call was not entered.
+    NotRun,
+    /// The call was turned into a signal (a seccomp filter that could not be suspended).
+    Signalled(i32),
+    /// The kernel refused a step.
+    Os(Errno),
+}
+
+/// A stopped thread whose registers are borrowed: calls can be run on it.
+///
+/// While one of these exists the thread must not be abandoned: it would run on with the wrong
+/// registers. That is why it lives in the shield task only.
+#[derive(Debug)]
+pub(crate) struct Borrowed {
+    tid: i32,
+    tgid: i32,
+    insn: u64,
+    regs: Regs,
+    back: Regs,
+    mask: u64,
+    since: u64,
+    stop_again: bool,
+    held: bool,
+}
+
+/// The kernel's internal "run the call again" marks (include/linux/errno.h).
+const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+/// How often a call that asks to be restarted is.
+const MAX_RESTARTS: u32 = 1000;
+
+impl Borrowed {
+    /// Runs one system call in the target. `patience` bounds the wait for it to begin; once it
+    /// runs it is waited for to the end, since a thread inside a call cannot be given back.
+    pub(crate) fn call(&mut self, call: SyscallArgs, patience: Deadline) -> Result<i64, NoResult> {
+        for _ in 0..MAX_RESTARTS {
+            let result = self.call_once(call, patience)?;
+            if !RESTARTS.contains(&result) {
+                return Ok(result);
+            }
+        }
+        Err(NoResult::Os(Errno::EINTR))
+    }
+
+    fn call_once(&mut self, call: SyscallArgs, patience: Deadline) -> Result<i64, NoResult> {
+        let regs = Native::enter(&self.regs, self.insn, call);
+        self.step(raw::set_regs(self.tid, &regs))?;
+        self.step(raw::run_to_syscall(self.tid, 0))?;
+        self.syscall_stop(patience)?;
+        self.step(raw::run_to_syscall(self.tid, 0))?;
+        self.syscall_stop(Deadline::NEVER)?;
+        let regs = self.step(raw::get_regs::<Regs>(self.tid))?;
+        Ok(Native::result(&regs))
+    }
+
+    fn step<T>(&mut self, result: Result<T, Errno>) -> Result<T, NoResult> {
+        result.map_err(|errno| {
+            if errno == Errno::ESRCH {
+                self.held = false;
+                NoResult::Gone
+            } else {
+                NoResult::Os(errno)
+            }
+        })
+    }
+
+    /// Waits for the next system-call stop.
+    fn syscall_stop(&mut self, patience: Deadline) -> Result<(), NoResult> {
+        let mut patience = patience;
+        let mut gave_up = false;
+        loop {
+            match wait(self.tid, patience) {
+                Event::Syscall => return Ok(()),
+                Event::Stop { .. } if gave_up => return Err(NoResult::NotRun),
+                // A group-stop or its end: the call comes first, the group-stop after us.
+                Event::Stop { .. } => self.step(raw::run_to_syscall(self.tid, 0))?,
+                Event::Signal(libc::SIGSTOP) => {
+                    // It cannot be held back by a mask; it is sent again at the end.
+                    self.stop_again = true;
+                    self.step(raw::run_to_syscall(self.tid, 0))?;
+                }
+                Event::Signal(signal) => return Err(NoResult::Signalled(signal)),
+                Event::Gone => {
+                    self.held = false;
+                    return Err(NoResult::Gone);
+                }
+                Event::Timeout => {
+                    // Not running at all (frozen): stop it where it is and give it back. The stop
+                    // must be waited for, however long.
+                    self.step(raw::interrupt(self.tid))?;
+                    gave_up = true;
+                    patience = Deadline::NEVER;
+                }
+            }
+        }
+    }
+
+    /// Puts everything back and detaches. Returns how long the thread was stopped, in
+    /// nanoseconds.
+    pub(crate) fn release(mut self) -> u64 {
+        self.put_back();
+        monotonic_ns().saturating_sub(self.since)
+    }
+
+    fn put_back(&mut self) {
+        if !self.held {
+            return;
+        }
+        self.held = false;
+        let _ = raw::set_regs(self.tid, &self.back);
+        let _ = raw::set_sigmask(self.tid, self.mask);
+        if self.stop_again {
+            let _ = raw::send_to_thread(self.tgid, self.tid, libc::SIGSTOP);
+        }
+        let _ = raw::detach(self.tid);
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}
