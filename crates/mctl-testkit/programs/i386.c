@@ -40,6 +40,7 @@ __attribute__((used, force_align_arg_pointer)) void _start(void)
 	long nap[2] = { 0, 20000000 };
 	char out[256];
 
+	call(172, 1, 9, 0, 0); /* die with the test: PR_SET_PDEATHSIG, SIGKILL */
 	call(174, 15, (long)&action, 0, 8);
 	call(4, 1, (long)"ready 162\n", 10, 0);
 	while (!stop) {

@@ -59,7 +59,12 @@ int main(int argc, char **argv)
 		holder();
 	fx_ready(by_fcntl ? SYS_fcntl : SYS_flock);
 	while (!fx_stop && wait_held()) {
-		if (fx_judge(take(fd, true), 0, 0) != FX_EVENT)
+		enum fx_outcome o;
+
+		do
+			o = fx_judge(take(fd, true), 0, 0);
+		while (o == FX_BAD && !fx_stop);
+		if (o != FX_EVENT)
 			break;
 		fx_check_posted();
 		release(fd);

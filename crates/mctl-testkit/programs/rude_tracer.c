@@ -60,16 +60,15 @@ static void stop(pid_t pid, int *status)
 		_exit(1);
 }
 
-static void once(pid_t pid, const char *mode, uint64_t gap)
+/* False: it could not be attached to, perhaps because it has ended in the meantime. */
+static bool once(pid_t pid, const char *mode, uint64_t gap)
 {
 	struct user_regs_struct r, saved;
 	struct user_fpregs_struct fp;
-	int status;
+	int status, signal = 0;
 
-	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0) {
-		perror("seize");
-		_exit(1);
-	}
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
+		return false;
 	if (!strcmp(mode, "swallow")) {
 		uint64_t end = fx_now() + gap * 1000;
 
@@ -110,13 +109,16 @@ static void once(pid_t pid, const char *mode, uint64_t gap)
 		FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
 		FX_NEED(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);
 		FX_NEED(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+		if (WSTOPSIG(status) != SIGTRAP)
+			signal = WSTOPSIG(status);
 		if (gap) /* let others run on this CPU meanwhile */
 			usleep((useconds_t)gap);
 		r = saved;
 	}
 	if (memcmp(&r, &saved, sizeof(r)) || !strcmp(mode, "inject"))
 		FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
-	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	ptrace(PTRACE_DETACH, pid, NULL, (long)signal);
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -128,7 +130,10 @@ int main(int argc, char **argv)
 	const char *mode = fx_word("mode", "bare");
 
 	for (uint64_t i = 0; i < times; i++) {
-		once(atoi(argv[1]), mode, gap);
+		if (!once(atoi(argv[1]), mode, gap) && i == 0) {
+			perror("seize");
+			return 1;
+		}
 		usleep((useconds_t)gap);
 	}
 	return 0;

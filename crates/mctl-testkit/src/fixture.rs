@@ -28,6 +28,7 @@ pub struct Builder {
     args: Vec<String>,
     flags: Vec<String>,
     user: Option<u32>,
+    outlive: bool,
 }
 
 impl Builder {
@@ -53,6 +54,13 @@ impl Builder {
     /// Starts it as this user and group, without supplementary groups. Needs root.
     pub fn as_user(mut self, uid: u32) -> Self {
         self.user = Some(uid);
+        self
+    }
+
+    /// Lets it live on when the thread that starts it ends. Otherwise the kernel then kills it, so that
+    /// nothing stays behind if the test itself is killed.
+    pub fn outlive_thread(mut self) -> Self {
+        self.outlive = true;
         self
     }
 
@@ -86,6 +94,9 @@ impl Builder {
             .stdout(Stdio::piped())
             // Its own group: the terminal's Ctrl-C stays away, and Drop takes its children along.
             .process_group(0);
+        if self.outlive {
+            command.env("MCTL_TESTKIT_OUTLIVE", "1");
+        }
         if let Some(uid) = self.user {
             command.uid(uid).gid(uid);
         }
@@ -138,6 +149,7 @@ impl Fixture {
             args: Vec::new(),
             flags: Vec::new(),
             user: None,
+            outlive: false,
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use mctl_testkit::{Fixture, Verdict, run_tool, start};
 
-fn disturb(fixture: &Fixture, args: &[&str]) {
-    let pid = fixture.target().to_string();
+fn disturb(tid: i32, args: &[&str]) {
+    let pid = tid.to_string();
     let out = run_tool("rude_tracer", &[&[pid.as_str()], args].concat()).expect("the tracer runs");
     assert!(
         out.status.success(),
@@ -21,10 +21,10 @@ fn disturb(fixture: &Fixture, args: &[&str]) {
 }
 
 fn verdict_after(fixture: Fixture, args: &[&str]) -> Verdict {
-    let _ = fixture
+    let task = fixture
         .wait_blocked(Duration::from_secs(5))
         .expect("blocks");
-    disturb(&fixture, args);
+    disturb(task.tid, args);
     // Long enough for the program to come out of its call and look.
     std::thread::sleep(Duration::from_millis(80));
     fixture.finish().expect("a verdict")
@@ -49,7 +49,6 @@ bare! {
     bare_semop: "semop", "every=300";
     bare_semtimedop: "semop", "timeout=300";
     bare_sigwaitinfo: "sigtimedwait", "every=300";
-    bare_read_inotify: "read_inotify", "every=300";
     bare_io_uring_enter: "io_uring_enter", "every=300";
     bare_recv_timeout: "recv", "timeout=300";
     bare_accept_timeout: "accept", "timeout=300";
@@ -79,6 +78,7 @@ forced! {
     eintr_read_eventfd: "read_eventfd", "every=300";
     eintr_read_signalfd: "read_signalfd", "every=300";
     eintr_read_timerfd: "read_timerfd", "every=300";
+    eintr_read_inotify: "read_inotify", "every=300";
     eintr_read_fanotify: "read_fanotify", "every=300";
     eintr_read_userfaultfd: "read_userfaultfd", "every=300";
     eintr_accept: "accept", "every=300";
@@ -135,7 +135,7 @@ fn a_register_changed_in_user_mode_is_noticed() {
     for mode in ["mode=clobber", "mode=vector", "mode=redzone"] {
         let fixture = start!("spin", "turns=100000000");
         std::thread::sleep(Duration::from_millis(50));
-        disturb(&fixture, &[mode]);
+        disturb(fixture.pid(), &[mode]);
         let verdict = fixture.finish().expect("a verdict");
         assert!(verdict.has("register"), "{mode}: {verdict:?}");
     }
@@ -145,7 +145,7 @@ fn a_register_changed_in_user_mode_is_noticed() {
 fn a_swallowed_signal_is_noticed() {
     for call in ["call=epoll_wait", "call=ppoll"] {
         let fixture = start!("storm", call);
-        disturb(&fixture, &["mode=swallow", "gap=50000"]);
+        disturb(fixture.pid(), &["mode=swallow", "gap=50000"]);
         let verdict = fixture.finish().expect("a verdict");
         assert!(verdict.has("signal"), "{verdict:?}");
     }
@@ -155,7 +155,7 @@ fn a_swallowed_signal_is_noticed() {
 fn a_section_that_should_have_been_aborted_is_noticed() {
     let fixture = start!("rseq");
     // The kernel sees the borrowed syscall instruction, not the section that was left for it.
-    disturb(&fixture, &["mode=inject", "times=100", "gap=300"]);
+    disturb(fixture.pid(), &["mode=inject", "times=100", "gap=300"]);
     let verdict = fixture.finish().expect("a verdict");
     assert!(!verdict.is_clean(), "{verdict:?}");
 }
