@@ -9,6 +9,8 @@
  *   mask     blocks SIGUSR1
  *   redzone  writes below the stack pointer
  *   inject   runs getpid on the vDSO's syscall instruction and restores the registers, but no more
+ *   polite   the opposite: runs getpid and makes everything good, as an injector should; for proof that
+ *            the programs have nothing to complain about then
  *   swallow  stays attached for "gap" and throws away the signals that come
  */
 #include "fixture.h"
@@ -52,6 +54,33 @@ static bool in_call(const struct user_regs_struct *r)
 	return (long)r->orig_rax >= 0;
 }
 
+/*
+ * One getpid on the target's vDSO. Restarts that the kernel does itself happen when the old rax and
+ * orig_rax are put back; a plain EINTR that no signal has caused is turned back into the call. A signal
+ * that comes before the borrowed call has run must meet the registers as they were, EINTR and all.
+ * Returns the signal to detach with.
+ */
+static int polite(pid_t pid, struct user_regs_struct saved, bool *done)
+{
+	struct user_regs_struct r = saved;
+	int status;
+
+	r.rip = vdso_syscall(pid);
+	r.rax = SYS_getpid;
+	r.orig_rax = ~0ul;
+	FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
+	FX_NEED(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);
+	FX_NEED(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	*done = WSTOPSIG(status) == SIGTRAP;
+	if (*done && in_call(&saved) && (long)saved.rax == -EINTR) {
+		saved.rax = saved.orig_rax;
+		saved.rip -= 2;
+		saved.orig_rax = ~0ul;
+	}
+	FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &saved) == 0);
+	return *done ? 0 : WSTOPSIG(status);
+}
+
 static void stop(pid_t pid, int *status)
 {
 	FX_NEED(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0);
@@ -59,6 +88,8 @@ static void stop(pid_t pid, int *status)
 	if (!WIFSTOPPED(*status))
 		_exit(1);
 }
+
+static uint64_t injected;
 
 /* False: it could not be attached to, perhaps because it has ended in the meantime. */
 static bool once(pid_t pid, const char *mode, uint64_t gap)
@@ -80,6 +111,11 @@ static bool once(pid_t pid, const char *mode, uint64_t gap)
 		}
 	}
 	stop(pid, &status);
+	/* A signal was on its way before our interruption: it goes first. */
+	for (int i = 0; !strcmp(mode, "polite") && status >> 16 != PTRACE_EVENT_STOP && i < 1000; i++) {
+		FX_NEED(ptrace(PTRACE_CONT, pid, NULL, (long)WSTOPSIG(status)) == 0);
+		FX_NEED(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	}
 	FX_NEED(ptrace(PTRACE_GETREGS, pid, NULL, &r) == 0);
 	saved = r;
 	if (!strcmp(mode, "eintr") && in_call(&r)) {
@@ -115,7 +151,12 @@ static bool once(pid_t pid, const char *mode, uint64_t gap)
 			usleep((useconds_t)gap);
 		r = saved;
 	}
-	if (memcmp(&r, &saved, sizeof(r)) || !strcmp(mode, "inject"))
+	if (!strcmp(mode, "polite")) {
+		bool done;
+
+		signal = polite(pid, saved, &done);
+		injected += done;
+	} else if (memcmp(&r, &saved, sizeof(r)) || !strcmp(mode, "inject"))
 		FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
 	ptrace(PTRACE_DETACH, pid, NULL, (long)signal);
 	return true;
@@ -136,6 +177,8 @@ int main(int argc, char **argv)
 		}
 		usleep((useconds_t)gap);
 	}
+	if (!strcmp(mode, "polite"))
+		fx_say("injected %" PRIu64, injected);
 	return 0;
 }
 #endif
