@@ -1,4 +1,4 @@
-/* nanosleep; "every" is its length (0: an hour). 
+/* nanosleep; "every" is its length (0: an hour).
  *
  * The kernel writes the remaining time at every interruption, also at one that it then makes good by
  * itself, so a written one is no sign of anything; but it must lie within the time asked for. */
@@ -15,7 +15,7 @@ int main(int argc, char **argv)
 	while (!fx_stop) {
 		struct timespec t = fx_timespec(ms * FX_MS), left = { 77, 77 };
 
-		if (fx_judge(FX_CALL(SYS_nanosleep, &t, &left), 0, 0) == FX_TIMEOUT && 
+		if (fx_judge(FX_CALL(SYS_nanosleep, &t, &left), 0, 0) == FX_TIMEOUT &&
 		    (left.tv_sec != 77 || left.tv_nsec != 77) && (uint64_t)left.tv_sec * 1000 * FX_MS + (uint64_t)left.tv_nsec > ms * FX_MS)
 			fx_violation("data", "%ld.%09ld s remaining", (long)left.tv_sec, left.tv_nsec);
 	}

@@ -9,6 +9,7 @@
  *   mask     blocks SIGUSR1
  *   redzone  writes below the stack pointer
  *   inject   runs getpid on the vDSO's syscall instruction and restores the registers, but no more
+ *   prctl    the same with prctl(PR_GET_THP_DISABLE), which seccomp fixtures object to
  *   polite   the opposite: runs getpid and makes everything good, as an injector should; for proof that
  *            the programs have nothing to complain about then
  *   swallow  stays attached for "gap" and throws away the signals that come
@@ -138,13 +139,21 @@ static bool once(pid_t pid, const char *mode, uint64_t gap)
 		FX_NEED(ptrace(PTRACE_SETSIGMASK, pid, 8, &mask) == 0);
 	} else if (!strcmp(mode, "redzone")) {
 		ptrace(PTRACE_POKEDATA, pid, r.rsp - 64, 0xbadul);
-	} else if (!strcmp(mode, "inject")) {
+	} else if (!strcmp(mode, "inject") || !strcmp(mode, "prctl")) {
+		bool by_prctl = !strcmp(mode, "prctl");
+
 		r.rip = vdso_syscall(pid);
-		r.rax = SYS_getpid;
+		r.rax = by_prctl ? SYS_prctl : SYS_getpid;
+		if (by_prctl) {
+			r.rdi = PR_GET_THP_DISABLE;
+			r.rsi = r.rdx = r.r10 = r.r8 = 0;
+		}
 		r.orig_rax = ~0ul;
 		FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
 		FX_NEED(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0);
-		FX_NEED(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+		FX_NEED(waitpid(pid, &status, __WALL) == pid);
+		if (!WIFSTOPPED(status))
+			return true; /* killed by it */
 		if (WSTOPSIG(status) != SIGTRAP)
 			signal = WSTOPSIG(status);
 		if (gap) /* let others run on this CPU meanwhile */
@@ -156,7 +165,7 @@ static bool once(pid_t pid, const char *mode, uint64_t gap)
 
 		signal = polite(pid, saved, &done);
 		injected += done;
-	} else if (memcmp(&r, &saved, sizeof(r)) || !strcmp(mode, "inject"))
+	} else if (memcmp(&r, &saved, sizeof(r)) || !strcmp(mode, "inject") || !strcmp(mode, "prctl"))
 		FX_NEED(ptrace(PTRACE_SETREGS, pid, NULL, &r) == 0);
 	ptrace(PTRACE_DETACH, pid, NULL, (long)signal);
 	return true;

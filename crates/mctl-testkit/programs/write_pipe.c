@@ -1,11 +1,12 @@
 /*
- * write to a full pipe. The reader takes "size" bytes at a time and checks the stream.
- * size up to 4096 (default) is atomic: all or nothing. A larger write that has begun is cut short by
- * any interruption, by the kernel's design; short=1 allows that, short=0 (default) does not.
+ * write to a full pipe. The reader takes "take" bytes at a time (default: size) and checks the stream.
+ * A size of up to 4096 (default) is atomic: all or nothing. A larger one with take < size waits half
+ * done, and is then cut short by any interruption, by the kernel's design; short=1 allows that,
+ * short=0 (default) does not.
  */
 #include "fixture.h"
 
-static size_t size;
+static size_t size, portion;
 
 static void take(uint64_t seq)
 {
@@ -14,8 +15,8 @@ static void take(uint64_t seq)
 	size_t got = 0;
 
 	(void)seq;
-	while (got < size) {
-		ssize_t n = read(fx_pipe[0], buf, size - got);
+	while (got < portion) {
+		ssize_t n = read(fx_pipe[0], buf, portion - got);
 
 		FX_NEED(n > 0);
 		for (ssize_t i = 0; i < n; i++)
@@ -35,8 +36,9 @@ int main(int argc, char **argv)
 
 	fx_init(argc, argv, "write_pipe");
 	size = fx_number("size", 4096);
+	portion = fx_number("take", size);
 	may_be_short = fx_number("short", 0);
-	FX_NEED(size && size <= 1 << 20 && pipe(fx_pipe) == 0);
+	FX_NEED(size && size <= 1 << 20 && portion <= 1 << 20 && pipe(fx_pipe) == 0);
 	for (size_t i = 0; i < sizeof(buf); i++)
 		buf[i] = (unsigned char)i;
 	fcntl(fx_pipe[1], F_SETFL, O_NONBLOCK);

@@ -3,8 +3,13 @@
 #[test]
 fn every_program_has_a_test() {
     let tests = concat!(include_str!("left_alone.rs"), include_str!("memory.rs"));
+    let readme = include_str!("../programs/README.md");
     for name in mctl_testkit::program_names().expect("the programs") {
         let named = tests.contains(&format!("\"{name}\""));
         assert!(named || name == "rude_tracer", "{name} has no test");
+        assert!(
+            readme.contains(&format!("`{name}`")),
+            "{name} is not in programs/README.md"
+        );
     }
 }

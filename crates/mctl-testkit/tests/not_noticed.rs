@@ -93,7 +93,7 @@ polite! {
     flock: "lock";
     fcntl_lock: "lock", "op=fcntl";
     write_pipe: "write_pipe";
-    write_pipe_large: "write_pipe", "size=262144", "short=1";
+    write_pipe_large: "write_pipe", "size=262144", "take=100000", "short=1";
     leader_exit: "leader_exit";
     threads: "threads";
     storm_epoll_wait: "storm";

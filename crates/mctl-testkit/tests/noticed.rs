@@ -99,6 +99,8 @@ forced! {
     eintr_exec_loop: "exec_loop", "every=300";
     eintr_misc_loop: "misc_loop", "every=300";
     eintr_nolibc_static: "nolibc_static";
+    eintr_i386: "i386";
+    eintr_vmas: "vmas", "every=300";
     eintr_storm: "storm", "gap=100000", "every=300";
 }
 
@@ -167,4 +169,55 @@ fn a_traced_syscall_in_a_dispatching_program_is_noticed() {
         &["mode=inject", "times=3"],
     );
     assert!(!verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn one_disturbed_thread_of_many_is_noticed() {
+    let fixture = start!("threads", "every=300");
+    fixture
+        .wait_blocked(Duration::from_secs(5))
+        .expect("blocks");
+    std::thread::sleep(Duration::from_millis(20));
+    for task in fixture.tasks().iter().skip(1) {
+        disturb(task.tid, &["mode=eintr"]);
+    }
+    let verdict = fixture.finish().expect("a verdict");
+    assert!(verdict.total >= 7, "{verdict:?}");
+}
+
+#[test]
+fn a_write_cut_short_is_noticed() {
+    let verdict = verdict_after(
+        start!("write_pipe", "size=262144", "take=100000", "every=40"),
+        &["mode=bare", "times=30"],
+    );
+    assert!(verdict.has("result"), "{verdict:?}");
+}
+
+#[test]
+fn a_stray_sigtrap_is_noticed() {
+    for kind in ["kind=sigtrap-handler", "kind=sigtrap-blocked"] {
+        let fixture = start!("misc_loop", kind);
+        fixture.signal(rustix::process::Signal::TRAP).expect("sent");
+        let verdict = fixture.finish().expect("a verdict");
+        assert!(verdict.has("signal"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_call_into_a_filter_is_noticed() {
+    // SIGSYS's handler, or death: both are what the filter's author meant for a prctl.
+    let kinds = ["kind=seccomp-trap", "kind=seccomp-kill"].map(|kind| ("misc_loop", kind));
+    for (program, kind) in kinds.into_iter().chain([("seccomp_strict", "")]) {
+        let fixture = start!(program, kind);
+        let task = fixture
+            .wait_blocked(Duration::from_secs(5))
+            .expect("blocks");
+        disturb(task.tid, &["mode=prctl"]);
+        let verdict = fixture.finish();
+        assert!(
+            !verdict.is_ok_and(|verdict| verdict.is_clean()),
+            "{program} {kind}"
+        );
+    }
 }
