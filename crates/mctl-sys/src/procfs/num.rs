@@ -37,7 +37,19 @@ impl<'a> Cursor<'a> {
     pub(super) fn hex(&mut self, separator: u8, what: &'static str) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         let mut digits = 0_usize;
-        for &byte in self.rest {
+        let mut rest = self.rest;
+        // Addresses and offsets have at least eight digits.
+        while let Some((eight, tail)) = rest.split_first_chunk::<8>()
+            && let Some(low) = hex8(*eight)
+        {
+            if value >> 32 != 0 {
+                return Err(Malformed::TooLarge(what));
+            }
+            value = value << 32 | low;
+            digits += 8;
+            rest = tail;
+        }
+        for &byte in rest {
             let digit = HEX[usize::from(byte)];
             if digit == 0xff {
                 break;
@@ -187,6 +199,28 @@ pub(super) fn prefixed_hex_u64(bytes: &[u8], what: &'static str) -> Result<u64, 
     }
 }
 
+/// Eight lowercase hexadecimal digits at once. Anything else is `None`.
+#[inline]
+fn hex8(digits: [u8; 8]) -> Option<u64> {
+    let raw = u64::from_be_bytes(digits);
+    // 1 in the byte of each letter, for only they have this bit among the digits.
+    let letter = raw >> 6 & ONES;
+    let nibble = (raw & ONES.wrapping_mul(0x0f)).wrapping_add(letter.wrapping_mul(9));
+    // The upper half must be 3 for a figure and 6 for a letter; the value must be below 10 for a
+    // figure and between 10 and 15 for a letter. No sum here carries into the next byte.
+    let upper = ZEROS.wrapping_add(letter.wrapping_mul(0x30));
+    let carry = ONES.wrapping_mul(0x10);
+    let too_high = nibble.wrapping_add((ONES ^ letter).wrapping_mul(6)) & carry;
+    let high_enough = nibble.wrapping_add(letter.wrapping_mul(6)) & carry;
+    if raw & HIGH_NIBBLES != upper || too_high != 0 || high_enough != letter << 4 {
+        return None;
+    }
+    let bytes = (nibble | nibble >> 4) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    Some((halves | halves >> 16) & 0xffff_ffff)
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
 const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 const SPACE_TO_ZERO: u64 = u64::from_le_bytes([0x10; 8]);
@@ -284,6 +318,26 @@ mod tests {
         fn padded_fields_agree_with_the_plain_reader(field in any::<[u8; 8]>()) {
             let plain = dec_u64(skip_spaces(&field), "n").ok();
             prop_assert_eq!(padded_dec8(field).map(u64::from), plain);
+        }
+
+        #[test]
+        fn eight_hex_digits_agree_with_the_plain_reader(any in any::<[u8; 8]>(), near in "[0-9a-f@`g/:G]{8}", value in any::<u32>()) {
+            let near: [u8; 8] = near.as_bytes().try_into().unwrap();
+            let text = format!("{value:08x}");
+            let valid: [u8; 8] = text.as_bytes().try_into().unwrap();
+            prop_assert_eq!(hex8(valid), Some(u64::from(value)));
+            for field in [any, near] {
+                let plain = hex_u64(&field, "n").ok().filter(|_| !field.iter().any(u8::is_ascii_uppercase));
+                prop_assert_eq!(hex8(field), plain);
+            }
+        }
+
+        #[test]
+        fn one_wrong_byte_is_noticed(place in 0_usize..8, byte in any::<u8>()) {
+            let mut field = *b"0123cdef";
+            field[place] = byte;
+            let plain = hex_u64(&field, "n").ok().filter(|_| !byte.is_ascii_uppercase());
+            prop_assert_eq!(hex8(field), plain);
         }
 
         #[test]
