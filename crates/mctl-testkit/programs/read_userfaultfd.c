@@ -13,7 +13,8 @@ static int faulter(int link)
 	struct uffdio_api api = { .api = UFFD_API };
 	char *mem = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct uffdio_register reg = { .range = { (uint64_t)mem, PAGES * PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = (int)syscall(SYS_userfaultfd, 0);
+	/* User mode faults only: that needs no privilege. */
+	int fd = (int)syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */);
 	union {
 		struct cmsghdr h;
 		char space[CMSG_SPACE(sizeof(int))];
