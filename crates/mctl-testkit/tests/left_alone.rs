@@ -97,7 +97,6 @@ left_alone! {
     sigtrap_blocked: "misc_loop", "kind=sigtrap-blocked";
     sigtrap_ignored: "misc_loop", "kind=sigtrap-ignored";
     sigtrap_handler: "misc_loop", "kind=sigtrap-handler";
-    nodump: "misc_loop", "kind=nodump";
     syscall_user_dispatch: "misc_loop", "kind=dispatch";
     vmas: "vmas", "n=5000", "huge=3", "nohuge=5", "touch=1";
     tree: "tree";
@@ -121,6 +120,7 @@ restless! {
     spin: "spin";
     rseq: "rseq";
     stopped: "stopped";
+    nodump: "misc_loop", "kind=nodump";
     zombie: "zombie";
     fork_storm: "fork_storm";
     thread_churn: "thread_churn";

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mctl_testkit::{Fixture, run_tool, start};
+use mctl_testkit::{Fixture, require_root, run_tool, start};
 
 fn inject(fixture: Fixture, tid: i32) {
     let out = run_tool(
@@ -104,7 +104,6 @@ polite! {
     storm_read: "storm", "call=read";
     storm_read_restart: "storm", "call=read", "restart=1";
     seccomp_errno: "misc_loop", "kind=seccomp-errno";
-    nodump: "misc_loop", "kind=nodump";
 }
 
 /// In user mode all the time, so there is nothing to wait for.
@@ -113,4 +112,15 @@ fn spin() {
     let fixture = start!("spin");
     let pid = fixture.pid();
     inject(fixture, pid);
+}
+
+/// Only root may look into it, and see whether it is blocked.
+#[test]
+fn nodump() {
+    require_root!();
+    let fixture = start!("misc_loop", "kind=nodump");
+    let task = fixture
+        .wait_blocked(Duration::from_secs(5))
+        .expect("blocks");
+    inject(fixture, task.tid);
 }
