@@ -7,6 +7,7 @@
 //! `cargo bench -p mctl-sys --bench procfs`
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run should stop")]
+#![allow(clippy::cast_possible_truncation, reason = "indices below 100")]
 #![allow(missing_docs, reason = "criterion's macros write public functions")]
 
 use std::fmt::Write as _;
@@ -140,10 +141,10 @@ fn some() -> Want {
 }
 
 /// The median of 15 runs that alternate, so that a slow moment hits both.
-fn compare(name: &str, ours: impl Fn(), peer: impl Fn()) {
-    let clock = |run: &dyn Fn()| {
+fn compare(name: &str, ours: impl Fn() -> u64, peer: impl Fn() -> u64) {
+    let clock = |run: &dyn Fn() -> u64| {
         let start = Instant::now();
-        run();
+        black_box(run());
         start.elapsed()
     };
     let (mut mine, mut theirs): (Vec<Duration>, Vec<Duration>) =
@@ -173,15 +174,11 @@ fn parsers(criterion: &mut Criterion) {
         maps.len(),
         smaps.len()
     );
-    compare(
-        "maps",
-        || drop(black_box(ours_maps(maps))),
-        || drop(black_box(peer(maps))),
-    );
+    compare("maps", || ours_maps(maps), || peer(maps) as u64);
     compare(
         "smaps",
-        || drop(black_box(ours_smaps(smaps, Want::ALL))),
-        || drop(black_box(peer(smaps))),
+        || ours_smaps(smaps, Want::ALL),
+        || peer(smaps) as u64,
     );
 
     let mut group = criterion.benchmark_group("maps");

@@ -1,6 +1,12 @@
 //! The `/proc` parsers against the running kernel: our own process, and children whose mappings are
 //! out of the ordinary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed expectation ends the test"
+)]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};

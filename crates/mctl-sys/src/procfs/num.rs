@@ -112,8 +112,15 @@ impl<'a> Cursor<'a> {
 /// The bytes after the leading spaces.
 #[inline]
 pub(super) fn skip_spaces(bytes: &[u8]) -> &[u8] {
-    let spaces = bytes.iter().take_while(|&&byte| byte == b' ').count();
-    bytes.get(spaces..).unwrap_or_default()
+    let mut rest = bytes;
+    // The kernel aligns names and numbers, so many spaces are the rule.
+    while let Some((b"        ", tail)) = rest.split_first_chunk::<8>() {
+        rest = tail;
+    }
+    while let Some((b' ', tail)) = rest.split_first() {
+        rest = tail;
+    }
+    rest
 }
 
 /// The decimal number at the front and the count of its digits; `None` if it exceeds `u64`.
