@@ -49,6 +49,9 @@ pub trait Arch {
     fn is_32bit(regs: &Self::Regs) -> bool;
 }
 
+/// The number of prctl(2) on this processor.
+pub const NR_PRCTL: i64 = libc::SYS_prctl;
+
 /// The processor that this build runs on.
 #[cfg(target_arch = "x86_64")]
 pub type Native = x86_64::X86_64;

@@ -46,6 +46,8 @@ pub struct Regs {
 const NO_CALL: u64 = u64::MAX;
 /// The code segment of 64-bit user mode (`__USER_CS`).
 const USER_CS_64: u64 = 0x33;
+/// The trap flag: SIGTRAP after every instruction.
+const TRAP_FLAG: u64 = 1 << 8;
 const EINTR: i64 = -(libc::EINTR as i64);
 /// The kernel's own mark for "restart, unless a signal handler is to run, then EINTR"
 /// (include/linux/errno.h).
@@ -70,6 +72,8 @@ impl Arch for X86_64 {
             r10,
             r8,
             r9,
+            // A program that single-steps itself would get a SIGTRAP behind our call.
+            eflags: saved.eflags & !TRAP_FLAG,
             ..*saved
         }
     }
@@ -218,6 +222,20 @@ mod tests {
             ..regs
         };
         assert_eq!(back, saved);
+    }
+
+    #[test]
+    fn our_call_is_not_single_stepped() {
+        let saved = Regs {
+            eflags: 0x346,
+            ..in_call(READ, -512)
+        };
+        let call = SyscallArgs {
+            number: 157,
+            args: [0; 6],
+        };
+        assert_eq!(X86_64::enter(&saved, 0x7000, call).eflags, 0x246);
+        assert_eq!(X86_64::restored(&saved, None).eflags, 0x346);
     }
 
     #[test]

@@ -59,6 +59,8 @@ mod nr {
         455, // futex_wait
     ];
     pub(super) const EPOLL_WAIT: i64 = libc::SYS_epoll_wait;
+    /// As ppoll and pselect6.
+    pub(super) const EINTR_TOO: &[i64] = &[libc::SYS_select];
 }
 #[cfg(not(target_arch = "x86_64"))]
 mod nr {
@@ -83,6 +85,7 @@ mod nr {
     ];
     /// Newer processors have only epoll_pwait.
     pub(super) const EPOLL_WAIT: i64 = libc::SYS_epoll_pwait;
+    pub(super) const EINTR_TOO: &[i64] = &[];
 }
 
 const EPOLL_PWAIT2: i64 = 441;
@@ -117,7 +120,18 @@ pub fn reissuable(number: u64) -> bool {
                 | libc::SYS_recvmsg
                 | libc::SYS_accept
                 | libc::SYS_accept4
+                // EINTR from these means that nothing was taken or sent (no short count).
+                | libc::SYS_readv
+                | libc::SYS_recvmmsg
+                | libc::SYS_sendto
+                | libc::SYS_sendmsg
+                | libc::SYS_sendmmsg
+                // EINTR where the time left cannot be written back (a timeout in read-only
+                // memory, personality STICKY_TIMEOUTS): poll_select_finish(), fs/select.c.
+                | libc::SYS_ppoll
+                | libc::SYS_pselect6
         )
+        || nr::EINTR_TOO.contains(&number)
 }
 
 /// How much a stop disturbs a thread that was seen in this call.
@@ -144,9 +158,12 @@ pub fn disturbance(call: &BlockedCall) -> Disturbance {
         libc::SYS_semop => Disturbance::Reissued,
         libc::SYS_semtimedop => forever(a3 == 0),
         libc::SYS_rt_sigtimedwait => forever(a2 == 0),
+        // Some of several awaited completions may be there: it returns with those.
+        libc::SYS_io_getevents | 333 if call.args[1] > 1 => Disturbance::Short,
         libc::SYS_io_getevents | 333 => forever(call.args[4] == 0),
         // Having submitted something, it returns that count at once instead of waiting on.
         IO_URING_ENTER if call.args[1] & 0xffff_ffff != 0 => Disturbance::Short,
+        IO_URING_ENTER if a2 & 0xffff_ffff > 1 => Disturbance::Short,
         // The extended argument may hold a timeout; we do not read the target's memory for it.
         IO_URING_ENTER => forever(a3 & IO_URING_ENTER_EXT_ARG == 0),
         libc::SYS_read | libc::SYS_accept | libc::SYS_accept4 => Disturbance::None,

@@ -67,6 +67,9 @@ pub enum Refusal {
     /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
     #[error("no system-call instruction to borrow was found in it (vDSO unmapped?)")]
     NoSyscallInstruction,
+    /// It has called exec since it was looked at: what was prepared concerns another program.
+    #[error("it has executed another program meanwhile; try again")]
+    Replaced,
     /// Always inside a restartable sequence when it was stopped.
     #[error("it was inside a restartable sequence (rseq) every time it was stopped; try again")]
     InRseqSection,
@@ -87,6 +90,7 @@ impl Refusal {
             | Refusal::Frozen
             | Refusal::InVfork
             | Refusal::Unresponsive { .. }
+            | Refusal::Replaced
             | Refusal::InRseqSection => Errno::EBUSY,
         }
     }

@@ -25,6 +25,20 @@ pub enum When {
     ReturnedOther(usize, i64),
 }
 
+impl When {
+    /// Whether the call is to be run, given the results of those before it.
+    #[must_use]
+    pub fn is_due(self, earlier: impl Fn(usize) -> Option<i64>) -> bool {
+        match self {
+            When::Always => true,
+            When::Returned(at, wanted) => earlier(at) == Some(wanted),
+            When::ReturnedOther(at, unwanted) => {
+                earlier(at).is_some_and(|got| got >= 0 && got != unwanted)
+            }
+        }
+    }
+}
+
 /// A call of a script. All calls of a script run in one stop, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScriptCall {
@@ -366,14 +380,7 @@ fn script(
             break;
         };
         let earlier = |at: usize| calls.get(at).and_then(|call| call.result);
-        let due = match call.when {
-            When::Always => true,
-            When::Returned(at, wanted) => earlier(at) == Some(wanted),
-            When::ReturnedOther(at, unwanted) => {
-                earlier(at).is_some_and(|got| got >= 0 && got != unwanted)
-            }
-        };
-        if due {
+        if call.when.is_due(earlier) {
             let result = borrowed.call(call.call, deadline)?;
             ran = ran.saturating_add(1);
             if let Some(slot) = calls.get_mut(index) {

@@ -63,6 +63,15 @@ pub(super) fn command_name(pid: i32) -> String {
     String::from_utf8_lossy(name).trim_end().to_owned()
 }
 
+/// Whether the kernel lets us attach to a process, told by a file that asks for the same access
+/// (`/proc/PID/syscall`, PTRACE_MODE_ATTACH) and whatever else stands in the way.
+#[must_use]
+pub fn may_attach(pid: i32) -> bool {
+    let mut buffer = [0u8; 256];
+    let answer = read_small(&format!("/proc/{pid}/syscall"), &mut buffer);
+    !matches!(answer, Err(Errno::EPERM | Errno::EACCES))
+}
+
 impl<'fd> Prepared<'fd> {
     /// Looks at a target without touching it.
     ///

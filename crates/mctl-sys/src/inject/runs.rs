@@ -11,7 +11,6 @@ use crate::arch::SyscallArgs;
 use crate::ptrace::tracee::{Borrowed, NoResult};
 use crate::raw::madvise::{MAX_BYTES, MAX_ENTRIES, Range};
 use crate::raw::vm::write_memory;
-use crate::time::Deadline;
 
 /// What became of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +65,11 @@ impl Runs {
     pub(super) fn advise(
         &mut self,
         borrowed: &mut Borrowed,
-        pid: i32,
-        patience: Deadline,
+        patience: u64,
     ) -> Result<u32, NoResult> {
         let mut calls = 0;
         if self.vectored && self.ranges.len() > FEW {
-            self.advise_vectored(borrowed, pid, patience, &mut calls)?;
+            self.advise_vectored(borrowed, patience, &mut calls)?;
         }
         for index in 0..self.ranges.len() {
             if self.results.get(index) == Some(&RunResult::NotDone) {
@@ -85,7 +83,7 @@ impl Runs {
         &mut self,
         borrowed: &mut Borrowed,
         index: usize,
-        patience: Deadline,
+        patience: u64,
         calls: &mut u32,
     ) -> Result<(), NoResult> {
         let Some(range) = self.ranges.get(index).copied() else {
@@ -112,8 +110,7 @@ impl Runs {
     fn advise_vectored(
         &mut self,
         borrowed: &mut Borrowed,
-        pid: i32,
-        patience: Deadline,
+        patience: u64,
         calls: &mut u32,
     ) -> Result<(), NoResult> {
         let entries = self.ranges.len().min(MAX_ENTRIES);
@@ -128,7 +125,7 @@ impl Runs {
             return Ok(());
         }
         let scratch = scratch.cast_unsigned();
-        let result = self.advise_batches(borrowed, pid, scratch, patience, calls);
+        let result = self.advise_batches(borrowed, scratch, patience, calls);
         if result != Err(NoResult::Gone) {
             let unmap = injected(libc::SYS_munmap, [scratch, scratch_len, 0, 0, 0, 0]);
             borrowed.call(unmap, patience)?;
@@ -140,9 +137,8 @@ impl Runs {
     fn advise_batches(
         &mut self,
         borrowed: &mut Borrowed,
-        pid: i32,
         scratch: u64,
-        patience: Deadline,
+        patience: u64,
         calls: &mut u32,
     ) -> Result<(), NoResult> {
         let mut first = 0;
@@ -155,7 +151,7 @@ impl Runs {
                 continue;
             }
             let batch = self.ranges.get(first..first + count).unwrap_or_default();
-            if !write_ranges(pid, scratch, batch) {
+            if !write_ranges(borrowed.tid(), scratch, batch) {
                 return Ok(());
             }
             let mut done = 0;
@@ -216,9 +212,10 @@ fn batch_len(ranges: &[Range]) -> usize {
     count
 }
 
-fn write_ranges(pid: i32, scratch: u64, ranges: &[Range]) -> bool {
+/// By the thread's number: a process whose first thread has exited has no memory by its own.
+fn write_ranges(tid: i32, scratch: u64, ranges: &[Range]) -> bool {
     let bytes = crate::raw::madvise::as_bytes(ranges);
-    write_memory(pid, scratch, bytes) == Ok(bytes.len())
+    write_memory(tid, scratch, bytes) == Ok(bytes.len())
 }
 
 fn injected(number: i64, args: [u64; 6]) -> SyscallArgs {

@@ -24,6 +24,11 @@ pub(crate) fn seize(tid: i32, options: u64) -> Result<(), Errno> {
     request(libc::PTRACE_SEIZE, tid, 0, options).map(drop)
 }
 
+/// Of a stopped tracee.
+pub(crate) fn set_options(tid: i32, options: u64) -> Result<(), Errno> {
+    request(libc::PTRACE_SETOPTIONS, tid, 0, options).map(drop)
+}
+
 pub(crate) fn interrupt(tid: i32) -> Result<(), Errno> {
     request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
 }
@@ -148,13 +153,8 @@ pub(crate) fn rseq(tid: i32) -> Result<RseqConfig, Errno> {
 
 /// Whether a thread belongs to a thread group now (tgkill(2) with signal 0).
 pub(crate) fn thread_is_in(tgid: i32, tid: i32) -> Result<(), Errno> {
-    send_to_thread(tgid, tid, 0)
-}
-
-/// Sends a signal to one thread.
-pub(crate) fn send_to_thread(tgid: i32, tid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: integers only.
-    checked(unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, signal) }).map(drop)
+    checked(unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, 0) }).map(drop)
 }
 
 /// One look at a tracee's state: `None` if it has not changed.

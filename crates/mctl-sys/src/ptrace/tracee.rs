@@ -11,6 +11,7 @@ use super::raw;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::blocked::BlockedCall;
+use crate::inject::pick::read_small;
 use crate::time::{Deadline, monotonic_ns};
 
 type Regs = <Native as Arch>::Regs;
@@ -38,19 +39,16 @@ pub(crate) struct Seized {
 }
 
 impl Seized {
-    pub(crate) fn seize(tid: i32, suspend_seccomp: bool) -> Result<Seized, Errno> {
-        let seccomp = if suspend_seccomp {
-            raw::O_SUSPEND_SECCOMP
-        } else {
-            0
-        };
-        raw::seize(tid, raw::O_TRACESYSGOOD | seccomp)?;
+    pub(crate) fn seize(tid: i32) -> Result<Seized, Errno> {
+        raw::seize(tid, raw::O_TRACESYSGOOD)?;
         Ok(Seized { tid })
     }
 
     /// Stops the thread. Signals that arrive first are delivered as ever.
     pub(crate) fn stop(self, deadline: Deadline) -> Result<Stopped, NotStopped> {
+        let mut deadline = deadline;
         let since = monotonic_ns();
+        let last = since.saturating_add(RUNNABLE_NS);
         raw::interrupt(self.tid).map_err(os)?;
         loop {
             match wait(self.tid, deadline) {
@@ -62,10 +60,27 @@ impl Seized {
                     let _ = raw::detach(self.tid);
                     return Err(NotStopped::GroupStopped);
                 }
-                Event::Signal(signal) => raw::cont(self.tid, signal).map_err(os)?,
-                Event::Syscall => raw::cont(self.tid, 0).map_err(os)?,
+                Event::Signal(signal) => {
+                    // Any stop uses up a pending interrupt (ptrace_stop(), kernel/signal.c), this
+                    // one perhaps too: without a new one the thread would just run on, and where
+                    // the signal is ignored its call would have failed with EINTR for nothing.
+                    raw::interrupt(self.tid).map_err(os)?;
+                    raw::cont(self.tid, signal).map_err(os)?;
+                }
+                Event::Syscall => {
+                    raw::interrupt(self.tid).map_err(os)?;
+                    raw::cont(self.tid, 0).map_err(os)?;
+                }
                 Event::Gone => return Err(NotStopped::Gone),
-                Event::Timeout => return Err(NotStopped::Unresponsive),
+                Event::Timeout => {
+                    let now = monotonic_ns();
+                    if now >= last || !is_runnable(self.tid) {
+                        return Err(NotStopped::Unresponsive);
+                    }
+                    // It is awake already and only waits for a processor (a throttled cgroup).
+                    // To give it up now would let its call fail with EINTR.
+                    deadline = Deadline::after(RUNNABLE_SLICE_NS);
+                }
             }
         }
         let mut stopped = Stopped {
@@ -84,6 +99,35 @@ impl Seized {
             Err(errno) => Err(NotStopped::Os(errno)),
         }
     }
+}
+
+/// How long a thread that only waits for a processor is waited for, and how often it is looked at.
+const RUNNABLE_NS: u64 = 10_000_000_000;
+const RUNNABLE_SLICE_NS: u64 = 100_000_000;
+
+/// Whether the thread runs or waits for a processor (state R). In the shield: no allocation.
+fn is_runnable(tid: i32) -> bool {
+    use std::io::Write;
+    let mut path = [0u8; 32];
+    let mut rest = &mut path[..];
+    if write!(rest, "/proc/{tid}/stat").is_err() {
+        return false;
+    }
+    let left = rest.len();
+    let len = path.len() - left;
+    let Some(path) = path
+        .get(..len)
+        .and_then(|path| std::str::from_utf8(path).ok())
+    else {
+        return false;
+    };
+    let mut buffer = [0u8; 512];
+    let Ok(stat) = read_small(path, &mut buffer) else {
+        return false;
+    };
+    // The name stands in parentheses and may hold any byte; the last one ends it.
+    let end = stat.iter().rposition(|byte| *byte == b')');
+    end.and_then(|end| stat.get(end.checked_add(2)?)) == Some(&b'R')
 }
 
 fn os(errno: Errno) -> NotStopped {
@@ -160,6 +204,13 @@ impl Stopped {
         self.has_syscall_insn(insn).then_some(insn)
     }
 
+    /// Has the kernel pass over the thread's seccomp filters until it is detached. Only now that
+    /// it stands still: asked for at the attachment, it would run some calls of its own
+    /// unfiltered.
+    pub(crate) fn suspend_seccomp(&self) -> Result<(), Errno> {
+        raw::set_options(self.tid, raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP)
+    }
+
     /// Lets the thread run on, still attached.
     pub(crate) fn resume(mut self) -> Result<Seized, NotStopped> {
         raw::cont(self.tid, 0).map_err(os)?;
@@ -170,20 +221,17 @@ impl Stopped {
     /// Takes the thread's registers, with every signal held back that can be.
     pub(crate) fn borrow(
         mut self,
-        tgid: i32,
         insn: u64,
         blocked: Option<BlockedCall>,
     ) -> Result<Borrowed, NotStopped> {
         let mask = raw::get_sigmask(self.tid).map_err(os)?;
         let borrowed = Borrowed {
             tid: self.tid,
-            tgid,
             insn,
             regs: self.regs,
             back: Native::restored(&self.regs, blocked.as_ref()),
             mask,
             since: self.since,
-            stop_again: false,
             held: true,
         };
         self.held = false;
@@ -236,13 +284,11 @@ pub(crate) enum NoResult {
 #[derive(Debug)]
 pub(crate) struct Borrowed {
     tid: i32,
-    tgid: i32,
     insn: u64,
     regs: Regs,
     back: Regs,
     mask: u64,
     since: u64,
-    stop_again: bool,
     held: bool,
 }
 
@@ -252,9 +298,15 @@ const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
 const MAX_RESTARTS: u32 = 1000;
 
 impl Borrowed {
-    /// Runs one system call in the target. `patience` bounds the wait for it to begin; once it
-    /// runs it is waited for to the end, since a thread inside a call cannot be given back.
-    pub(crate) fn call(&mut self, call: SyscallArgs, patience: Deadline) -> Result<i64, NoResult> {
+    /// The thread.
+    pub(crate) fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// Runs one system call in the target. `patience`, in nanoseconds, bounds the wait for it to
+    /// begin; once it runs it is waited for to the end, since a thread inside a call cannot be
+    /// given back.
+    pub(crate) fn call(&mut self, call: SyscallArgs, patience: u64) -> Result<i64, NoResult> {
         for _ in 0..MAX_RESTARTS {
             let result = self.call_once(call, patience)?;
             if !RESTARTS.contains(&result) {
@@ -264,11 +316,11 @@ impl Borrowed {
         Err(NoResult::Os(Errno::EINTR))
     }
 
-    fn call_once(&mut self, call: SyscallArgs, patience: Deadline) -> Result<i64, NoResult> {
+    fn call_once(&mut self, call: SyscallArgs, patience: u64) -> Result<i64, NoResult> {
         let regs = Native::enter(&self.regs, self.insn, call);
         self.step(raw::set_regs(self.tid, &regs))?;
         self.step(raw::run_to_syscall(self.tid, 0))?;
-        self.syscall_stop(patience)?;
+        self.syscall_stop(Deadline::after(patience))?;
         self.step(raw::run_to_syscall(self.tid, 0))?;
         self.syscall_stop(Deadline::NEVER)?;
         let regs = self.step(raw::get_regs::<Regs>(self.tid))?;
@@ -296,10 +348,11 @@ impl Borrowed {
                 Event::Stop { .. } if gave_up => return Err(NoResult::NotRun),
                 // A group-stop or its end: the call comes first, the group-stop after us.
                 Event::Stop { .. } => self.step(raw::run_to_syscall(self.tid, 0))?,
-                Event::Signal(libc::SIGSTOP) => {
-                    // It cannot be held back by a mask; it is sent again at the end.
-                    self.stop_again = true;
-                    self.step(raw::run_to_syscall(self.tid, 0))?;
+                // It cannot be held back by a mask. Delivered, it stops the other threads; this
+                // one may go on while it is traced, and the kernel stops it when it is let go,
+                // unless a SIGCONT has come by then.
+                Event::Signal(signal @ libc::SIGSTOP) => {
+                    self.step(raw::run_to_syscall(self.tid, signal))?;
                 }
                 Event::Signal(signal) => return Err(NoResult::Signalled(signal)),
                 Event::Gone => {
@@ -331,9 +384,6 @@ impl Borrowed {
         self.held = false;
         let _ = raw::set_regs(self.tid, &self.back);
         let _ = raw::set_sigmask(self.tid, self.mask);
-        if self.stop_again {
-            let _ = raw::send_to_thread(self.tgid, self.tid, libc::SIGSTOP);
-        }
         let _ = raw::detach(self.tid);
     }
 }

@@ -72,6 +72,25 @@ pub fn process_madvise(pidfd: BorrowedFd<'_>, ranges: &[Range], advice: i32) -> 
     checked(ret).map(|bytes| bytes.unsigned_abs())
 }
 
+/// Whether this kernel takes an advice on oneself through process_madvise(PIDFD_SELF): asked
+/// with an empty list, so nothing is advised. Any advice since Linux 6.13, PIDFD_SELF since 6.14.
+#[must_use]
+pub fn takes_own_advice(advice: i32) -> bool {
+    let none = std::ptr::null::<Range>();
+    // SAFETY: an empty list is not read.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            mctl_abi::PIDFD_SELF,
+            none,
+            0,
+            advice,
+            0,
+        )
+    };
+    ret == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,6 +153,20 @@ pub fn is_pidfd(fd: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Another descriptor for what a number names, so that the caller keeps its own.
+///
+/// # Errors
+/// `EBADF` nothing is open under that number; `EMFILE`.
+pub fn duplicate(fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only; a number that is not open is answered with EBADF.
+    let copy = checked(libc::c_long::from(unsafe {
+        libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)
+    }))?;
+    let copy = i32::try_from(copy).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel just returned this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// The process number behind a pidfd, in the caller's PID namespace.
 ///
 /// # Errors

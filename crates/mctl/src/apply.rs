@@ -1,0 +1,477 @@
+//! `apply()`: walks a plan. It decides nothing.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mctl_abi::Errno;
+use mctl_abi::thp::ThpDisable;
+use mctl_sys::inject::blocked::Disturbance;
+use mctl_sys::inject::{
+    InjectError, Job, Limits, Prepared, Report, RunResult, Runs, ScriptCall, When, run,
+};
+use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, madvise_self, takes_own_advice};
+use mctl_sys::raw::prctl::{
+    PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, PR_SET_MEMORY_MERGE, PR_SET_THP_DISABLE, prctl,
+};
+
+use crate::address_space::AddressSpace;
+use crate::engine::{Ready, ready};
+use crate::error::{Error, Result};
+use crate::host::HostCaps;
+use crate::outcome::{Failure, Mechanism, Note, Outcome};
+use crate::plan::{Plan, Step};
+use crate::request::Request;
+use crate::target::Target;
+
+/// How many targets share one shield task: enough that its cost vanishes, few enough that the
+/// caller can stop between two batches.
+const BATCH: usize = 64;
+/// How often the mappings are read again for what the target mapped meanwhile.
+const PASSES: u32 = 3;
+
+/// Applies a request to one process.
+///
+/// ```
+/// use mctl::{AcrossExec, HostCaps, PolicyKind, Request, Target, apply};
+///
+/// let mut child = std::process::Command::new("sleep").arg("10").spawn()?;
+/// let target = Target::open(child.id().to_string().parse()?)?;
+/// let request = Request::set(&[PolicyKind::Nohugepage], AcrossExec::Inherit)?;
+/// let caps = HostCaps::probe_for(&request.kinds())?;
+/// let outcome = apply(&request, &target, &caps)?;
+/// assert!(outcome.is_exact());
+/// assert_eq!(outcome.thp_disable_after, Some(1));
+/// # child.kill()?; child.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As the contract says, in its order; nothing is changed then.
+pub fn apply(request: &Request, target: &Target, caps: &HostCaps) -> Result<Outcome> {
+    apply_each(request, &[target], caps)
+        .pop()
+        .unwrap_or_else(|| {
+            Err(Error::Invalid {
+                why: "no target".to_owned(),
+            })
+        })
+}
+
+/// Applies a request to several processes, each for itself: one result a target.
+#[must_use]
+pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
+    let mut results = Vec::with_capacity(targets.len());
+    for batch in targets.chunks(BATCH) {
+        let mut works: Vec<Result<Work<'_>>> = batch
+            .iter()
+            .map(|target| ready(request, target, caps).map(Work::new))
+            .collect();
+        walk(&mut works);
+        results.extend(
+            works
+                .into_iter()
+                .map(|work| work.and_then(|w| w.finish(request))),
+        );
+    }
+    results
+}
+
+/// What [`apply`] would do, without doing it.
+///
+/// # Errors
+/// What [`apply`] would answer, as far as it can be told without touching the target.
+pub fn dry_run(request: &Request, target: &Target, caps: &HostCaps) -> Result<Plan> {
+    ready(request, target, caps).map(|ready| ready.plan)
+}
+
+/// Puts a policy in force for the program that this process is about to execute.
+///
+/// # Errors
+/// `EOPNOTSUPP` where only advice on mappings could do it: exec drops them all.
+pub fn launch(request: &Request, caps: &HostCaps) -> Result<Outcome> {
+    let own = Target::own()?;
+    let plan = dry_run(request, &own, caps)?;
+    if plan.promised.mechanisms.contains(&Mechanism::OwnMadvise) {
+        return Err(crate::plan::unsupported(
+            &request.words(),
+            "the host's knob says 'madvise', and this kernel cannot carry 'always' over exec; \
+             start the program and then use 'mctl set hugepage PID'",
+        ));
+    }
+    apply(request, &own, caps)
+}
+
+/// One target on its way through its plan.
+struct Work<'t> {
+    target: &'t Target,
+    prepared: Option<Prepared<'t>>,
+    steps: std::vec::IntoIter<Step>,
+    outcome: Outcome,
+    failed: Option<Error>,
+}
+
+impl<'t> Work<'t> {
+    fn new(ready: Ready<'t>) -> Work<'t> {
+        Work {
+            target: ready.target,
+            prepared: ready.prepared,
+            steps: ready.plan.steps.into_iter(),
+            outcome: ready.plan.promised,
+            failed: None,
+        }
+    }
+
+    fn finish(mut self, request: &Request) -> Result<Outcome> {
+        match self.failed.take() {
+            None => Ok(self.outcome),
+            Some(error) => {
+                // All or nothing: what an earlier step changed is put back.
+                if let Err(undo_error) = restore(self.target, &self.outcome) {
+                    return Err(Error::Invalid {
+                        why: format!(
+                            "{} failed half-way: {error}; and what it had changed could not be put \
+                             back: {undo_error}",
+                            request.words()
+                        ),
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Runs every target's next step until none is left. The steps of all targets that are due at
+/// the same time go into one shield.
+fn walk(works: &mut [Result<Work<'_>>]) {
+    loop {
+        let mut due = Vec::new();
+        for work in works.iter_mut().flatten() {
+            if work.failed.is_none()
+                && let Some(step) = work.steps.next()
+            {
+                due.push((work, step));
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        take_steps(due);
+    }
+}
+
+fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
+    let mut remote = Vec::new();
+    for (work, step) in due {
+        if work.target.is_own() {
+            if let Err(error) = step_on_ourselves(&mut work.outcome, &step) {
+                work.failed = Some(error);
+            }
+            continue;
+        }
+        match step {
+            Step::Advise { advice, runs } => {
+                if let Err(error) = advise_target(work, advice, runs) {
+                    work.failed = Some(error);
+                }
+            }
+            switch => remote.push(Remote {
+                script: script(&switch),
+                step: switch,
+                work,
+            }),
+        }
+    }
+    inject_scripts(&mut remote);
+    for Remote { work, step, script } in remote {
+        if work.failed.is_none()
+            && let Err(error) = record(work.target.pid(), &mut work.outcome, &step, &script)
+        {
+            work.failed = Some(error);
+        }
+    }
+}
+
+struct Remote<'w, 't> {
+    work: &'w mut Work<'t>,
+    step: Step,
+    script: Vec<ScriptCall>,
+}
+
+/// The calls of a step: read the state, then set it if it is another.
+fn script(step: &Step) -> Vec<ScriptCall> {
+    let call = |option: u64, a: u64, b: u64| ScriptCall::new(PRCTL, [option, a, b, 0, 0, 0]);
+    match step {
+        Step::SetMerge { on } => vec![
+            call(PR_GET_MEMORY_MERGE, 0, 0),
+            call(PR_SET_MEMORY_MERGE, u64::from(*on), 0)
+                .when(When::ReturnedOther(0, i64::from(*on))),
+        ],
+        Step::SetThpDisable { to, only_from } => {
+            let (disable, flags) = to.setter();
+            let when = match only_from {
+                Some(from) => When::Returned(0, from.getter()),
+                None => When::ReturnedOther(0, to.getter()),
+            };
+            vec![
+                call(PR_GET_THP_DISABLE, 0, 0),
+                call(PR_SET_THP_DISABLE, disable, flags).when(when),
+            ]
+        }
+        Step::Advise { .. } => Vec::new(),
+    }
+}
+
+/// `__NR_prctl`.
+const PRCTL: i64 = mctl_sys::arch::NR_PRCTL;
+
+fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
+    let mut jobs = Vec::with_capacity(remote.len());
+    let mut owners = Vec::with_capacity(remote.len());
+    for (index, item) in remote.iter_mut().enumerate() {
+        // The first step uses the look that the checks took; a later one looks again.
+        let prepared = match item.work.prepared.take() {
+            Some(prepared) => Ok(prepared),
+            None => Prepared::look(item.work.target.pid(), item.work.target.as_fd()),
+        };
+        match prepared {
+            Ok(prepared) => {
+                note_disturbance(&mut item.work.outcome, prepared.disturbance());
+                jobs.push(Job::script(prepared, &mut item.script, Limits::default()));
+                owners.push(index);
+            }
+            Err(error) => {
+                item.work.failed = Some(Error::inject(item.work.target.pid(), error));
+            }
+        }
+    }
+    run(&mut jobs);
+    let reports: Vec<Result<Report, InjectError>> = jobs.iter().map(Job::outcome).collect();
+    drop(jobs);
+    for (index, report) in owners.into_iter().zip(reports) {
+        let Some(item) = remote.get_mut(index) else {
+            continue;
+        };
+        match report {
+            Ok(report) => item.work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
+            Err(error) => {
+                item.work.failed = Some(Error::inject(item.work.target.pid(), error));
+            }
+        }
+    }
+}
+
+fn note_disturbance(outcome: &mut Outcome, disturbance: Disturbance) {
+    let what = match disturbance {
+        Disturbance::Late => {
+            "its only free thread was in a call whose timeout starts afresh: it may return up to \
+             one timeout late"
+        }
+        Disturbance::Short => {
+            "its only free thread was in a call that may return a short count, as after SIGSTOP"
+        }
+        _ => return,
+    };
+    let note = Note::Disturbed {
+        what: what.to_owned(),
+    };
+    if !outcome.notes.contains(&note) {
+        outcome.notes.push(note);
+    }
+}
+
+/// Takes the results of a step's calls into the outcome.
+fn record(pid: i32, outcome: &mut Outcome, step: &Step, calls: &[ScriptCall]) -> Result<()> {
+    let result = |at: usize| calls.get(at).and_then(|call| call.result);
+    let (before, set) = (result(0), result(1));
+    let failed = |call, ret: i64| Error::TargetCall {
+        pid,
+        call,
+        errno: errno_of(ret),
+    };
+    match step {
+        Step::SetMerge { on } => {
+            if let Some(ret) = before.filter(|ret| *ret < 0) {
+                return Err(failed("prctl(PR_GET_MEMORY_MERGE)", ret));
+            }
+            outcome.merge_before = before;
+            outcome.merge_after = before;
+            match set {
+                Some(ret) if ret < 0 => return Err(failed("prctl(PR_SET_MEMORY_MERGE)", ret)),
+                Some(_) => outcome.merge_after = Some(i64::from(*on)),
+                None => {}
+            }
+        }
+        Step::SetThpDisable { to, .. } => {
+            if let Some(ret) = before.filter(|ret| *ret < 0) {
+                return Err(failed("prctl(PR_GET_THP_DISABLE)", ret));
+            }
+            if outcome.thp_disable_before.is_none() {
+                outcome.thp_disable_before = before;
+            }
+            outcome.thp_disable_after = before;
+            match set {
+                Some(ret) if ret < 0 => return Err(failed("prctl(PR_SET_THP_DISABLE)", ret)),
+                Some(_) => outcome.thp_disable_after = Some(to.getter()),
+                None => {}
+            }
+        }
+        Step::Advise { .. } => {}
+    }
+    Ok(())
+}
+
+fn errno_of(ret: i64) -> Errno {
+    i32::try_from(ret.saturating_neg()).map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn step_on_ourselves(outcome: &mut Outcome, step: &Step) -> Result<()> {
+    match step {
+        Step::Advise { advice, runs } => {
+            for run in runs {
+                match madvise_self(*run, *advice) {
+                    // Unmapped by another of our threads meanwhile.
+                    Ok(()) | Err(Errno::ENOMEM) => {}
+                    Err(errno) => fail_run(outcome, *run, errno),
+                }
+            }
+            Ok(())
+        }
+        switch => {
+            let mut calls = script(switch);
+            for index in 0..calls.len() {
+                let Some(call) = calls.get(index).copied() else {
+                    break;
+                };
+                let earlier = |at: usize| calls.get(at).and_then(|call| call.result);
+                if !call.when.is_due(earlier) {
+                    continue;
+                }
+                let [option, a, b, c, d, _] = call.call.args;
+                let ret = match prctl(option, [a, b, c, d]) {
+                    Ok(ret) => ret,
+                    Err(errno) => -i64::from(errno.raw()),
+                };
+                if let Some(call) = calls.get_mut(index) {
+                    call.result = Some(ret);
+                }
+            }
+            record(
+                rustix::process::getpid().as_raw_nonzero().get(),
+                outcome,
+                switch,
+                &calls,
+            )
+        }
+    }
+}
+
+fn fail_run(outcome: &mut Outcome, run: Range, errno: Errno) {
+    if let Some(counts) = &mut outcome.mappings {
+        counts.failed.push(Failure {
+            start: run.start,
+            len: run.len,
+            errno,
+        });
+    }
+}
+
+/// Advises a target's runs, and what it mapped meanwhile, until a look finds nothing new.
+fn advise_target(work: &mut Work<'_>, advice: i32, runs: Vec<Range>) -> Result<()> {
+    let vectored = takes_own_advice(MADV_HUGEPAGE);
+    let mut runs = runs;
+    let respect = crate::request::Override::Respect;
+    for pass in 0..PASSES {
+        let prepared = match work.prepared.take() {
+            Some(prepared) => prepared,
+            None => Prepared::look(work.target.pid(), work.target.as_fd())
+                .map_err(|error| Error::inject(work.target.pid(), error))?,
+        };
+        note_disturbance(&mut work.outcome, prepared.disturbance());
+        let mut list = Runs::new(advice, runs, vectored);
+        let report = {
+            let mut jobs = [Job::runs(prepared, &mut list, Limits::default())];
+            run(&mut jobs);
+            jobs.first().map(Job::outcome)
+        };
+        match report {
+            Some(Ok(report)) => work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
+            Some(Err(error)) => return Err(Error::inject(work.target.pid(), error)),
+            None => return Ok(()),
+        }
+        let mut refused = false;
+        for (range, result) in list.ranges().iter().zip(list.results()) {
+            match result {
+                RunResult::Done | RunResult::Failed(Errno::ENOMEM) => {}
+                RunResult::Failed(errno) => {
+                    refused = true;
+                    fail_run(&mut work.outcome, *range, *errno);
+                }
+                RunResult::NotDone => {
+                    refused = true;
+                    fail_run(&mut work.outcome, *range, Errno::ECANCELED);
+                }
+            }
+        }
+        if refused || pass + 1 == PASSES {
+            break;
+        }
+        // What it mapped between the listing and the stop. Overridden mappings are not looked
+        // for again: they carry the advice now like the others.
+        let space = AddressSpace::read(work.target, respect)?;
+        if space.runs().is_empty() {
+            break;
+        }
+        if let Some(counts) = &mut work.outcome.mappings {
+            counts.runs += space.counts().runs;
+            counts.changed += space.counts().changed;
+        }
+        runs = space.runs().to_vec();
+    }
+    Ok(())
+}
+
+/// Puts the switches of a target back to what they were before an outcome. Advice stays: it
+/// cannot be taken off.
+///
+/// # Errors
+/// The target could not be reached; it then keeps what it has.
+pub fn restore(target: &Target, outcome: &Outcome) -> Result<()> {
+    let mut steps = Vec::new();
+    if outcome.merge_before != outcome.merge_after
+        && let Some(before) = outcome.merge_before
+    {
+        steps.push(Step::SetMerge { on: before != 0 });
+    }
+    if outcome.thp_disable_before != outcome.thp_disable_after
+        && let Some(before) = outcome.thp_disable_before.and_then(ThpDisable::from_getter)
+    {
+        steps.push(Step::SetThpDisable {
+            to: before,
+            only_from: None,
+        });
+    }
+    if steps.is_empty() {
+        return Ok(());
+    }
+    set_switches(target, steps).map(drop)
+}
+
+/// Sets switches to given states, whatever policy they belong to.
+pub(crate) fn set_switches(target: &Target, steps: Vec<Step>) -> Result<Outcome> {
+    let work = Work {
+        target,
+        prepared: None,
+        steps: steps.into_iter(),
+        outcome: Outcome::new(),
+        failed: None,
+    };
+    let mut works = [Ok(work)];
+    walk(&mut works);
+    let [work] = works;
+    let work = work?;
+    match work.failed {
+        Some(error) => Err(error),
+        None => Ok(work.outcome),
+    }
+}

@@ -1,0 +1,65 @@
+//! The call itself: `mctl(pidfd, action, flags)` on a stock kernel, with the C ABI's strictness.
+
+use mctl_abi::{Action, Errno, PolicyKind};
+
+use crate::apply::apply;
+use crate::error::{Error, Result};
+use crate::host::HostCaps;
+use crate::reading::{Look, read_policy};
+use crate::request::Request;
+use crate::target::Target;
+
+/// `int mctl(int pidfd, int action, unsigned int flags)`: the contract's checks in the contract's
+/// order, by the admin rule, exactly or not at all.
+///
+/// Returns 0, or the mask of policies for `MCTL_GET_POLICY`.
+///
+/// ```
+/// use mctl::{Action, Errno, mctl};
+///
+/// // Our own policy; PIDFD_SELF works on every kernel.
+/// let mask = mctl(-10_000, Action::GetPolicy.number(), 0)?;
+/// assert_eq!(mask & !0x1f1f, 0);
+/// // A zeroed argument fails.
+/// assert_eq!(mctl(-10_000, 0, 0).unwrap_err().errno(), Errno::EINVAL);
+/// # Ok::<(), mctl::Error>(())
+/// ```
+///
+/// # Errors
+/// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, as the contract's §1 says.
+pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
+    let call = mctl_abi::Request::decode(action, flags).map_err(|_| Error::Invalid {
+        why: match Action::from_number(action) {
+            None => format!("{action} is no action"),
+            Some(action) => format!("{action} does not take the flags {flags:#x}"),
+        },
+    })?;
+    let target = Target::from_raw(pidfd)?;
+    if call.action() == Action::GetPolicy {
+        // ESRCH comes before EPERM.
+        read_policy(&target, Look::DoNotStop)?;
+        crate::permission::check_call(call, &target)?;
+        let reading = read_policy(&target, Look::MayStop)?;
+        return reading
+            .policy()
+            .map(mctl_abi::Policy::mask)
+            .ok_or_else(|| Error::Unsupported {
+                what: "reading the policy".to_owned(),
+                why: "the kernel returned a state that mctl does not know".to_owned(),
+            });
+    }
+    let request = Request::from_call(call)?;
+    let kinds: Vec<PolicyKind> = request.kinds();
+    let caps = HostCaps::probe_for(&kinds)?;
+    let outcome = apply(&request, &target, &caps)?;
+    debug_assert!(outcome.is_exact(), "strict means exact");
+    Ok(0)
+}
+
+/// As [`mctl()`], with only the errno.
+///
+/// # Errors
+/// The errno of the contract.
+pub fn mctl_errno(pidfd: i32, action: i32, flags: u32) -> Result<u32, Errno> {
+    mctl(pidfd, action, flags).map_err(|error| error.errno())
+}

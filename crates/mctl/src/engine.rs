@@ -1,0 +1,173 @@
+//! The checks of the contract on a stock kernel, in its order, and the plan that they end in.
+
+use std::os::fd::AsFd;
+
+use mctl_abi::{Checks, Errno, check};
+use mctl_sys::inject::{InjectError, Prepared, Refusal, may_attach};
+
+use crate::address_space::AddressSpace;
+use crate::error::{Error, Result};
+use crate::host::HostCaps;
+use crate::permission;
+use crate::plan::{Plan, Whose, plan};
+use crate::request::Request;
+use crate::target::Target;
+
+/// A target that passed every check, and what to do with it.
+#[derive(Debug)]
+pub(crate) struct Ready<'t> {
+    pub(crate) target: &'t Target,
+    pub(crate) plan: Plan,
+    /// `None` for ourselves.
+    pub(crate) prepared: Option<Prepared<'t>>,
+}
+
+/// Runs the checks for every call of a request and makes the plan. Nothing is touched.
+pub(crate) fn ready<'t>(
+    request: &Request,
+    target: &'t Target,
+    caps: &HostCaps,
+) -> Result<Ready<'t>> {
+    let mut facts = Facts {
+        request,
+        target,
+        caps,
+        looked: None,
+        plan: None,
+        error: None,
+    };
+    for call in request.calls() {
+        let action = call.action().number();
+        if let Err(errno) = check(action, call.flags().bits(), &mut facts) {
+            return Err(facts.error.take().unwrap_or_else(|| Error::Invalid {
+                why: format!("{errno}: {}", request.words()),
+            }));
+        }
+    }
+    let prepared = match facts.looked {
+        Some(Ok(prepared)) => Some(prepared),
+        _ => None,
+    };
+    let plan = facts.plan.ok_or_else(|| Error::Invalid {
+        why: "nothing was asked".to_owned(),
+    })?;
+    Ok(Ready {
+        target,
+        plan,
+        prepared,
+    })
+}
+
+/// The facts, each found out once and only when the checks before it have passed.
+struct Facts<'r, 't> {
+    request: &'r Request,
+    target: &'t Target,
+    caps: &'r HostCaps,
+    /// The look at the target; `None` until it was taken, and for ourselves.
+    looked: Option<Result<Prepared<'t>, InjectError>>,
+    plan: Option<Plan>,
+    /// The full story of the errno that was returned.
+    error: Option<Error>,
+}
+
+impl Facts<'_, '_> {
+    fn fail<T>(&mut self, error: Error) -> Result<T, Errno> {
+        let errno = error.errno();
+        self.error = Some(error);
+        Err(errno)
+    }
+
+    fn refused(&self) -> Option<InjectError> {
+        self.looked
+            .as_ref()
+            .and_then(|looked| looked.as_ref().err().cloned())
+    }
+
+    fn not_permitted(&self) -> Error {
+        let pid = self.target.pid();
+        match permission::explain_owner(self.target) {
+            Some(why) => Error::Permission { pid, why },
+            None => Error::inject(pid, Refusal::NotPermitted.into()),
+        }
+    }
+}
+
+impl Checks for Facts<'_, '_> {
+    fn pidfd(&mut self) -> Result<(), Errno> {
+        Ok(()) // a Target is one
+    }
+
+    fn address_space(&mut self) -> Result<(), Errno> {
+        if self.target.is_own() {
+            return Ok(());
+        }
+        if self.looked.is_none() {
+            self.looked = Some(Prepared::look(self.target.pid(), self.target.as_fd()));
+        }
+        match self.refused() {
+            Some(error) if error.errno() == Errno::ESRCH => {
+                self.fail(Error::inject(self.target.pid(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn permission(&mut self, _: mctl_abi::Request) -> Result<(), Errno> {
+        if let Err(error) = permission::check(self.request, self.target) {
+            return self.fail(error);
+        }
+        match self.refused() {
+            None => Ok(()),
+            Some(InjectError::Refused(Refusal::NotPermitted)) => {
+                let error = self.not_permitted();
+                self.fail(error)
+            }
+            Some(error) if error.errno() == Errno::EPERM => {
+                self.fail(Error::inject(self.target.pid(), error))
+            }
+            // Busy for whoever asks; but for a stranger the answer is EPERM all the same.
+            Some(_) if !may_attach(self.target.pid()) => {
+                let error = self.not_permitted();
+                self.fail(error)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn ability(&mut self, _: mctl_abi::Request) -> Result<(), Errno> {
+        if self.plan.is_some() {
+            return Ok(());
+        }
+        let space = if self.request.needs_mappings() {
+            match AddressSpace::read(self.target, self.request.override_advice) {
+                Ok(space) => Some(space),
+                Err(error) => return self.fail(error),
+            }
+        } else {
+            None
+        };
+        let whose = if self.target.is_own() {
+            Whose::Own
+        } else {
+            Whose::Other
+        };
+        match plan(self.request, self.caps, whose, space.as_ref()) {
+            Ok(plan) => {
+                self.plan = Some(plan);
+                Ok(())
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn reach(&mut self) -> Result<(), Errno> {
+        // Where the plan has no step, the target need not be reached.
+        if self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty()) {
+            return Ok(());
+        }
+        match self.refused() {
+            Some(error) => self.fail(Error::inject(self.target.pid(), error)),
+            None => Ok(()),
+        }
+    }
+}

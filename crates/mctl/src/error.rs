@@ -1,0 +1,158 @@
+//! What can go wrong, with the errno of the contract and a way out.
+
+use mctl_abi::Errno;
+use mctl_sys::inject::{InjectError, Refusal};
+use thiserror::Error;
+
+/// An operation that failed. Nothing was changed, unless the variant says otherwise.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The words name no process.
+    #[error("'{text}' is not a process: {why}")]
+    BadTarget {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No such process.
+    #[error("process {pid}: no such process (ESRCH)")]
+    NoProcess {
+        /// The number asked for.
+        pid: i32,
+    },
+    /// `PID:INODE` names a process that is gone; another one has its number now.
+    #[error("process {pid}:{wanted} is gone (ESRCH); number {pid} now belongs to {pid}:{found}")]
+    Recycled {
+        /// The number asked for.
+        pid: i32,
+        /// The inode asked for.
+        wanted: u64,
+        /// The inode of the process that has the number now.
+        found: u64,
+    },
+    /// This kernel gives pidfds no inode of their own.
+    #[error("PID:INODE cannot be checked here (EOPNOTSUPP): the kernel has no pidfs (Linux 6.9)")]
+    NoInodes,
+    /// The descriptor is not a pidfd.
+    #[error("descriptor {fd} is not a pidfd (EBADF)")]
+    NotPidfd {
+        /// The descriptor.
+        fd: i32,
+    },
+    /// The number is a thread's, not a process's.
+    #[error("{tid} is a thread of process {pid} (EINVAL); name the process")]
+    IsThread {
+        /// The thread.
+        tid: i32,
+        /// Its process.
+        pid: i32,
+    },
+    /// The request makes no sense.
+    #[error("{why} (EINVAL)")]
+    Invalid {
+        /// Why.
+        why: String,
+    },
+    /// The rule chosen does not allow it.
+    #[error("process {pid}: {why} (EPERM)")]
+    Permission {
+        /// The target.
+        pid: i32,
+        /// Which rule, and what it asks for.
+        why: String,
+    },
+    /// This kernel cannot do it, or not exactly and exactness was asked for.
+    #[error("{what}: {why} (EOPNOTSUPP)")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// Why it cannot be had, and what can be done.
+        why: String,
+    },
+    /// The target could not be reached.
+    #[error("process {pid}: {source} ({})", .source.errno())]
+    Inject {
+        /// The target.
+        pid: i32,
+        /// Why.
+        source: InjectError,
+    },
+    /// The target refused the call itself.
+    #[error("process {pid}: {call} failed in it: {errno}")]
+    TargetCall {
+        /// The target.
+        pid: i32,
+        /// The call.
+        call: &'static str,
+        /// Its errno.
+        errno: Errno,
+    },
+    /// A file of /proc, /sys or the caller's own could not be read.
+    #[error("{what}: {why} ({errno})")]
+    Read {
+        /// Which.
+        what: String,
+        /// What happened.
+        why: String,
+        /// Its errno.
+        errno: Errno,
+    },
+}
+
+impl Error {
+    /// The errno of the contract.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Error::BadTarget { .. } | Error::Invalid { .. } | Error::IsThread { .. } => {
+                Errno::EINVAL
+            }
+            Error::NoProcess { .. } | Error::Recycled { .. } => Errno::ESRCH,
+            Error::NoInodes | Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+            Error::NotPidfd { .. } => Errno::EBADF,
+            Error::Permission { .. } => Errno::EPERM,
+            Error::Inject { source, .. } => source.errno(),
+            Error::TargetCall { errno, .. } | Error::Read { errno, .. } => *errno,
+        }
+    }
+
+    /// What to do about it, where something can be done.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Inject {
+                source: InjectError::Refused(refusal),
+                ..
+            } => match refusal {
+                Refusal::Traced { tracer, .. } => {
+                    Some(format!("see what process {tracer} does: ps -p {tracer}"))
+                }
+                Refusal::NotPermitted => Some("sudo mctl …".to_owned()),
+                _ => None,
+            },
+            Error::Recycled { .. } => Some("look the process up again".to_owned()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn read(what: impl Into<String>, error: &std::io::Error) -> Error {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        Error::Read {
+            what: what.into(),
+            why: error.kind().to_string(),
+            errno,
+        }
+    }
+
+    pub(crate) fn inject(pid: i32, source: InjectError) -> Error {
+        match source {
+            InjectError::Gone => Error::NoProcess { pid },
+            source => Error::Inject { pid, source },
+        }
+    }
+}
+
+/// The result of an operation of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,32 @@
+//! Memory policy for whole processes on Linux.
+//!
+//! One operation sets a policy for an entire address space: huge pages always, never or only
+//! where advised, and same-page merging; for this process or another one, now and for every later
+//! mapping, and, where asked, across exec.
+
+#![forbid(unsafe_code)]
+
+pub mod address_space;
+mod apply;
+mod call;
+mod engine;
+mod error;
+mod host;
+mod outcome;
+mod permission;
+mod plan;
+mod reading;
+mod request;
+mod target;
+
+pub use address_space::AddressSpace;
+pub use apply::{apply, apply_each, dry_run, launch, restore};
+pub use call::{mctl, mctl_errno};
+pub use error::{Error, Result};
+pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
+pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
+pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
+pub use plan::{Plan, Step, Whose, plan};
+pub use reading::{Known, Look, Reading, read_policy};
+pub use request::{AcrossExec, Exactness, Override, Request, Rule};
+pub use target::{ProcessSpec, Target};

@@ -1,0 +1,220 @@
+//! The facts behind the two permission rules.
+
+use std::os::fd::AsFd;
+
+use mctl_abi::permission::{self, Holds, Ids, Mechanism, OwnerFacts, Relation, Yama};
+use mctl_sys::procfs::status::Status;
+use mctl_sys::raw::ids::{namespace_owner, parent_namespace, shares_address_space};
+
+use crate::error::{Error, Result};
+use crate::request::{Request, Rule};
+use crate::target::Target;
+
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_SYS_NICE: u64 = 1 << 23;
+/// The inode of the first user namespace (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
+const INIT_USER_NS: u64 = 0xefff_fffd;
+
+/// Checks the rule that the request names. The owner rule is left to the kernel, which asks for
+/// it at every step anyway; [`explain_owner`] says what it misses.
+pub(crate) fn check(request: &Request, target: &Target) -> Result<()> {
+    if request.rule == Rule::Owner {
+        return Ok(());
+    }
+    request
+        .calls()
+        .iter()
+        .try_for_each(|call| check_call(*call, target))
+}
+
+/// The admin rule for one call.
+pub(crate) fn check_call(call: mctl_abi::Request, target: &Target) -> Result<()> {
+    let relation = if target.is_own() {
+        Relation::Own
+    } else {
+        Relation::Other
+    };
+    if !permission::admin_needs_capability(call, relation) {
+        return Ok(());
+    }
+    permission::admin(call, relation, sys_admin_over(target)).map_err(|_| Error::Permission {
+        pid: target.pid(),
+        why: "the admin rule asks for CAP_SYS_ADMIN in the target's user namespace".to_owned(),
+    })
+}
+
+fn own_status() -> Option<Vec<u8>> {
+    std::fs::read("/proc/thread-self/status").ok()
+}
+
+/// Whether we hold `CAP_SYS_ADMIN` over the target's address space.
+///
+/// The kernel would ask about `mm->user_ns`, which no interface shows. Taken instead: the
+/// strictest answer over every task that shares the memory, as far as kcmp(2) shows us which.
+fn sys_admin_over(target: &Target) -> Holds {
+    let text = own_status().unwrap_or_default();
+    let Ok(status) = Status::parse(&text) else {
+        return Holds::No;
+    };
+    let capable = status.cap_eff.unwrap_or(0) & CAP_SYS_ADMIN != 0;
+    let euid = status.uid.map_or(u32::MAX, |uid| uid.effective);
+    let Some(ours) = namespace_inode("/proc/self/ns/user") else {
+        // No user namespaces in this kernel: the capability alone decides.
+        return Holds::from_bool(capable);
+    };
+    if !capable_in(
+        &format!("/proc/{}/ns/user", target.pid()),
+        ours,
+        capable,
+        euid,
+    ) {
+        return Holds::No;
+    }
+    if ours == INIT_USER_NS {
+        // Every namespace descends from ours: no sharer can be in a stricter one.
+        return Holds::Yes;
+    }
+    let sharers = all_pids().filter(|pid| *pid != target.pid());
+    for pid in sharers {
+        if shares_address_space(target.pid(), pid) == Ok(true)
+            && !capable_in(&format!("/proc/{pid}/ns/user"), ours, capable, euid)
+        {
+            return Holds::No;
+        }
+    }
+    Holds::Yes
+}
+
+fn all_pids() -> impl Iterator<Item = i32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn namespace_inode(path: &str) -> Option<u64> {
+    rustix::fs::stat(path).ok().map(|stat| stat.st_ino)
+}
+
+/// `ns_capable()` as user space can tell it: the capability in our own namespace, or being the
+/// owner of a namespace directly below ours, holds for everything further down.
+fn capable_in(path: &str, ours: u64, capable: bool, euid: u32) -> bool {
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
+    let inode =
+        |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).ok().map(|stat| stat.st_ino);
+    if inode(file.as_fd()) == Some(ours) {
+        return capable;
+    }
+    let mut below: std::os::fd::OwnedFd = file.into();
+    // 32 is the kernel's own limit on nesting.
+    for _ in 0..=32 {
+        let Ok(parent) = parent_namespace(below.as_fd()) else {
+            return false;
+        };
+        if inode(parent.as_fd()) == Some(ours) {
+            return capable || namespace_owner(below.as_fd()) == Ok(euid);
+        }
+        below = parent;
+    }
+    false
+}
+
+/// What the owner rule misses, in words, for a target that the kernel refused. `None` where the
+/// facts as we see them allow it: another security module has spoken then.
+#[must_use]
+pub(crate) fn explain_owner(target: &Target) -> Option<String> {
+    let ours = own_status()?;
+    let ours = Status::parse(&ours).ok()?;
+    let theirs = std::fs::read(format!("/proc/{}/status", target.pid())).ok()?;
+    let theirs = Status::parse(&theirs).ok()?;
+    let ids = |ids: mctl_sys::procfs::status::Ids| Ids {
+        real: ids.real,
+        effective: ids.effective,
+        saved: ids.saved,
+        fs: ids.fs,
+    };
+    let caps = ours.cap_eff?;
+    let permitted = ours.cap_prm?;
+    let facts = OwnerFacts {
+        relation: if target.is_own() {
+            Relation::Own
+        } else {
+            Relation::Other
+        },
+        caller_uid: ids(ours.uid?),
+        caller_gid: ids(ours.gid?),
+        target_uid: ids(theirs.uid?),
+        target_gid: ids(theirs.gid?),
+        // The files of an undumpable process belong to root.
+        target_dumpable: Holds::from_bool(
+            rustix::fs::stat(format!("/proc/{}/auxv", target.pid()))
+                .is_ok_and(|stat| stat.st_uid == theirs.uid.map_or(0, |uid| uid.effective)),
+        ),
+        caps_cover_target: Holds::from_bool(theirs.cap_prm? & !permitted == 0),
+        sys_ptrace: Holds::from_bool(caps & CAP_SYS_PTRACE != 0),
+        sys_nice: Holds::from_bool(caps & CAP_SYS_NICE != 0),
+        yama: yama(),
+        yama_related: Holds::No,
+    };
+    permission::owner(&facts, Mechanism::Injection).err()?;
+    let why = if facts.target_uid.effective != facts.caller_uid.real
+        || facts.target_uid.real != facts.caller_uid.real
+        || facts.target_uid.saved != facts.caller_uid.real
+    {
+        format!(
+            "it belongs to user {}, and you are user {}",
+            facts.target_uid.effective, facts.caller_uid.real
+        )
+    } else if facts.target_gid.effective != facts.caller_gid.real {
+        format!(
+            "it runs as group {}, and you as group {}",
+            facts.target_gid.effective, facts.caller_gid.real
+        )
+    } else if facts.target_dumpable == Holds::No {
+        "it is not dumpable: a set-id program, or it asked for that (PR_SET_DUMPABLE)".to_owned()
+    } else if facts.caps_cover_target == Holds::No {
+        "it holds capabilities that you do not hold".to_owned()
+    } else {
+        "Yama forbids attaching (kernel.yama.ptrace_scope)".to_owned()
+    };
+    Some(format!("{why}; CAP_SYS_PTRACE is needed"))
+}
+
+fn yama() -> Yama {
+    std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .map_or(Yama::Classic, Yama::from_scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn over_ourselves_the_capability_decides() {
+        let text = own_status().unwrap();
+        let capable = Status::parse(&text).unwrap().cap_eff.unwrap() & CAP_SYS_ADMIN != 0;
+        assert_eq!(
+            sys_admin_over(&Target::own().unwrap()),
+            Holds::from_bool(capable)
+        );
+    }
+
+    #[test]
+    fn the_first_namespace_has_the_number_we_think() {
+        // In a container it is another one; then there is nothing to compare.
+        let ours = namespace_inode("/proc/self/ns/user").unwrap_or(0);
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let whole = map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"];
+        if whole {
+            assert_eq!(ours, INIT_USER_NS);
+        } else {
+            assert_ne!(ours, INIT_USER_NS);
+        }
+    }
+}

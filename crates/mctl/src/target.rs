@@ -1,0 +1,374 @@
+//! Naming a process so that no other is ever hit.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::str::FromStr;
+
+use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
+use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a person names a process: `PID`, or `PID:INODE` with the inode of its pidfd, which is
+/// never used again (as util-linux 2.42 does).
+///
+/// ```
+/// use mctl::ProcessSpec;
+///
+/// let spec: ProcessSpec = "1234:5678".parse()?;
+/// assert_eq!((spec.pid, spec.inode), (1234, Some(5678)));
+/// assert!("0".parse::<ProcessSpec>().is_err());
+/// # Ok::<(), mctl::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// The process number.
+    pub pid: i32,
+    /// The inode of its pidfd, where given.
+    pub inode: Option<u64>,
+}
+
+impl FromStr for ProcessSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ProcessSpec> {
+        let bad = |why| Error::BadTarget {
+            text: text.to_owned(),
+            why,
+        };
+        let (pid, inode) = match text.split_once(':') {
+            Some((pid, inode)) => (pid, Some(inode)),
+            None => (text, None),
+        };
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(pid) {
+            return Err(bad("give a process number, or PID:INODE"));
+        }
+        let pid: i32 = pid.parse().map_err(|_| bad("the number is too large"))?;
+        if pid == 0 {
+            return Err(bad("process numbers begin at 1"));
+        }
+        let inode = match inode {
+            None => None,
+            Some(inode) if digits(inode) => {
+                Some(inode.parse().map_err(|_| bad("the inode is too large"))?)
+            }
+            Some(_) => return Err(bad("the inode after ':' is not a number")),
+        };
+        Ok(ProcessSpec { pid, inode })
+    }
+}
+
+impl fmt::Display for ProcessSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inode {
+            Some(inode) => write!(f, "{}:{inode}", self.pid),
+            None => write!(f, "{}", self.pid),
+        }
+    }
+}
+
+/// A process, held by a pidfd: its number may be used again after its death, this value then
+/// answers ESRCH for ever.
+#[derive(Debug)]
+pub struct Target {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+impl Target {
+    /// Opens the process that a person named.
+    ///
+    /// # Errors
+    /// `ESRCH` no such process, or another one has the number now; `EINVAL` a thread's number;
+    /// `EOPNOTSUPP` an inode was given and the kernel has none (before Linux 6.9).
+    pub fn open(spec: ProcessSpec) -> Result<Target> {
+        let pid = spec.pid;
+        let pidfd = pidfd_open(pid).map_err(|errno| match errno {
+            Errno::ESRCH => Error::NoProcess { pid },
+            // EINVAL until Linux 6.14, ENOENT since: a thread that leads no group.
+            Errno::EINVAL | Errno::ENOENT => match leader_of(pid) {
+                Some(leader) => Error::IsThread {
+                    tid: pid,
+                    pid: leader,
+                },
+                None => Error::NoProcess { pid },
+            },
+            errno => Error::Read {
+                what: format!("process {pid}"),
+                why: "pidfd_open failed".to_owned(),
+                errno,
+            },
+        })?;
+        let target = Target { pid, pidfd };
+        if let Some(wanted) = spec.inode {
+            let found = target.inode()?.ok_or(Error::NoInodes)?;
+            if found != wanted {
+                return Err(Error::Recycled { pid, wanted, found });
+            }
+        }
+        Ok(target)
+    }
+
+    /// The calling process.
+    ///
+    /// # Errors
+    /// No descriptor to be had (`EMFILE`).
+    pub fn own() -> Result<Target> {
+        Target::open(ProcessSpec {
+            pid: own_pid(),
+            inode: None,
+        })
+    }
+
+    /// Takes over a pidfd, from pidfd_open(2) or clone3(2). A thread's pidfd (`PIDFD_THREAD`)
+    /// names its process's address space.
+    ///
+    /// # Errors
+    /// `EBADF` not a pidfd; `ESRCH` the process has ended, or is not visible in our PID
+    /// namespace.
+    pub fn from_pidfd(pidfd: OwnedFd) -> Result<Target> {
+        if !is_pidfd(pidfd.as_fd()) {
+            return Err(Error::NotPidfd {
+                fd: pidfd.as_raw_fd(),
+            });
+        }
+        let pid = pidfd_pid(pidfd.as_fd()).map_err(|errno| match errno {
+            Errno::ESRCH => Error::NoProcess { pid: -1 },
+            _ => Error::NotPidfd {
+                fd: pidfd.as_raw_fd(),
+            },
+        })?;
+        Ok(Target { pid, pidfd })
+    }
+
+    /// The target of a C-style `pidfd` argument: a descriptor, which stays the caller's, or
+    /// `PIDFD_SELF_THREAD` / `PIDFD_SELF_THREAD_GROUP`, also on kernels that do not know them.
+    ///
+    /// # Errors
+    /// As [`Target::from_pidfd`].
+    pub fn from_raw(pidfd: i32) -> Result<Target> {
+        if pidfd == PIDFD_SELF_THREAD || pidfd == PIDFD_SELF_THREAD_GROUP {
+            return Target::own();
+        }
+        if pidfd < 0 {
+            return Err(Error::NotPidfd { fd: pidfd });
+        }
+        // The descriptor is the caller's: ours is another one, opened through /proc by number.
+        let copy =
+            mctl_sys::raw::pidfd::duplicate(pidfd).map_err(|_| Error::NotPidfd { fd: pidfd })?;
+        Target::from_pidfd(copy)
+    }
+
+    /// The process number, in our PID namespace.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The inode of the pidfd, which names the process for as long as the system runs. `None`
+    /// before Linux 6.9.
+    ///
+    /// # Errors
+    /// The descriptor cannot be asked.
+    pub fn inode(&self) -> Result<Option<u64>> {
+        pidfd_inode(self.pidfd.as_fd()).map_err(|errno| Error::Read {
+            what: format!("process {}", self.pid),
+            why: "its pidfd cannot be asked for its inode".to_owned(),
+            errno,
+        })
+    }
+
+    /// `PID:INODE` where there is an inode.
+    #[must_use]
+    pub fn spec(&self) -> ProcessSpec {
+        ProcessSpec {
+            pid: self.pid,
+            inode: self.inode().ok().flatten(),
+        }
+    }
+
+    /// Whether this is the calling process.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.pid == own_pid()
+    }
+
+    /// Whether the process has a live thread.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pidfd.as_fd()).unwrap_or(false)
+    }
+
+    /// The command name (`/proc/PID/comm`), for people. `?` once it is gone.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match std::fs::read(format!("/proc/{}/comm", self.pid)) {
+            Ok(name) => printable(&name),
+            Err(_) => "?".to_owned(),
+        }
+    }
+
+    /// Reads a file of the process's /proc directory, and makes sure that it was this process's.
+    ///
+    /// # Errors
+    /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
+    pub(crate) fn open_proc(&self, file: &str) -> Result<std::fs::File> {
+        let path = format!("/proc/{}/{file}", self.pid);
+        let opened = std::fs::File::open(&path);
+        // Alive now means that the number was its own when the file was opened.
+        if !self.is_alive() {
+            return Err(Error::NoProcess { pid: self.pid });
+        }
+        opened.map_err(|error| Error::read(path, &error))
+    }
+}
+
+/// A whole small file of a target's /proc directory.
+pub(crate) fn read_all(target: &Target, file: &str) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut opened = target.open_proc(file)?;
+    std::io::Read::read_to_end(&mut opened, &mut text).map_err(|error| {
+        // Reading from a process that ended answers ESRCH.
+        if error.raw_os_error() == Some(Errno::ESRCH.raw()) {
+            Error::NoProcess { pid: target.pid() }
+        } else {
+            Error::read(format!("/proc/{}/{file}", target.pid()), &error)
+        }
+    })?;
+    Ok(text)
+}
+
+/// A name made fit for a terminal: command names are any bytes.
+pub(crate) fn printable(name: &[u8]) -> String {
+    String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(name))
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+fn leader_of(tid: i32) -> Option<i32> {
+    let text = std::fs::read(format!("/proc/{tid}/status")).ok()?;
+    let status = mctl_sys::procfs::status::Status::parse(&text).ok()?;
+    i32::try_from(status.tgid?).ok().filter(|tgid| *tgid != tid)
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_name_no_process() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "abc",
+            "1:",
+            ":1",
+            "1:x",
+            "1:-1",
+            "0x10",
+            "1:2:3",
+            "99999999999",
+            "2147483648",
+            "1:18446744073709551616",
+            "１",
+        ] {
+            let error = text.parse::<ProcessSpec>().unwrap_err();
+            assert_eq!(error.errno(), Errno::EINVAL, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_do() {
+        for (text, pid, inode) in [
+            ("1", 1, None),
+            ("2147483647", i32::MAX, None),
+            ("7:0", 7, Some(0)),
+        ] {
+            let spec: ProcessSpec = text.parse().unwrap();
+            assert_eq!(spec, ProcessSpec { pid, inode });
+            assert_eq!(spec.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn ourselves() {
+        let own = Target::own().unwrap();
+        assert!(own.is_own() && own.is_alive());
+        assert_eq!(Target::open(own.spec()).unwrap().pid(), own.pid());
+        for special in [
+            PIDFD_SELF_THREAD,
+            PIDFD_SELF_THREAD_GROUP,
+            own.as_fd().as_raw_fd(),
+        ] {
+            assert_eq!(Target::from_raw(special).unwrap().pid(), own.pid());
+        }
+    }
+
+    #[test]
+    fn another_inode_is_another_process() {
+        let own = Target::own().unwrap();
+        if let Some(inode) = own.inode().unwrap() {
+            let spec = ProcessSpec {
+                pid: own.pid(),
+                inode: Some(inode ^ 1),
+            };
+            assert_eq!(Target::open(spec).unwrap_err().errno(), Errno::ESRCH);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pidfd() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for fd in [-1, -100, i32::MAX, file.as_raw_fd()] {
+            assert_eq!(
+                Target::from_raw(fd).unwrap_err().errno(),
+                Errno::EBADF,
+                "{fd}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_thread_is_not_a_process() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            sender
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
+            let _ = wait.recv();
+        });
+        let tid = receiver.recv().unwrap();
+        let error = Target::open(ProcessSpec {
+            pid: tid,
+            inode: None,
+        })
+        .unwrap_err();
+        assert!(matches!(error, Error::IsThread { .. }), "{error}");
+        drop(end);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn names_are_made_printable() {
+        assert_eq!(printable(b"a\x1b[31mb\n"), "a?[31mb");
+        assert_eq!(printable(b"\xff\n"), "\u{fffd}");
+    }
+}
