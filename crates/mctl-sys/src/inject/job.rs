@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
-use super::pick::{Candidate, Prepared, command_name, read_small};
+use super::pick::{Candidate, Prepared, command_name};
 use super::runs::Runs;
 use super::shield;
 use crate::arch::SyscallArgs;
@@ -118,6 +118,8 @@ enum State {
     NoInsn,
     Failed(NoResult),
     Attach(Errno),
+    Seccomp,
+    Replaced,
 }
 
 /// One target and what to run in it.
@@ -127,28 +129,35 @@ pub struct Job<'a> {
     work: Work<'a>,
     limits: Limits,
     state: State,
+    /// The candidate to begin with, and the one that was tried last.
+    first: usize,
+    tried: usize,
+    /// Why not, found out when it failed: later the target may be in another state.
+    why_not: Option<InjectError>,
 }
 
 impl<'a> Job<'a> {
     /// Runs a script in the target.
     #[must_use]
     pub fn script(prepared: Prepared<'a>, calls: &'a mut [ScriptCall], limits: Limits) -> Job<'a> {
-        Job {
-            prepared,
-            work: Work::Script(calls),
-            limits,
-            state: State::NotRun,
-        }
+        Job::new(prepared, Work::Script(calls), limits)
     }
 
     /// Advises runs of memory in the target.
     #[must_use]
     pub fn runs(prepared: Prepared<'a>, runs: &'a mut Runs, limits: Limits) -> Job<'a> {
+        Job::new(prepared, Work::Runs(runs), limits)
+    }
+
+    fn new(prepared: Prepared<'a>, work: Work<'a>, limits: Limits) -> Job<'a> {
         Job {
             prepared,
-            work: Work::Runs(runs),
+            work,
             limits,
             state: State::NotRun,
+            first: 0,
+            tried: 0,
+            why_not: None,
         }
     }
 
@@ -158,61 +167,38 @@ impl<'a> Job<'a> {
     /// Why it did not happen. The target is then as it was before; what calls of a script had
     /// already been run is in their results.
     pub fn outcome(&self) -> Result<Report, InjectError> {
-        let error = match self.state {
-            State::Done(report) => return Ok(report),
-            State::NotRun => InjectError::Os {
-                step: "starting the shield task",
-                errno: Errno::EAGAIN,
-            },
-            State::Gone => InjectError::Gone,
-            State::NoThread(NotStopped::Gone) | State::Failed(NoResult::Gone) => InjectError::Gone,
+        match (self.state, &self.why_not) {
+            (State::Done(report), _) => Ok(report),
+            (_, Some(error)) => Err(error.clone()),
+            _ => Err(self.explain()),
+        }
+    }
+
+    fn explain(&self) -> InjectError {
+        let os = |step, errno| InjectError::Os { step, errno };
+        match self.state {
+            State::NotRun | State::Done(_) => os("starting the shield task", Errno::EAGAIN),
+            State::Gone
+            | State::NoThread(NotStopped::Gone)
+            | State::Failed(NoResult::Gone)
+            | State::Attach(Errno::ESRCH) => InjectError::Gone,
             State::NoThread(NotStopped::GroupStopped) => Refusal::Stopped.into(),
             State::NoThread(NotStopped::Unresponsive) | State::Failed(NoResult::NotRun) => {
                 self.explain_unresponsive()
             }
-            State::NoThread(NotStopped::Os(errno)) => InjectError::Os {
-                step: "stopping a thread",
-                errno,
-            },
-            State::Failed(NoResult::Os(errno)) => InjectError::Os {
-                step: "running the call",
-                errno,
-            },
+            State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
+            State::Failed(NoResult::Os(errno)) => os("running the call", errno),
             State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
             State::Dispatches => Refusal::SyscallUserDispatch.into(),
             State::Bits32 => Refusal::Bits32.into(),
             State::InRseq => Refusal::InRseqSection.into(),
             State::NoInsn => Refusal::NoSyscallInstruction.into(),
-            State::Attach(errno) => self.explain_attach(errno),
-        };
-        Err(error)
-    }
-
-    /// The kernel says EPERM for many things; which was it?
-    fn explain_attach(&self, errno: Errno) -> InjectError {
-        if errno == Errno::ESRCH {
-            return InjectError::Gone;
-        }
-        if errno != Errno::EPERM {
-            return InjectError::Os {
-                step: "attaching",
-                errno,
-            };
-        }
-        // It may have been attached by someone else, or have changed, since we looked.
-        if let Err(error) = Prepared::look(self.prepared.pid, self.prepared.pidfd) {
-            return error;
-        }
-        if self.prepared.candidates.iter().flatten().any(|c| c.seccomp) && !may_suspend_seccomp() {
-            return Refusal::Seccomp.into();
-        }
-        let mut buffer = [0u8; 16];
-        let scope = read_small("/proc/sys/kernel/yama/ptrace_scope", &mut buffer)
-            .ok()
-            .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u32>().ok());
-        match scope {
-            Some(scope) if scope > 0 => Refusal::Yama { scope }.into(),
-            _ => Refusal::NotPermitted.into(),
+            State::Seccomp => Refusal::Seccomp.into(),
+            State::Replaced => Refusal::Replaced.into(),
+            // /proc/PID/task/TID/syscall could be read, so attaching is allowed in principle; it
+            // was looked at again for a tracer, and there is none.
+            State::Attach(Errno::EPERM) => Refusal::NotPermitted.into(),
+            State::Attach(errno) => os("attaching", errno),
         }
     }
 
@@ -220,13 +206,27 @@ impl<'a> Job<'a> {
         if super::frozen::is_frozen(self.prepared.pid) {
             return Refusal::Frozen.into();
         }
-        if self.prepared.waits_in_vfork() {
+        if self.waits_in_vfork() {
             return Refusal::InVfork.into();
         }
         Refusal::Unresponsive {
             waited_ms: u64::from(self.limits.stop_ms),
         }
         .into()
+    }
+
+    /// Whether the thread tried last was seen in a call by which it may wait for its vfork child.
+    fn waits_in_vfork(&self) -> bool {
+        const CLONE3: u64 = 435;
+        let tried = self.prepared.candidates.get(self.tried).copied().flatten();
+        let Some(call) = tried.and_then(|candidate| candidate.call) else {
+            return false;
+        };
+        #[cfg(target_arch = "x86_64")]
+        if call.number == libc::SYS_vfork.cast_unsigned() {
+            return true;
+        }
+        call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
     }
 
     /// Whether the shield must end at once, so that the kernel lets go of a thread that was asked
@@ -236,23 +236,50 @@ impl<'a> Job<'a> {
     }
 }
 
+/// How often a target is looked at again because it has changed since it was looked at: its thread
+/// has ended, it has called exec, or another injector came first.
+const LOOKS: u32 = 20;
+
 /// Runs jobs, one after the other, in a shield task. Each has its own [`Job::outcome`].
 pub fn run(jobs: &mut [Job<'_>]) {
+    for _ in 0..LOOKS {
+        run_round(jobs);
+        let mut again = false;
+        for job in &mut *jobs {
+            again |= job.look_again();
+        }
+        if !again {
+            return;
+        }
+    }
+    run_round(jobs);
+}
+
+/// Runs what has not been run.
+fn run_round(jobs: &mut [Job<'_>]) {
     let mut next = 0;
     while next < jobs.len() {
-        let begun = next;
+        let mut attached = false;
+        let mut begun = false;
         let started = shield::run(|| {
+            begun = true;
             while let Some(job) = jobs.get_mut(next) {
-                job.execute();
-                next += 1;
-                if job.leaves_a_thread_attached() {
-                    return;
+                if job.state == State::NotRun {
+                    job.execute();
+                    if job.leaves_a_thread_attached() {
+                        attached = true;
+                        return;
+                    }
                 }
+                next += 1;
             }
         });
-        if started.is_err() || next == begun {
+        if started.is_err() || !begun {
             // No shield, no injection: the jobs say so by their state.
             return;
+        }
+        if attached && !jobs.get_mut(next).is_some_and(Job::next_thread) {
+            next += 1;
         }
     }
 }
@@ -264,23 +291,27 @@ impl Job<'_> {
     /// In the shield: no allocation, no lock, no panic.
     fn execute(&mut self) {
         let mut state = State::Gone;
-        for index in 0..self.prepared.candidates.len() {
+        for index in self.first..self.prepared.candidates.len() {
             let Some(candidate) = self.prepared.candidates.get(index).copied().flatten() else {
                 break;
             };
+            self.tried = index;
             state = match self.try_thread(&candidate) {
                 Ok(report) => State::Done(report),
                 Err(state) => state,
             };
-            // Another thread may do where this one has ended, or is the wrong kind.
+            // Another thread may do where this one has ended, or is the wrong kind. A thread that
+            // is about to end cannot be attached either (EPERM).
             let again = matches!(
                 state,
                 State::Gone
                     | State::NoThread(NotStopped::Gone)
+                    | State::Attach(Errno::EPERM)
                     | State::Dispatches
                     | State::Bits32
                     | State::InRseq
                     | State::NoInsn
+                    | State::Seccomp
             );
             if !again {
                 break;
@@ -289,10 +320,70 @@ impl Job<'_> {
         self.state = state;
     }
 
+    /// After a thread did not stop: whether there is another one to try.
+    fn next_thread(&mut self) -> bool {
+        let error = self.explain_unresponsive();
+        let others = self.prepared.candidates.get(self.tried + 1..);
+        if matches!(error, InjectError::Refused(Refusal::Frozen))
+            || others.is_none_or(|others| others.iter().flatten().next().is_none())
+        {
+            self.why_not = Some(error);
+            return false;
+        }
+        self.first = self.tried + 1;
+        self.state = State::NotRun;
+        true
+    }
+
+    /// Whether the job failed because the target is no longer as it was looked at, and is to be
+    /// run again after a new look.
+    fn look_again(&mut self) -> bool {
+        let may_help = match self.state {
+            State::Gone
+            | State::NoThread(NotStopped::Gone)
+            | State::Failed(NoResult::Gone)
+            | State::Replaced => is_alive(self.prepared.pidfd) == Ok(true),
+            State::Attach(Errno::EPERM) => true,
+            _ => false,
+        };
+        if !may_help {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(250));
+        let new = match Prepared::look(self.prepared.pid, self.prepared.pidfd) {
+            Ok(new) => new,
+            Err(error) => {
+                self.why_not = Some(error);
+                return false;
+            }
+        };
+        match &mut self.work {
+            Work::Script(calls) => {
+                for call in calls.iter_mut() {
+                    call.result = None;
+                }
+            }
+            // Ranges of one program mean nothing in the next. Its vDSO has another address.
+            Work::Runs(_) if new.insn != self.prepared.insn => {
+                self.state = State::Replaced;
+                return false;
+            }
+            Work::Runs(_) => {}
+        }
+        self.prepared = new;
+        self.first = 0;
+        self.state = State::NotRun;
+        true
+    }
+
     fn try_thread(&mut self, candidate: &Candidate) -> Result<Report, State> {
         let tid = candidate.tid;
         let pid = self.prepared.pid;
-        let seized = Seized::seize(tid, candidate.seccomp).map_err(|errno| match errno {
+        // A recycled number: best not to stop a stranger at all.
+        if is_alive(self.prepared.pidfd) != Ok(true) {
+            return Err(State::Gone);
+        }
+        let seized = Seized::seize(tid).map_err(|errno| match errno {
             Errno::ESRCH => State::Gone,
             errno => State::Attach(errno),
         })?;
@@ -300,14 +391,13 @@ impl Job<'_> {
         let same = is_alive(self.prepared.pidfd) == Ok(true)
             && !matches!(raw::thread_is_in(pid, tid), Err(Errno::ESRCH));
         let patience = u64::from(self.limits.stop_ms).saturating_mul(1_000_000);
-        let deadline = Deadline::after(patience);
-        let stopped = stop_outside_rseq(seized, candidate, deadline)?;
-        if !same {
-            stopped.release(candidate.call.as_ref());
-            return Err(State::Gone);
-        }
-        let insn = self.suitable(&stopped, candidate);
-        let insn = match insn {
+        let stopped = stop_outside_rseq(seized, candidate, Deadline::after(patience))?;
+        let fit = if same {
+            self.suitable(&stopped, candidate)
+        } else {
+            Err(State::Gone)
+        };
+        let insn = match fit {
             Ok(insn) => insn,
             Err(state) => {
                 stopped.release(candidate.call.as_ref());
@@ -315,11 +405,11 @@ impl Job<'_> {
             }
         };
         let mut borrowed = stopped
-            .borrow(pid, insn, candidate.call)
+            .borrow(insn, candidate.call)
             .map_err(State::NoThread)?;
         let result = match &mut self.work {
-            Work::Script(calls) => script(&mut borrowed, calls, deadline),
-            Work::Runs(runs) => runs.advise(&mut borrowed, pid, deadline),
+            Work::Script(calls) => script(&mut borrowed, calls, patience),
+            Work::Runs(runs) => runs.advise(&mut borrowed, patience),
         };
         let stopped_ns = borrowed.release();
         result
@@ -339,10 +429,15 @@ impl Job<'_> {
         if stopped.dispatches_syscalls() {
             return Err(State::Dispatches);
         }
+        // Always asked for: it may have got a filter since it was looked at.
+        if stopped.suspend_seccomp().is_err() && candidate.seccomp {
+            return Err(State::Seccomp);
+        }
         match self.prepared.insn {
-            // Read again now: the mapping might have gone since.
+            // Read again now: the mapping might have gone since, most likely by exec.
             Some(insn) if stopped.has_syscall_insn(insn) => Ok(insn),
-            _ => stopped
+            Some(_) => Err(State::Replaced),
+            None => stopped
                 .own_syscall_insn(candidate.call.as_ref())
                 .ok_or(State::NoInsn),
         }
@@ -372,7 +467,7 @@ fn stop_outside_rseq(
 fn script(
     borrowed: &mut Borrowed,
     calls: &mut [ScriptCall],
-    deadline: Deadline,
+    patience: u64,
 ) -> Result<u32, NoResult> {
     let mut ran = 0u32;
     for index in 0..calls.len() {
@@ -381,7 +476,7 @@ fn script(
         };
         let earlier = |at: usize| calls.get(at).and_then(|call| call.result);
         if call.when.is_due(earlier) {
-            let result = borrowed.call(call.call, deadline)?;
+            let result = borrowed.call(call.call, patience)?;
             ran = ran.saturating_add(1);
             if let Some(slot) = calls.get_mut(index) {
                 slot.result = Some(result);
@@ -389,20 +484,6 @@ fn script(
         }
     }
     Ok(ran)
-}
-
-/// Whether this process may suspend a target's seccomp filter: CAP_SYS_ADMIN, and no filter of
-/// our own (kernel/ptrace.c, `check_ptrace_options()`).
-fn may_suspend_seccomp() -> bool {
-    let mut buffer = [0u8; 8192];
-    let Ok(text) = read_small("/proc/self/status", &mut buffer) else {
-        return false;
-    };
-    let Ok(status) = crate::procfs::status::Status::parse(text) else {
-        return false;
-    };
-    const CAP_SYS_ADMIN: u64 = 1 << 21;
-    status.cap_eff.unwrap_or(0) & CAP_SYS_ADMIN != 0 && status.seccomp.unwrap_or(0) == 0
 }
 
 impl Prepared<'_> {
@@ -416,19 +497,6 @@ impl Prepared<'_> {
     #[must_use]
     pub fn name(&self) -> String {
         command_name(self.pid)
-    }
-
-    fn waits_in_vfork(&self) -> bool {
-        const CLONE3: u64 = 435;
-        self.candidates.iter().flatten().any(|candidate| {
-            candidate.call.is_some_and(|call| {
-                #[cfg(target_arch = "x86_64")]
-                if call.number == libc::SYS_vfork.cast_unsigned() {
-                    return true;
-                }
-                call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
-            })
-        })
     }
 }
 

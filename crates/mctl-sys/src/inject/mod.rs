@@ -12,7 +12,7 @@ pub mod blocked;
 mod error;
 mod frozen;
 mod job;
-mod pick;
+pub(crate) mod pick;
 mod runs;
 mod shield;
 mod vdso;

@@ -7,9 +7,11 @@ use mctl_abi::Errno;
 
 use super::blocked::{BlockedCall, Disturbance, disturbance};
 use super::error::{InjectError, Refusal};
+use super::frozen::is_frozen;
 use super::vdso;
 use crate::procfs::status::Status;
 use crate::procfs::syscall::TaskSyscall;
+use crate::raw::pidfd::is_alive;
 
 /// How many threads of a large process are looked at for a quiet one.
 const LOOK_AT_THREADS: usize = 64;
@@ -43,14 +45,82 @@ pub(crate) fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8
     Ok(buffer.get(..len).unwrap_or_default())
 }
 
-fn reading(errno: Errno) -> InjectError {
+fn reading(pid: i32, errno: Errno) -> InjectError {
     match errno {
         Errno::ENOENT | Errno::ESRCH => InjectError::Gone,
-        Errno::EACCES | Errno::EPERM => Refusal::NotPermitted.into(),
+        Errno::EACCES | Errno::EPERM => not_permitted(pid).into(),
         errno => InjectError::Os {
             step: "reading /proc",
             errno,
         },
+    }
+}
+
+/// Reads a status file whole. The line of supplementary groups alone may be longer than the buffer
+/// that does for nearly all, and what stands behind it matters (threads, signals, seccomp).
+fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
+    let mut buffer = [0u8; 8192];
+    let text = read_small(path, &mut buffer)?;
+    if text.len() < 8192 {
+        return Ok(text.to_vec());
+    }
+    std::fs::read(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// How often, a millisecond apart, a look is repeated while another injector is at the target.
+const WAIT_FOR_SHIELD: u32 = 250;
+
+/// Whether this tracer is the shield task of another injector: it blocks every signal that can be
+/// blocked. No debugger does.
+fn is_shield(tracer: i32) -> bool {
+    const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+    match read_status(&format!("/proc/{tracer}/status")) {
+        Ok(text) => Status::parse(&text).is_ok_and(|status| status.sig_blk == Some(ALL)),
+        // It has ended by now.
+        Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
+    }
+}
+
+const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+fn own_status<T>(what: impl Fn(&Status<'_>) -> T) -> Option<T> {
+    let text = read_status("/proc/self/status").ok()?;
+    Status::parse(&text).ok().map(|status| what(&status))
+}
+
+/// Whether this process may suspend a target's seccomp filter: CAP_SYS_ADMIN, and no filter of
+/// our own (kernel/ptrace.c, `check_ptrace_options()`).
+fn may_suspend_seccomp() -> bool {
+    own_status(|own| own.cap_eff.unwrap_or(0) & CAP_SYS_ADMIN != 0 && own.seccomp.unwrap_or(0) == 0)
+        .unwrap_or(false)
+}
+
+/// Why ptrace access was denied: by Yama, or by the ordinary rules?
+fn not_permitted(pid: i32) -> Refusal {
+    let mut buffer = [0u8; 16];
+    let scope = read_small("/proc/sys/kernel/yama/ptrace_scope", &mut buffer)
+        .ok()
+        .and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u32>().ok());
+    let own = own_status(|own| (own.uid, own.cap_eff.unwrap_or(0) & CAP_SYS_PTRACE != 0));
+    let theirs = read_status(&format!("/proc/{pid}/status"))
+        .ok()
+        .and_then(|text| Status::parse(&text).ok().and_then(|status| status.uid));
+    let (ours, capable) = own.unwrap_or((None, false));
+    let same_user = match (ours, theirs) {
+        (Some(ours), Some(theirs)) => [theirs.real, theirs.effective, theirs.saved] == [ours.fs; 3],
+        _ => false,
+    };
+    denied_by(scope, same_user, capable)
+}
+
+/// The rule behind [`not_permitted`] (security/yama/yama_lsm.c): 1 only descendants, 2 only with
+/// CAP_SYS_PTRACE, 3 nobody.
+fn denied_by(scope: Option<u32>, same_user: bool, capable: bool) -> Refusal {
+    match scope {
+        Some(scope) if scope >= 3 => Refusal::Yama { scope },
+        Some(scope) if scope >= 1 && same_user && !capable => Refusal::Yama { scope },
+        _ => Refusal::NotPermitted,
     }
 }
 
@@ -81,19 +151,50 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// [`InjectError::Gone`], or the [`Refusal`] that applies.
     pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        let mut buffer = [0u8; 8192];
-        let text = read_small(&format!("/proc/{pid}/status"), &mut buffer).map_err(reading)?;
-        let status = Status::parse(text).map_err(|_| InjectError::Os {
+        let mut waited = 0;
+        loop {
+            match Self::look_once(pid, pidfd) {
+                // Another injector's shield is gone in a moment.
+                Err(InjectError::Refused(Refusal::Traced { tracer, .. }))
+                    if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
+                {
+                    waited += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                // A recycled number, whatever its new bearer is like. A zombie is told as one.
+                Err(InjectError::Refused(Refusal::Zombie)) => return Err(Refusal::Zombie.into()),
+                _ if is_alive(pidfd) == Ok(false) => return Err(InjectError::Gone),
+                result => return result,
+            }
+        }
+    }
+
+    fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
+        let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
+        let status = Status::parse(&text).map_err(|_| InjectError::Os {
             step: "understanding /proc/PID/status",
             errno: Errno::EIO,
         })?;
         refuse_process(&status)?;
         let threads = status.threads.unwrap_or(1);
         let candidates = pick(pid, &status, threads)?;
+        let Some(best) = candidates.first().copied().flatten() else {
+            return Err(InjectError::Gone);
+        };
+        if best.seccomp && !may_suspend_seccomp() {
+            return Err(Refusal::Seccomp.into());
+        }
+        // Asleep and not to be woken: a task in the freezer of cgroup v1 looks like that, and to
+        // ask it to stop would make its call fail when it is thawed.
+        if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+            return Err(Refusal::Frozen.into());
+        }
+        // By a live thread: a first thread that has exited has no memory to read.
         let mut auxv = [0u8; 1024];
-        let insn = match read_small(&format!("/proc/{pid}/auxv"), &mut auxv) {
-            Ok(auxv) => vdso::syscall_insn(pid, auxv),
-            Err(errno) => return Err(reading(errno)),
+        let path = format!("/proc/{pid}/task/{}/auxv", best.tid);
+        let insn = match read_small(&path, &mut auxv) {
+            Ok(auxv) => vdso::syscall_insn(best.tid, auxv),
+            Err(errno) => return Err(reading(pid, errno)),
         };
         Ok(Prepared {
             pid,
@@ -128,9 +229,12 @@ fn refuse_process(status: &Status<'_>) -> Result<(), InjectError> {
         _ => {}
     }
     if status.vm_size.is_none() && !matches!(status.state, Some(b'Z')) {
-        // No address space: a kernel thread (before Linux 6.9 there is no "Kthread:" line), or a
-        // process on its way out.
-        return Err(Refusal::KernelThread.into());
+        // No address space: a process on its way out, or, where there is no "Kthread:" line
+        // (before Linux 6.9), more likely a kernel thread.
+        return Err(match status.kthread {
+            Some(_) => InjectError::Gone,
+            None => Refusal::KernelThread.into(),
+        });
     }
     refuse_thread(status)?;
     if status.shd_pnd.unwrap_or(0) & SIGTRAP_BIT != 0 {
@@ -165,8 +269,8 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
 fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectError> {
     let mut buffer = [0u8; 256];
     let seccomp = status.seccomp.unwrap_or(0) != 0;
-    let text =
-        read_small(&format!("/proc/{pid}/task/{tid}/syscall"), &mut buffer).map_err(reading)?;
+    let path = format!("/proc/{pid}/task/{tid}/syscall");
+    let text = read_small(&path, &mut buffer).map_err(|errno| reading(pid, errno))?;
     let (call, mut rank) = match TaskSyscall::parse(text) {
         Ok(TaskSyscall::Blocked { nr, args, .. }) => {
             let call = BlockedCall {
@@ -205,7 +309,7 @@ fn pick(
     }
     let mut refused = None;
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
-        .map_err(|e| reading(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        .map_err(|e| reading(pid, Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
     let tids = tasks
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
@@ -230,12 +334,10 @@ fn pick(
 }
 
 fn look_at_thread(pid: i32, tid: i32) -> Result<Option<Candidate>, InjectError> {
-    let mut buffer = [0u8; 8192];
-    let path = format!("/proc/{pid}/task/{tid}/status");
-    let Ok(text) = read_small(&path, &mut buffer) else {
+    let Ok(text) = read_status(&format!("/proc/{pid}/task/{tid}/status")) else {
         return Ok(None);
     };
-    let Ok(status) = Status::parse(text) else {
+    let Ok(status) = Status::parse(&text) else {
         return Ok(None);
     };
     if matches!(status.state, Some(b'Z' | b'X')) {
@@ -270,6 +372,31 @@ fn insert(kept: &mut [Option<Candidate>; KEEP], mut new: Candidate) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_denial_is_explained() {
+        let yama = |scope| Refusal::Yama { scope };
+        for (scope, same_user, capable, want) in [
+            (None, false, false, Refusal::NotPermitted),
+            (None, true, false, Refusal::NotPermitted),
+            (Some(0), true, false, Refusal::NotPermitted),
+            (Some(1), true, false, yama(1)),
+            // It would be denied without Yama too.
+            (Some(1), false, false, Refusal::NotPermitted),
+            (Some(1), true, true, Refusal::NotPermitted),
+            (Some(2), true, false, yama(2)),
+            (Some(3), false, true, yama(3)),
+        ] {
+            assert_eq!(denied_by(scope, same_user, capable), want);
+        }
+        assert!(yama(2).to_string().contains("ptrace_scope is 2"));
+    }
+
+    #[test]
+    fn only_a_shield_blocks_everything() {
+        assert!(!is_shield(i32::try_from(std::process::id()).unwrap()));
+        assert!(!is_shield(1));
+    }
 
     #[test]
     fn the_best_are_kept_in_order() {
