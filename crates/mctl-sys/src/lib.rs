@@ -9,3 +9,5 @@ pub mod procfs;
 mod ptrace;
 pub mod raw;
 mod time;
+
+pub use inject::read_small;

@@ -17,7 +17,9 @@ mod permission;
 mod plan;
 mod reading;
 mod request;
+pub mod saved;
 mod target;
+pub mod tree;
 
 pub use address_space::AddressSpace;
 pub use apply::{apply, apply_each, dry_run, launch, restore};
@@ -29,4 +31,6 @@ pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note
 pub use plan::{Plan, Step, Whose, plan};
 pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
+pub use saved::Saved;
 pub use target::{ProcessSpec, Target};
+pub use tree::{Atomicity, Member, TreeOutcome, apply_cgroup, apply_tree};

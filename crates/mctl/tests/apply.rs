@@ -1,5 +1,7 @@
 //! Policies on real processes: set, seen from inside and outside, cleared.
 
+#![allow(clippy::unwrap_used, reason = "a test helper may panic")]
+
 use std::time::Duration;
 
 use mctl::{

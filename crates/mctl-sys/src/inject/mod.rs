@@ -19,5 +19,5 @@ mod vdso;
 
 pub use error::{InjectError, Refusal};
 pub use job::{Job, Limits, Report, ScriptCall, When, run};
-pub use pick::{Prepared, may_attach};
+pub use pick::{Prepared, may_attach, read_small};
 pub use runs::{RunResult, Runs};

@@ -36,8 +36,12 @@ pub struct Prepared<'fd> {
     pub(super) candidates: [Option<Candidate>; KEEP],
 }
 
-/// Reads a small file of /proc into a buffer with one open, read and close.
-pub(crate) fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+/// Reads a small file of /proc into a buffer with one open, read and close. What does not fit is
+/// cut off.
+///
+/// # Errors
+/// The errno of open(2) or read(2).
+pub fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let errno = |e: rustix::io::Errno| Errno::from_raw(e.raw_os_error());
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(errno)?;

@@ -1,0 +1,149 @@
+//! A policy to come back to: what `mctl get --json` writes and `mctl restore` takes.
+
+use std::time::Duration;
+
+use mctl_abi::Errno;
+use mctl_abi::thp::ThpDisable;
+use mctl_sys::procfs::stat::Stat;
+use serde::{Deserialize, Serialize};
+
+use crate::apply::set_switches;
+use crate::error::{Error, Result};
+use crate::outcome::Outcome;
+use crate::plan::{Step, unsupported};
+use crate::reading::{Known, Look, Reading, read_policy};
+use crate::target::{ProcessSpec, Target};
+
+/// The switches of one process at one time, with enough to know the process again.
+///
+/// Fields that are not known here are ignored when one is read, so that it can be a part of a
+/// larger object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The process number.
+    pub pid: i32,
+    /// The inode of its pidfd, since Linux 6.9.
+    pub inode: Option<u64>,
+    /// When it started, in clock ticks since boot (proc_pid_stat(5)).
+    pub start_time: u64,
+    /// Its command name, for people.
+    pub name: String,
+    /// `PR_GET_THP_DISABLE`; `null` where it was not known.
+    pub thp_disable: Option<i64>,
+    /// `PR_GET_MEMORY_MERGE`; `null` where it was not known.
+    pub mergeable: Option<bool>,
+}
+
+impl Saved {
+    /// Reads the switches of a process.
+    ///
+    /// # Errors
+    /// As [`read_policy`].
+    pub fn of(target: &Target, look: Look) -> Result<Saved> {
+        let reading = read_policy(target, look)?;
+        Saved::from_reading(target, &reading)
+    }
+
+    /// From a reading that was taken already.
+    ///
+    /// # Errors
+    /// `ESRCH` it ended.
+    pub fn from_reading(target: &Target, reading: &Reading) -> Result<Saved> {
+        let thp_disable = match reading.thp_disable {
+            Known::Is(state) => Some(state.getter()),
+            Known::Other(raw) => Some(raw),
+            Known::Unknown => None,
+        };
+        let mergeable = match reading.mergeable {
+            Known::Is(on) => Some(on),
+            Known::Other(_) | Known::Unknown => None,
+        };
+        Ok(Saved {
+            pid: target.pid(),
+            inode: target.inode()?,
+            start_time: start_time(target)?,
+            name: target.name(),
+            thp_disable,
+            mergeable,
+        })
+    }
+
+    /// Puts the switches of the process back to what was saved. What was not known then stays.
+    ///
+    /// # Errors
+    /// `ESRCH` the process has ended, also where another has its number now; `EOPNOTSUPP` the
+    /// saved state is one that mctl cannot set.
+    pub fn restore(&self) -> Result<Outcome> {
+        let target = Target::open(ProcessSpec {
+            pid: self.pid,
+            inode: self.inode,
+        })?;
+        let found = start_time(&target)?;
+        if found != self.start_time {
+            return Err(Error::NoProcess { pid: self.pid });
+        }
+        let mut steps = Vec::new();
+        // On a kernel without the switch "off" is what everyone has.
+        let has_switch = || mctl_sys::raw::prctl::memory_merge().is_ok();
+        if let Some(on) = self.mergeable.filter(|on| *on || has_switch()) {
+            steps.push(Step::SetMerge { on });
+        }
+        if let Some(raw) = self.thp_disable {
+            let to = ThpDisable::from_getter(raw).ok_or_else(|| {
+                unsupported(
+                    "restore",
+                    &format!("{raw} is no state of PR_SET_THP_DISABLE known here"),
+                )
+            })?;
+            steps.push(Step::SetThpDisable {
+                to,
+                only_from: None,
+            });
+        }
+        let mut outcome = set_switches(&target, steps)?;
+        if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
+            outcome.mechanisms.push(crate::outcome::Mechanism::Nothing);
+        }
+        Ok(outcome)
+    }
+}
+
+fn start_time(target: &Target) -> Result<u64> {
+    let text = crate::target::read_all(target, "stat")?;
+    Stat::parse(&text)
+        .map(|stat| stat.starttime)
+        .map_err(|error| Error::Read {
+            what: format!("/proc/{}/stat", target.pid()),
+            why: error.to_string(),
+            errno: Errno::EIO,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_object_will_do() {
+        let text = r#"{"pid":7,"inode":null,"start_time":5,"name":"x","thp_disable":3,
+                       "mergeable":null,"rss_kb":12}"#;
+        let saved: Saved = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (saved.pid, saved.thp_disable, saved.mergeable),
+            (7, Some(3), None)
+        );
+        let back = serde_json::to_string(&saved).unwrap();
+        assert_eq!(serde_json::from_str::<Saved>(&back).unwrap(), saved);
+    }
+
+    #[test]
+    fn another_process_is_never_hit() {
+        let own = Target::own().unwrap();
+        let mut saved = Saved::of(&own, Look::DoNotStop).unwrap();
+        saved.start_time += 1;
+        assert_eq!(saved.restore().unwrap_err().errno(), Errno::ESRCH);
+        saved.start_time -= 1;
+        saved.thp_disable = Some(17);
+        assert_eq!(saved.restore().unwrap_err().errno(), Errno::EOPNOTSUPP);
+    }
+}
