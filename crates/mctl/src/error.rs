@@ -7,7 +7,10 @@ use thiserror::Error;
 /// An operation that failed. Nothing was changed, unless the variant says otherwise.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[allow(clippy::error_impl_error, reason = "mctl::Error is what a user of the crate expects")]
+#[allow(
+    clippy::error_impl_error,
+    reason = "mctl::Error is what a user of the crate expects"
+)]
 pub enum Error {
     /// The words name no process.
     #[error("'{text}' is not a process: {why}")]
