@@ -3,6 +3,7 @@
 
 pub mod ids;
 pub mod madvise;
+pub mod pagemap;
 pub mod pidfd;
 pub mod prctl;
 pub mod procmap;
