@@ -79,6 +79,10 @@ impl Arch for Aarch64 {
         regs.pc
     }
 
+    fn with_pc(regs: &Regs, pc: u64) -> Regs {
+        Regs { pc, ..*regs }
+    }
+
     fn is_32bit(regs: &Regs) -> bool {
         regs.pstate & MODE_32BIT != 0
     }

@@ -45,6 +45,9 @@ pub trait Arch {
     /// The instruction pointer.
     fn pc(regs: &Self::Regs) -> u64;
 
+    /// The same image with another instruction pointer.
+    fn with_pc(regs: &Self::Regs, pc: u64) -> Self::Regs;
+
     /// Whether the thread runs in 32-bit mode.
     fn is_32bit(regs: &Self::Regs) -> bool;
 }

@@ -106,6 +106,10 @@ impl Arch for X86_64 {
         regs.rip
     }
 
+    fn with_pc(regs: &Regs, pc: u64) -> Regs {
+        Regs { rip: pc, ..*regs }
+    }
+
     fn is_32bit(regs: &Regs) -> bool {
         regs.cs != USER_CS_64
     }

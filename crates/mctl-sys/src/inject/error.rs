@@ -70,8 +70,8 @@ pub enum Refusal {
     /// It has called exec since it was looked at: what was prepared concerns another program.
     #[error("it has executed another program meanwhile; try again")]
     Replaced,
-    /// Always inside a restartable sequence when it was stopped.
-    #[error("it was inside a restartable sequence (rseq) every time it was stopped; try again")]
+    /// Inside a restartable sequence of an unknown kind when it was stopped.
+    #[error("it was inside a restartable sequence (rseq) when it was stopped; try again")]
     InRseqSection,
 }
 

@@ -5,12 +5,13 @@ use std::os::fd::AsRawFd;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
+use super::idle::Awake;
 use super::pick::{Candidate, Prepared, command_name};
 use super::runs::Runs;
 use super::shield;
 use crate::arch::SyscallArgs;
 use crate::ptrace::raw;
-use crate::ptrace::tracee::{Borrowed, NoResult, NotStopped, Seized, Stopped};
+use crate::ptrace::tracee::{Borrowed, NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
 use crate::time::Deadline;
 
@@ -242,6 +243,7 @@ const LOOKS: u32 = 20;
 
 /// Runs jobs, one after the other, in a shield task. Each has its own [`Job::outcome`].
 pub fn run(jobs: &mut [Job<'_>]) {
+    let _awake = Awake::request(jobs.iter().all(Job::is_short));
     for _ in 0..LOOKS {
         run_round(jobs);
         let mut again = false;
@@ -284,9 +286,6 @@ fn run_round(jobs: &mut [Job<'_>]) {
     }
 }
 
-/// How often a thread that stands in an rseq section is let run on before giving up.
-const RSEQ_TRIES: u32 = 64;
-
 impl Job<'_> {
     /// In the shield: no allocation, no lock, no panic.
     fn execute(&mut self) {
@@ -318,6 +317,16 @@ impl Job<'_> {
             }
         }
         self.state = state;
+    }
+
+    /// Whether its calls take microseconds, as far as can be told.
+    fn is_short(&self) -> bool {
+        match &self.work {
+            Work::Script(calls) => calls
+                .iter()
+                .all(|script| script.call.number == libc::SYS_prctl.cast_unsigned()),
+            Work::Runs(runs) => runs.is_short(),
+        }
     }
 
     /// After a thread did not stop: whether there is another one to try.
@@ -449,17 +458,15 @@ fn stop_outside_rseq(
     candidate: &Candidate,
     deadline: Deadline,
 ) -> Result<Stopped, State> {
-    let mut seized = seized;
-    for _ in 0..RSEQ_TRIES {
-        let stopped = seized.stop(deadline).map_err(State::NoThread)?;
-        if !stopped.in_rseq_section(candidate.call.as_ref()) {
-            return Ok(stopped);
-        }
-        // The kernel aborts the section, since the thread was preempted in it, and it starts anew.
-        seized = stopped.resume().map_err(State::NoThread)?;
+    let mut stopped = seized.stop(deadline).map_err(State::NoThread)?;
+    let left = match stopped.rseq_section(candidate.call.as_ref()) {
+        RseqSection::Outside => true,
+        RseqSection::Aborts(at) => stopped.abort_section(at).is_ok(),
+        RseqSection::Inside => false,
+    };
+    if left {
+        return Ok(stopped);
     }
-    // Dropping the last one stops and detaches nothing: let it be detached in a stop.
-    let stopped = seized.stop(deadline).map_err(State::NoThread)?;
     stopped.release(candidate.call.as_ref());
     Err(State::InRseq)
 }

@@ -11,8 +11,10 @@
 pub mod blocked;
 mod error;
 mod frozen;
+mod idle;
 mod job;
-pub(crate) mod pick;
+mod pick;
+pub(crate) mod runnable;
 mod runs;
 mod shield;
 mod vdso;

@@ -9,7 +9,7 @@ use mctl_abi::{Errno, PIDFD_SELF};
 
 use crate::arch::SyscallArgs;
 use crate::ptrace::tracee::{Borrowed, NoResult};
-use crate::raw::madvise::{MAX_BYTES, MAX_ENTRIES, Range};
+use crate::raw::madvise::{MADV_HUGEPAGE, MADV_NOHUGEPAGE, MAX_BYTES, MAX_ENTRIES, Range};
 use crate::raw::vm::write_memory;
 
 /// What became of one run.
@@ -59,6 +59,11 @@ impl Runs {
     #[must_use]
     pub fn results(&self) -> &[RunResult] {
         &self.results
+    }
+
+    /// Whether the advice only sets flags: it neither moves nor fills pages.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(self.advice, MADV_HUGEPAGE | MADV_NOHUGEPAGE)
     }
 
     /// In the shield: no allocation, no lock, no panic. Returns how many calls were run.

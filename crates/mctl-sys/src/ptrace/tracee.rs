@@ -11,7 +11,7 @@ use super::raw;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::blocked::BlockedCall;
-use crate::inject::pick::read_small;
+use crate::inject::runnable::is_runnable;
 use crate::time::{Deadline, monotonic_ns};
 
 type Regs = <Native as Arch>::Regs;
@@ -105,37 +105,23 @@ impl Seized {
 const RUNNABLE_NS: u64 = 10_000_000_000;
 const RUNNABLE_SLICE_NS: u64 = 100_000_000;
 
-/// Whether the thread runs or waits for a processor (state R). In the shield: no allocation.
-fn is_runnable(tid: i32) -> bool {
-    use std::io::Write;
-    let mut path = [0u8; 32];
-    let mut rest = &mut path[..];
-    if write!(rest, "/proc/{tid}/stat").is_err() {
-        return false;
-    }
-    let left = rest.len();
-    let len = path.len() - left;
-    let Some(path) = path
-        .get(..len)
-        .and_then(|path| std::str::from_utf8(path).ok())
-    else {
-        return false;
-    };
-    let mut buffer = [0u8; 512];
-    let Ok(stat) = read_small(path, &mut buffer) else {
-        return false;
-    };
-    // The name stands in parentheses and may hold any byte; the last one ends it.
-    let end = stat.iter().rposition(|byte| *byte == b')');
-    end.and_then(|end| stat.get(end.checked_add(2)?)) == Some(&b'R')
-}
-
 fn os(errno: Errno) -> NotStopped {
     if errno == Errno::ESRCH {
         NotStopped::Gone
     } else {
         NotStopped::Os(errno)
     }
+}
+
+/// Where a stopped thread stands with respect to rseq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RseqSection {
+    /// In no critical section.
+    Outside,
+    /// In one that goes on at this address when it is preempted.
+    Aborts(u64),
+    /// In one of a kind that we do not know how to abort.
+    Inside,
 }
 
 /// A stopped thread, untouched.
@@ -161,34 +147,55 @@ impl Stopped {
         raw::syscall_user_dispatch(self.tid).is_ok_and(|config| config.mode != SUD_OFF)
     }
 
-    /// Whether the thread stands inside an rseq critical section. Moving it out and back would
-    /// let the section go on as if it had not been preempted.
-    pub(crate) fn in_rseq_section(&self, blocked: Option<&BlockedCall>) -> bool {
+    /// Whether the thread stands inside an rseq critical section, and where the kernel would have
+    /// it go on. Moving it out and back would let the section go on as if nothing had come between.
+    pub(crate) fn rseq_section(&self, blocked: Option<&BlockedCall>) -> RseqSection {
         if Native::interrupted_call(&self.regs, blocked).is_some() {
             // No system call may stand in a critical section (rseq(2)).
-            return false;
+            return RseqSection::Outside;
         }
-        let Ok(config) = raw::rseq(self.tid) else {
-            return false;
-        };
+        self.section_around(Native::pc(&self.regs))
+            .unwrap_or(RseqSection::Outside)
+    }
+
+    fn section_around(&self, pc: u64) -> Option<RseqSection> {
+        let config = raw::rseq(self.tid).ok()?;
         if config.abi_pointer == 0 {
-            return false;
+            return None;
         }
-        // struct rseq: cpu_id_start u32, cpu_id u32, rseq_cs u64.
-        let Ok(section) = raw::peek(self.tid, config.abi_pointer.wrapping_add(8)) else {
-            return false;
-        };
+        let peek = |address: u64| raw::peek(self.tid, address).ok();
+        // struct rseq: cpu_id_start u32, cpu_id u32, rseq_cs u64, flags u32.
+        let section = peek(config.abi_pointer.wrapping_add(8))?;
         if section == 0 {
-            return false;
+            return None;
         }
         // struct rseq_cs: version u32, flags u32, start_ip, post_commit_offset, abort_ip u64.
-        let Ok(start) = raw::peek(self.tid, section.wrapping_add(8)) else {
-            return false;
-        };
-        let Ok(length) = raw::peek(self.tid, section.wrapping_add(16)) else {
-            return false;
-        };
-        Native::pc(&self.regs).wrapping_sub(start) < length
+        let head = peek(section)?;
+        let start = peek(section.wrapping_add(8))?;
+        let length = peek(section.wrapping_add(16))?;
+        if pc.wrapping_sub(start) >= length {
+            return None;
+        }
+        let abort = peek(section.wrapping_add(24))?;
+        let flags = peek(config.abi_pointer.wrapping_add(16))? & 0xffff_ffff;
+        // The kernel goes there only past the registered signature.
+        let signature = peek(abort.wrapping_sub(4))? & 0xffff_ffff;
+        let plain = head == 0 && flags == 0;
+        Some(if plain && signature == u64::from(config.signature) {
+            RseqSection::Aborts(abort)
+        } else {
+            RseqSection::Inside
+        })
+    }
+
+    /// Aborts the critical section, as the kernel itself does on the way to user mode with any
+    /// thread that was preempted in one; a thread that was stopped was. (Waiting for the thread to
+    /// come out by itself is no way: a new stop comes before the kernel's own abort.)
+    pub(crate) fn abort_section(&mut self, abort: u64) -> Result<(), Errno> {
+        let regs = Native::with_pc(&self.regs, abort);
+        raw::set_regs(self.tid, &regs)?;
+        self.regs = regs;
+        Ok(())
     }
 
     /// Whether the bytes at `insn` are the instruction that enters the kernel.
@@ -209,13 +216,6 @@ impl Stopped {
     /// unfiltered.
     pub(crate) fn suspend_seccomp(&self) -> Result<(), Errno> {
         raw::set_options(self.tid, raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP)
-    }
-
-    /// Lets the thread run on, still attached.
-    pub(crate) fn resume(mut self) -> Result<Seized, NotStopped> {
-        raw::cont(self.tid, 0).map_err(os)?;
-        self.held = false;
-        Ok(Seized { tid: self.tid })
     }
 
     /// Takes the thread's registers, with every signal held back that can be.

@@ -1,0 +1,36 @@
+//! Whether a thread waits for a processor. Runs in the shield: no allocation.
+
+use std::io::Write;
+
+use super::pick::read_small;
+
+/// Whether the thread runs or waits for a processor (state R of proc_pid_stat(5)).
+pub(crate) fn is_runnable(tid: i32) -> bool {
+    let mut buffer = [0u8; 1024];
+    state(tid, &mut buffer) == Some(b'R')
+}
+
+fn state(tid: i32, buffer: &mut [u8]) -> Option<u8> {
+    let mut path = [0u8; 32];
+    let mut rest = &mut path[..];
+    write!(rest, "/proc/{tid}/stat").ok()?;
+    let left = rest.len();
+    let path = path.get(..path.len().checked_sub(left)?)?;
+    let stat = read_small(std::str::from_utf8(path).ok()?, buffer).ok()?;
+    // The name stands in parentheses and may hold any byte; the last one ends it.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end.checked_add(2)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_thread() {
+        // SAFETY: no arguments.
+        assert!(is_runnable(unsafe { libc::gettid() }));
+        assert!(!is_runnable(i32::MAX));
+        assert!(!is_runnable(-1));
+    }
+}

@@ -1,0 +1,236 @@
+//! The target changes while it is injected into: it dies, executes another program, loses threads,
+//! or somebody else injects too.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{PATIENCE, Random, get, inject, prctl, rounds, set};
+use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Runs, run};
+use mctl_sys::raw::madvise::Range;
+use mctl_sys::raw::pidfd::{pidfd_open, pidfd_send_signal};
+use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
+use mctl_testkit::{require_root, start};
+
+#[test]
+fn dying_meanwhile() {
+    let mut random = Random::new(17);
+    let (mut died, mut ran) = (0, 0);
+    for _ in 0..rounds("MCTL_DEATHS", 40) {
+        let fixture = start!("threads", "every=0", "n=3");
+        let delay = Duration::from_micros(random.below(600));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(delay);
+                pidfd_send_signal(fixture.pidfd(), libc::SIGKILL).expect("killed");
+            });
+            loop {
+                match set(fixture.pid(), fixture.pidfd(), true) {
+                    Ok(_) => ran += 1,
+                    Err(error) => {
+                        assert_eq!(error.errno(), mctl_abi::Errno::ESRCH, "{error:?}");
+                        died += 1;
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    assert_eq!(died, rounds("MCTL_DEATHS", 40));
+    assert!(ran > 0);
+}
+
+#[test]
+fn executing_another_program_meanwhile() {
+    let fixture = start!("exec_loop", "every=1");
+    for n in 0..rounds("MCTL_INJECTIONS", 300) {
+        set(fixture.pid(), fixture.pidfd(), n % 2 == 0).expect("injected");
+    }
+    fixture.finish().expect("a verdict").assert_clean(20);
+}
+
+#[test]
+fn ranges_of_a_program_that_is_gone_are_not_advised() {
+    let fixture = start!("exec_loop", "every=30");
+    let exe = || std::fs::read_to_string(format!("/proc/{}/stat", fixture.pid())).expect("stat");
+    let vdso_of = |text: &str| text.split(' ').nth(27).map(str::to_owned);
+    let prepared = Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
+    let before = vdso_of(&exe());
+    let begun = std::time::Instant::now();
+    while vdso_of(&exe()) == before {
+        assert!(begun.elapsed() < PATIENCE, "no exec");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut runs = Runs::new(
+        14,
+        vec![Range {
+            start: 4096,
+            len: 4096,
+        }],
+        false,
+    );
+    let mut jobs = [Job::runs(prepared, &mut runs, Limits::default())];
+    run(&mut jobs);
+    let outcome = jobs[0].outcome();
+    assert!(
+        matches!(
+            outcome,
+            Err(InjectError::Refused(mctl_sys::inject::Refusal::Replaced))
+        ),
+        "{outcome:?}"
+    );
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
+#[test]
+fn two_injectors_take_turns() {
+    let fixture = start!("epoll_wait", "every=3");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let mut calls = [prctl(PR_GET_THP_DISABLE, 0)];
+                    inject(fixture.pid(), fixture.pidfd(), &mut calls).expect("in turn");
+                }
+            });
+        }
+    });
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
+#[test]
+fn many_targets_in_one_shield() {
+    let fixtures = [
+        start!("epoll_wait", "every=3"),
+        start!("vfork", "every=400"),
+        start!("poll", "every=3"),
+        start!("spin", "turns=20000"),
+    ];
+    let mut calls = [(); 4].map(|()| [prctl(PR_GET_THP_DISABLE, 0)]);
+    let mut jobs: Vec<Job<'_>> = fixtures
+        .iter()
+        .zip(&mut calls)
+        .map(|(fixture, calls)| {
+            let prepared = Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
+            Job::script(prepared, calls, Limits { stop_ms: 30 })
+        })
+        .collect();
+    run(&mut jobs);
+    // The second may have been met between two vforks, or be refused; the others are served.
+    for (n, job) in jobs.iter().enumerate() {
+        let outcome = job.outcome();
+        assert!(n == 1 || outcome.is_ok(), "{n}: {outcome:?}");
+    }
+    drop(jobs);
+    for fixture in fixtures {
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
+
+fn lines(path: &str) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+fn descriptors(pid: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    // In a process of its own: other tests of this one open and close things too.
+    if std::env::var_os("MCTL_HYGIENE").is_none() {
+        let me = std::env::current_exe().expect("this binary");
+        let out = Command::new(me)
+            .args(["--exact", "nothing_is_left_behind", "--nocapture"])
+            .env("MCTL_HYGIENE", "1")
+            .output()
+            .expect("runs");
+        assert!(out.status.success(), "{out:?}");
+        return;
+    }
+    let fixture = start!("epoll_wait", "every=0");
+    let pid = fixture.pid().to_string();
+    set(fixture.pid(), fixture.pidfd(), false).expect("injected");
+    let ours = |what| match what {
+        "fds" => descriptors("self"),
+        _ => lines("/proc/self/maps"),
+    };
+    let theirs = || (descriptors(&pid), lines(&format!("/proc/{pid}/maps")));
+    let before = (ours("fds"), ours("maps"), theirs());
+    for n in 0..rounds("MCTL_HYGIENE_ROUNDS", 10_000) {
+        set(fixture.pid(), fixture.pidfd(), n % 2 == 0).expect("injected");
+    }
+    let after = (ours("fds"), ours("maps"), theirs());
+    assert_eq!((before.0, before.2), (after.0, after.2));
+    // The allocator may have grown its heap by a mapping or two.
+    assert!(after.1 <= before.1 + 2, "{before:?} {after:?}");
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    assert!(
+        children.split_whitespace().count() <= 1,
+        "zombies: {children}"
+    );
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
+/// Inside a PID namespace of its own, where numbers can be had again.
+#[test]
+fn a_recycled_number_is_a_stranger() {
+    require_root!();
+    if std::env::var_os("MCTL_OWN_PIDS").is_some() {
+        return recycled_inside();
+    }
+    let me = std::env::current_exe().expect("this binary");
+    let out = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+        .arg(me)
+        .args(["--exact", "a_recycled_number_is_a_stranger", "--nocapture"])
+        .env("MCTL_OWN_PIDS", "1")
+        .output();
+    let out = match out {
+        Ok(out) => out,
+        Err(error) => mctl_testkit::skip!("no unshare(1): {error}"),
+    };
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    if said.contains("Operation not permitted") {
+        mctl_testkit::skip!("no PID namespace: {said}");
+    }
+    assert!(out.status.success(), "{out:?}");
+}
+
+fn sleeper() -> std::process::Child {
+    Command::new("sleep").arg("1000").spawn().expect("sleeps")
+}
+
+fn recycled_inside() {
+    let mut victim = sleeper();
+    let pid = i32::try_from(victim.id()).expect("a PID");
+    let pidfd = pidfd_open(pid).expect("a pidfd");
+    std::thread::sleep(Duration::from_millis(50));
+    let prepared = Prepared::look(pid, pidfd.as_fd()).expect("alive");
+    victim.kill().expect("killed");
+    victim.wait().expect("reaped");
+
+    std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).expect("ns_last_pid");
+    let mut stranger = sleeper();
+    assert_eq!(stranger.id(), pid.unsigned_abs(), "the number again");
+    std::thread::sleep(Duration::from_millis(50));
+
+    let mut calls = [prctl(PR_GET_THP_DISABLE, 0)];
+    let mut jobs = [Job::script(prepared, &mut calls, Limits::default())];
+    run(&mut jobs);
+    assert_eq!(jobs[0].outcome(), Err(InjectError::Gone));
+    drop(jobs);
+    assert_eq!(calls[0].result, None, "nothing was run in the stranger");
+    let looked = Prepared::look(pid, pidfd.as_fd());
+    assert!(matches!(looked, Err(InjectError::Gone)), "{looked:?}");
+    assert_eq!(get(pid), Ok(0), "by its own descriptor it can be reached");
+    stranger.kill().expect("killed");
+    stranger.wait().expect("reaped");
+}
