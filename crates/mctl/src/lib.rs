@@ -9,6 +9,7 @@
 pub mod address_space;
 mod apply;
 mod call;
+pub mod coverage;
 mod engine;
 mod error;
 mod host;
@@ -20,10 +21,12 @@ mod request;
 pub mod saved;
 mod target;
 pub mod tree;
+pub mod why;
 
 pub use address_space::AddressSpace;
 pub use apply::{apply, apply_each, dry_run, launch, restore};
 pub use call::{mctl, mctl_errno};
+pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};

@@ -69,7 +69,11 @@ impl Setting {
             knob: host.map(knob),
             policy,
             // Also a nonsensical value must not lead to a division by zero.
-            huge: if huge.is_power_of_two() { huge } else { 2 << 20 },
+            huge: if huge.is_power_of_two() {
+                huge
+            } else {
+                2 << 20
+            },
         }
     }
 
@@ -128,7 +132,7 @@ impl Setting {
             Kind::Special => shares.put(Reason::Special, small),
             Kind::Anonymous => {
                 // Anonymous memory has no offset to be aligned with.
-                let room = self.room(vma.start, vma.end, 0);
+                let room = self.room(vma.start, vma.end);
                 let rest = structural(small, vma.coverage.anon_huge, room, shares);
                 shares.put(self.cause(vma, self.host), rest);
             }
@@ -139,7 +143,12 @@ impl Setting {
         if vma.kind != Kind::Shmem {
             return;
         }
-        let room = self.room(vma.start, vma.end, vma.offset);
+        let aligned = vma.start.wrapping_sub(vma.offset).is_multiple_of(self.huge);
+        let room = match aligned {
+            true => self.room(vma.start, vma.end),
+            // No page of the file has the place in memory that a huge page asks for.
+            false => Bytes::ZERO,
+        };
         let small = vma.coverage.shmem_small();
         let rest = structural(small, vma.coverage.shmem_huge, room, shares);
         // shmem has knobs and mount options of its own. They are not read: the kernel's own word
@@ -156,11 +165,8 @@ impl Setting {
     }
 
     /// How many bytes of a range lie in whole, aligned huge pages.
-    fn room(&self, start: u64, end: u64, offset: u64) -> Bytes {
+    fn room(&self, start: u64, end: u64) -> Bytes {
         let mask = self.huge.saturating_sub(1);
-        if start.wrapping_sub(offset) & mask != 0 && offset & mask != start & mask {
-            return Bytes::ZERO;
-        }
         let first = start.saturating_add(mask) & !mask;
         Bytes((end & !mask).saturating_sub(first))
     }

@@ -188,8 +188,7 @@ fn walk<E: From<Error>>(
     let mut sum = None;
     while let Some(entry) = reader.next_entry().map_err(|e| smaps_error(target, &e))? {
         let vma = Vma::from_smaps(&entry, shmem);
-        sum.get_or_insert_with(Coverage::default)
-            .add(&vma.coverage);
+        sum.get_or_insert_with(Coverage::default).add(&vma.coverage);
         visitor(&vma)?;
     }
     if !target.is_alive() {

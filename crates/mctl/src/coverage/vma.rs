@@ -150,7 +150,10 @@ pub fn printable_name(name: &[u8]) -> String {
                 text.push(c);
             }
         }
-        chunk.invalid().iter().for_each(|&byte| octal(byte, &mut text));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|&byte| octal(byte, &mut text));
     }
     text
 }

@@ -89,7 +89,10 @@ impl Reason {
     /// Whether it is the host's doing: the knob is worth naming then.
     #[must_use]
     pub const fn is_host(self) -> bool {
-        matches!(self, Reason::NoThp | Reason::HostNever | Reason::HostMadvise)
+        matches!(
+            self,
+            Reason::NoThp | Reason::HostNever | Reason::HostMadvise
+        )
     }
 
     /// Whether no setting could change it.
