@@ -1,0 +1,9 @@
+//! One file a subcommand.
+
+pub(crate) mod clear;
+pub(crate) mod completions;
+pub(crate) mod man;
+pub(crate) mod probe;
+pub(crate) mod restore;
+pub(crate) mod run;
+pub(crate) mod set;

@@ -1,0 +1,154 @@
+//! `mctl restore`: put processes back to a saved state.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::Saved;
+use serde::Deserialize;
+
+use crate::cli::Entry;
+use crate::exit;
+use crate::fail::{Ended, Fail, plain};
+use crate::output::Out;
+use crate::report::{self, Notes};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "restore",
+    about: "put processes back to a state saved by mctl get --json",
+    long: "Every process of the file gets the switches that it had then. A process that has ended \
+           since is an error, also where its number was used again; the others are restored. The \
+           whole file is read and understood before the first process is touched.",
+    define: Restore::augment_args,
+    run,
+    examples: &[
+        (
+            "mctl restore before.json",
+            "put back what 'mctl get --json 1234 > before.json' saved",
+        ),
+        ("mctl restore -", "the same, from standard input"),
+    ],
+};
+
+#[derive(Args, Debug)]
+struct Restore {
+    /// The file; - is standard input
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: OsString,
+    /// Say nothing about what holds less than was asked
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print a line for every process
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Print what would be put back, and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// What `mctl get --json` writes; or a list of processes without more.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Document {
+    Object { processes: Vec<Row> },
+    List(Vec<Row>),
+}
+
+/// A process that could not be read then has an error in its row, and no state.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Row {
+    State(Saved),
+    Error {
+        pid: i32,
+        #[serde(rename = "error")]
+        _error: serde::de::IgnoredAny,
+    },
+}
+
+fn read(args: &Restore) -> Result<Vec<Row>, Fail> {
+    let name = args.file.display();
+    let mut text = Vec::new();
+    let read = if args.file == "-" {
+        std::io::stdin().lock().read_to_end(&mut text)
+    } else {
+        std::fs::File::open(&args.file).and_then(|mut file| file.read_to_end(&mut text))
+    };
+    read.map_err(|error| Fail::failed(format!("{name}: {}", plain(&error))))?;
+    let document: Document = serde_json::from_slice(&text).map_err(|error| {
+        // The untagged enum hides where it went wrong; say it where the text is no JSON at all.
+        let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
+            Err(error) => format!("not JSON: {error}"),
+            Ok(_) => format!("not a state saved by mctl: {error}"),
+        };
+        Fail::Usage {
+            why: format!("{name}: {why}"),
+            hint: Some("mctl get --json PID writes such a file".to_owned()),
+        }
+    })?;
+    Ok(match document {
+        Document::Object { processes } => processes,
+        Document::List(rows) => rows,
+    })
+}
+
+fn run(matches: &ArgMatches) -> Ended {
+    let args =
+        Restore::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
+    let rows = read(&args)?;
+    let mut out = Out::new();
+    let mut notes = Notes::default();
+    let mut code = exit::DONE;
+    for row in &rows {
+        let saved = match row {
+            Row::State(saved) => saved,
+            Row::Error { pid, .. } => {
+                report::note(&format!("process {pid}: its state was not saved"));
+                continue;
+            }
+        };
+        if args.dry_run {
+            writeln!(out, "would put back {}", state(saved))?;
+            continue;
+        }
+        match saved.restore() {
+            Ok(outcome) => {
+                if args.verbose {
+                    let done = if outcome.changed() {
+                        "put back"
+                    } else {
+                        "already so"
+                    };
+                    writeln!(out, "{done}: {}", state(saved))?;
+                }
+                notes.take(&saved.pid.to_string(), &outcome);
+            }
+            Err(error) => {
+                let sentence = report::sentence(&error, &saved.pid.to_string(), "restore");
+                report::error(&sentence, error.hint().as_deref());
+                code = exit::FAILED;
+            }
+        }
+    }
+    if !args.quiet {
+        notes.print();
+    }
+    out.finish()?;
+    Ok(code)
+}
+
+fn state(saved: &Saved) -> String {
+    let thp = match saved.thp_disable {
+        Some(0) => "huge pages as the host says".to_owned(),
+        Some(1) => "nohugepage".to_owned(),
+        Some(3) => "hugepage-advised".to_owned(),
+        Some(other) => format!("PR_SET_THP_DISABLE {other}"),
+        None => "huge pages unknown, left alone".to_owned(),
+    };
+    let merge = match saved.mergeable {
+        Some(true) => "mergeable",
+        Some(false) => "not mergeable",
+        None => "merging unknown, left alone",
+    };
+    format!("process {} ({}): {thp}, {merge}", saved.pid, saved.name)
+}
