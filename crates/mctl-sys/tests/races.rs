@@ -25,11 +25,12 @@ fn dying_meanwhile() {
     let (mut died, mut ran) = (0, 0);
     for _ in 0..rounds("MCTL_DEATHS", 40) {
         let fixture = start!("threads", "every=0", "n=3");
+        let pidfd = fixture.pidfd();
         let delay = Duration::from_micros(random.below(600));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(delay);
-                pidfd_send_signal(fixture.pidfd(), libc::SIGKILL).expect("killed");
+                pidfd_send_signal(pidfd, libc::SIGKILL).expect("killed");
             });
             loop {
                 match set(fixture.pid(), fixture.pidfd(), true) {
@@ -92,12 +93,13 @@ fn ranges_of_a_program_that_is_gone_are_not_advised() {
 #[test]
 fn two_injectors_take_turns() {
     let fixture = start!("epoll_wait", "every=3");
+    let (pid, pidfd) = (fixture.pid(), fixture.pidfd());
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 for _ in 0..200 {
                     let mut calls = [prctl(PR_GET_THP_DISABLE, 0)];
-                    inject(fixture.pid(), fixture.pidfd(), &mut calls).expect("in turn");
+                    inject(pid, pidfd, &mut calls).expect("in turn");
                 }
             });
         }

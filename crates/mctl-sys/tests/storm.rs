@@ -7,6 +7,7 @@
 
 mod common;
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -42,12 +43,13 @@ storm! {
 }
 
 /// Runs `disturb` over and over in another thread while the fixture is injected into.
-fn beside(fixture: &Fixture, disturb: impl Fn(&Fixture) + Sync) {
+fn beside(fixture: &Fixture, disturb: impl Fn(BorrowedFd<'_>) + Sync) {
+    let pidfd = fixture.pidfd();
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !end.load(Ordering::Relaxed) {
-                disturb(fixture);
+                disturb(pidfd);
             }
         });
         inject_many(fixture);
@@ -61,9 +63,9 @@ fn beside(fixture: &Fixture, disturb: impl Fn(&Fixture) + Sync) {
 fn ignored_signals_do_not_end_a_call() {
     for name in ["epoll_wait", "semop", "io_uring_enter", "poll"] {
         let fixture = start!(name, "every=0");
-        beside(&fixture, |fixture| {
+        beside(&fixture, |pidfd| {
             for signal in [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD] {
-                let _ = pidfd_send_signal(fixture.pidfd(), signal);
+                let _ = pidfd_send_signal(pidfd, signal);
             }
         });
         fixture.finish().expect("a verdict").assert_clean(1);
@@ -87,7 +89,8 @@ fn inject_where_it_runs(fixture: &Fixture) {
 #[test]
 fn a_stop_that_comes_meanwhile_stands() {
     let fixture = start!("poll", "every=0");
-    let send = |signal| pidfd_send_signal(fixture.pidfd(), signal).expect("sent");
+    let pidfd = fixture.pidfd();
+    let send = |signal| pidfd_send_signal(pidfd, signal).expect("sent");
     for _ in 0..rounds("MCTL_STOPS", 60) {
         std::thread::scope(|scope| {
             scope.spawn(|| send(libc::SIGSTOP));
@@ -107,7 +110,8 @@ fn a_stop_that_comes_meanwhile_stands() {
 #[test]
 fn a_continue_that_comes_meanwhile_stands() {
     let fixture = start!("poll", "every=0");
-    let send = |signal| pidfd_send_signal(fixture.pidfd(), signal).expect("sent");
+    let pidfd = fixture.pidfd();
+    let send = |signal| pidfd_send_signal(pidfd, signal).expect("sent");
     for _ in 0..rounds("MCTL_STOPS", 200) {
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -187,6 +187,8 @@ impl<'a> Job<'a> {
             State::NoThread(NotStopped::Unresponsive) | State::Failed(NoResult::NotRun) => {
                 self.explain_unresponsive()
             }
+            // The registers of a 32-bit task: it has executed a 32-bit program meanwhile.
+            State::NoThread(NotStopped::Os(Errno::EOPNOTSUPP)) => Refusal::Bits32.into(),
             State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
             State::Failed(NoResult::Os(errno)) => os("running the call", errno),
             State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
@@ -351,6 +353,7 @@ impl Job<'_> {
             State::Gone
             | State::NoThread(NotStopped::Gone)
             | State::Failed(NoResult::Gone)
+            | State::NoInsn
             | State::Replaced => is_alive(self.prepared.pidfd) == Ok(true),
             State::Attach(Errno::EPERM) => true,
             _ => false,
@@ -366,6 +369,9 @@ impl Job<'_> {
                 return false;
             }
         };
+        if self.state == State::NoInsn && new.insn.is_none() {
+            return false;
+        }
         match &mut self.work {
             Work::Script(calls) => {
                 for call in calls.iter_mut() {

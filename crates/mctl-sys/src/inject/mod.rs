@@ -22,4 +22,4 @@ mod vdso;
 pub use error::{InjectError, Refusal};
 pub use job::{Job, Limits, Report, ScriptCall, When, run};
 pub use pick::{Prepared, may_attach, read_small};
-pub use runs::{RunResult, Runs};
+pub use runs::{Bounds, RunResult, Runs};

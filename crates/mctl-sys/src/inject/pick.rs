@@ -75,11 +75,15 @@ fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
 const WAIT_FOR_SHIELD: u32 = 250;
 
 /// Whether this tracer is the shield task of another injector: it blocks every signal that can be
-/// blocked. No debugger does.
+/// blocked (but SIGCHLD, while it waits for that). No debugger does.
 fn is_shield(tracer: i32) -> bool {
+    const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
     const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
     match read_status(&format!("/proc/{tracer}/status")) {
-        Ok(text) => Status::parse(&text).is_ok_and(|status| status.sig_blk == Some(ALL)),
+        Ok(text) => Status::parse(&text).is_ok_and(|status| {
+            let ended = matches!(status.state, Some(b'Z' | b'X'));
+            ended || status.sig_blk.is_some_and(|set| set | CHLD == ALL)
+        }),
         // It has ended by now.
         Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
     }
@@ -197,6 +201,8 @@ impl<'fd> Prepared<'fd> {
         let mut auxv = [0u8; 1024];
         let path = format!("/proc/{pid}/task/{}/auxv", best.tid);
         let insn = match read_small(&path, &mut auxv) {
+            // Not even to be stopped: a 32-bit call that this made fail we could not mend.
+            Ok(auxv) if vdso::is_32bit(auxv) => return Err(Refusal::Bits32.into()),
             Ok(auxv) => vdso::syscall_insn(best.tid, auxv),
             Err(errno) => return Err(reading(pid, errno)),
         };

@@ -11,6 +11,7 @@ use crate::arch::SyscallArgs;
 use crate::ptrace::tracee::{Borrowed, NoResult};
 use crate::raw::madvise::{MADV_HUGEPAGE, MADV_NOHUGEPAGE, MAX_BYTES, MAX_ENTRIES, Range};
 use crate::raw::vm::write_memory;
+use crate::time::monotonic_ns;
 
 /// What became of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,31 @@ pub struct Runs {
     vectored: bool,
     ranges: Vec<Range>,
     results: Vec<RunResult>,
+    bounds: Bounds,
+    /// Set when a bound was reached: the rest is left for another stop.
+    ended: bool,
+}
+
+/// When to end a stop although runs are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// At the first run that fails.
+    pub stop_at_error: bool,
+    /// Once the thread has been kept for so long, in nanoseconds. A call that runs is waited for.
+    pub budget_ns: u64,
+    /// The most bytes that go into one call.
+    pub call_bytes: u64,
+}
+
+impl Default for Bounds {
+    /// None but the kernel's own.
+    fn default() -> Bounds {
+        Bounds {
+            stop_at_error: false,
+            budget_ns: u64::MAX,
+            call_bytes: MAX_BYTES,
+        }
+    }
 }
 
 impl Runs {
@@ -46,7 +72,16 @@ impl Runs {
             vectored,
             ranges,
             results,
+            bounds: Bounds::default(),
+            ended: false,
         }
+    }
+
+    /// With bounds on the stop.
+    #[must_use]
+    pub fn bounded(mut self, bounds: Bounds) -> Runs {
+        self.bounds = bounds;
+        self
     }
 
     /// The ranges, as given.
@@ -73,15 +108,26 @@ impl Runs {
         patience: u64,
     ) -> Result<u32, NoResult> {
         let mut calls = 0;
+        let end = monotonic_ns().saturating_add(self.bounds.budget_ns);
         if self.vectored && self.ranges.len() > FEW {
-            self.advise_vectored(borrowed, patience, &mut calls)?;
+            self.advise_vectored(borrowed, patience, end, &mut calls)?;
         }
         for index in 0..self.ranges.len() {
+            if self.ended {
+                break;
+            }
             if self.results.get(index) == Some(&RunResult::NotDone) {
                 self.advise_one(borrowed, index, patience, &mut calls)?;
+                self.look_at_clock(end);
             }
         }
         Ok(calls)
+    }
+
+    fn look_at_clock(&mut self, end: u64) {
+        if self.bounds.budget_ns != u64::MAX && monotonic_ns() >= end {
+            self.ended = true;
+        }
     }
 
     fn advise_one(
@@ -105,6 +151,7 @@ impl Runs {
     fn record(&mut self, index: usize, ret: i64) {
         if let Some(slot) = self.results.get_mut(index) {
             *slot = if ret < 0 {
+                self.ended |= self.bounds.stop_at_error;
                 RunResult::Failed(errno(ret))
             } else {
                 RunResult::Done
@@ -116,6 +163,7 @@ impl Runs {
         &mut self,
         borrowed: &mut Borrowed,
         patience: u64,
+        end: u64,
         calls: &mut u32,
     ) -> Result<(), NoResult> {
         let entries = self.ranges.len().min(MAX_ENTRIES);
@@ -130,7 +178,7 @@ impl Runs {
             return Ok(());
         }
         let scratch = scratch.cast_unsigned();
-        let result = self.advise_batches(borrowed, scratch, patience, calls);
+        let result = self.advise_batches(borrowed, scratch, patience, end, calls);
         if result != Err(NoResult::Gone) {
             let unmap = injected(libc::SYS_munmap, [scratch, scratch_len, 0, 0, 0, 0]);
             borrowed.call(unmap, patience)?;
@@ -144,14 +192,17 @@ impl Runs {
         borrowed: &mut Borrowed,
         scratch: u64,
         patience: u64,
+        end: u64,
         calls: &mut u32,
     ) -> Result<(), NoResult> {
         let mut first = 0;
-        while first < self.ranges.len() {
-            let count = batch_len(self.ranges.get(first..).unwrap_or_default());
+        while first < self.ranges.len() && !self.ended {
+            let rest = self.ranges.get(first..).unwrap_or_default();
+            let count = batch_len(rest, self.bounds.call_bytes);
             if count == 0 {
                 // One run larger than a whole batch may be: its own madvise has no such limit.
                 self.advise_one(borrowed, first, patience, calls)?;
+                self.look_at_clock(end);
                 first += 1;
                 continue;
             }
@@ -160,7 +211,7 @@ impl Runs {
                 return Ok(());
             }
             let mut done = 0;
-            while done < count {
+            while done < count && !self.ended {
                 let list = scratch + (done * size_of::<Range>()) as u64;
                 let advice = i64::from(self.advice).cast_unsigned();
                 let left = (count - done) as u64;
@@ -178,6 +229,7 @@ impl Runs {
                     self.record(first + done, ret.min(-1));
                     done += 1;
                 }
+                self.look_at_clock(end);
             }
             first += count;
         }
@@ -203,13 +255,14 @@ impl Runs {
     }
 }
 
-/// How many of the ranges go into one call: at most [`MAX_ENTRIES`] and [`MAX_BYTES`].
-fn batch_len(ranges: &[Range]) -> usize {
+/// How many of the ranges go into one call: at most [`MAX_ENTRIES`], and as many bytes.
+fn batch_len(ranges: &[Range], most: u64) -> usize {
+    let most = most.min(MAX_BYTES);
     let mut bytes = 0u64;
     let mut count = 0;
     for range in ranges.iter().take(MAX_ENTRIES) {
         bytes = bytes.saturating_add(range.len);
-        if bytes > MAX_BYTES {
+        if bytes > most {
             break;
         }
         count += 1;
@@ -254,16 +307,16 @@ mod tests {
 
     #[test]
     fn batches_keep_to_the_kernels_limits() {
-        assert_eq!(batch_len(&[]), 0);
-        assert_eq!(batch_len(&ranges(&[4096; 3000])), MAX_ENTRIES);
-        assert_eq!(batch_len(&ranges(&[MAX_BYTES, 4096])), 1);
-        assert_eq!(batch_len(&ranges(&[4096, MAX_BYTES])), 1);
+        assert_eq!(batch_len(&[], MAX_BYTES), 0);
+        assert_eq!(batch_len(&ranges(&[4096; 3000]), MAX_BYTES), MAX_ENTRIES);
+        assert_eq!(batch_len(&ranges(&[MAX_BYTES, 4096]), MAX_BYTES), 1);
+        assert_eq!(batch_len(&ranges(&[4096, MAX_BYTES]), MAX_BYTES), 1);
         assert_eq!(
-            batch_len(&ranges(&[MAX_BYTES + 4096, 4096])),
+            batch_len(&ranges(&[MAX_BYTES + 4096, 4096]), MAX_BYTES),
             0,
             "alone, by madvise"
         );
-        assert_eq!(batch_len(&ranges(&[u64::MAX, 4096])), 0);
+        assert_eq!(batch_len(&ranges(&[u64::MAX, 4096]), MAX_BYTES), 0);
     }
 
     #[test]

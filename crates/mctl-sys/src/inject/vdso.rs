@@ -24,6 +24,11 @@ fn base_in(auxv: &[u8]) -> Option<u64> {
     auxv.get(AT_SYSINFO_EHDR).filter(|base| *base != 0)
 }
 
+/// Whether the auxiliary vector is a 32-bit process's.
+pub(super) fn is_32bit(auxv: &[u8]) -> bool {
+    Auxv::parse(auxv).is_ok_and(|auxv| auxv.width() == Width::W32)
+}
+
 /// The offset of a system-call instruction in the vDSO image of this kernel.
 fn offset() -> Option<u64> {
     static OFFSET: OnceLock<Option<u64>> = OnceLock::new();
