@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address_space;
+pub mod advise;
 mod apply;
 mod call;
 pub mod coverage;
@@ -14,8 +15,10 @@ mod engine;
 mod error;
 mod host;
 mod outcome;
+pub mod pages;
 mod permission;
 mod plan;
+pub mod process;
 mod reading;
 mod request;
 pub mod saved;
@@ -32,6 +35,7 @@ pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
 pub use plan::{Plan, Step, Whose, plan};
+pub use process::ProcessFacts;
 pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
 pub use saved::Saved;

@@ -95,8 +95,7 @@ impl Coverage {
         target: &Target,
         mut visitor: impl FnMut(&Vma<'_>) -> Result<(), E>,
     ) -> Result<Coverage, E> {
-        let shmem = shmem_devices(target)?;
-        through_a_thread(target, |prefix| walk(target, prefix, &shmem, &mut visitor))
+        each_vma(target, |_, vma| visitor(vma))
     }
 
     /// The part of the anonymous memory that is in huge pages, in per cent. `None` without
@@ -173,12 +172,22 @@ fn total_of(target: &Target, prefix: &str) -> Result<Option<Coverage>> {
     Ok(Some(coverage))
 }
 
+/// As [`Coverage::by_vma`]. The visitor is also given the path to the thread that shows the
+/// memory, to put before a file's name.
+pub(crate) fn each_vma<E: From<Error>>(
+    target: &Target,
+    mut visitor: impl FnMut(&str, &Vma<'_>) -> Result<(), E>,
+) -> Result<Coverage, E> {
+    let shmem = shmem_devices(target)?;
+    through_a_thread(target, |prefix| walk(target, prefix, &shmem, &mut visitor))
+}
+
 /// `None`: the thread has no address space any more, and nothing was visited.
 fn walk<E: From<Error>>(
     target: &Target,
     prefix: &str,
     shmem: &ShmemDevices,
-    visitor: &mut impl FnMut(&Vma<'_>) -> Result<(), E>,
+    visitor: &mut impl FnMut(&str, &Vma<'_>) -> Result<(), E>,
 ) -> Result<Option<Coverage>, E> {
     let opened = target.open_proc(&format!("{prefix}smaps"));
     let Some(file) = unless_gone(target, opened)? else {
@@ -189,7 +198,7 @@ fn walk<E: From<Error>>(
     while let Some(entry) = reader.next_entry().map_err(|e| smaps_error(target, &e))? {
         let vma = Vma::from_smaps(&entry, shmem);
         sum.get_or_insert_with(Coverage::default).add(&vma.coverage);
-        visitor(&vma)?;
+        visitor(prefix, &vma)?;
     }
     if !target.is_alive() {
         return Err(Error::NoProcess { pid: target.pid() }.into());
