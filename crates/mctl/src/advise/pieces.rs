@@ -1,0 +1,266 @@
+//! Pure: from the entries of a request and a listing of what is mapped to the pieces that are
+//! handed to the kernel, in order.
+
+use mctl_abi::Errno;
+use mctl_sys::raw::madvise::{MAX_BYTES, Range};
+
+/// Page size in bytes. Both processors that mctl knows use it here; a larger one only makes the
+/// kernel's own check stricter.
+pub(crate) const PAGE: u64 = 4096;
+/// Pieces are cut at multiples of this, so that no huge page is cut in two.
+pub(crate) const HUGE: u64 = 2 << 20;
+
+/// A stretch of memory of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) range: Range,
+    /// Index of the entry that it belongs to.
+    pub(crate) entry: usize,
+    /// How often it was looked at again because the target unmapped a part of it.
+    pub(crate) retries: u8,
+}
+
+/// How an entry is cut up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// As it is given: the kernel walks it, gaps and all.
+    Whole,
+    /// Into its mapped stretches: gaps are no error.
+    Extents,
+    /// Into its mappings: one that fails can be passed over.
+    Mappings,
+}
+
+/// Checks an entry as madvise(2) does (mm/madvise.c, `madvise_check…`) and rounds its length up to
+/// whole pages. `None`: nothing to do.
+pub(crate) fn checked(entry: Range) -> Result<Option<Range>, Errno> {
+    if !entry.start.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    let len = entry
+        .len
+        .checked_next_multiple_of(PAGE)
+        .ok_or(Errno::EINVAL)?;
+    if entry.start.checked_add(len).is_none() {
+        return Err(Errno::EINVAL);
+    }
+    Ok((len > 0).then_some(Range {
+        start: entry.start,
+        len,
+    }))
+}
+
+/// A sorted listing of mappings, first byte and end of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mapped(Vec<(u64, u64)>);
+
+impl Mapped {
+    pub(crate) fn new(mappings: Vec<(u64, u64)>) -> Mapped {
+        Mapped(mappings)
+    }
+
+    /// The mappings that touch a range, cut to it.
+    fn within(&self, range: Range) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let end = range.start.saturating_add(range.len);
+        let first = self
+            .0
+            .partition_point(|(_, mapping_end)| *mapping_end <= range.start);
+        self.0
+            .get(first..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(move |(start, _)| *start < end)
+            .map(move |(start, stop)| ((*start).max(range.start), (*stop).min(end)))
+    }
+
+    /// Whether every byte of a range is mapped.
+    pub(crate) fn covers(&self, range: Range) -> bool {
+        let mut at = range.start;
+        for (start, stop) in self.within(range) {
+            if start > at {
+                return false;
+            }
+            at = stop;
+        }
+        at >= range.start.saturating_add(range.len)
+    }
+}
+
+/// Cuts one entry into pieces of at most `largest` bytes.
+pub(crate) fn cut(
+    entry: usize,
+    range: Range,
+    how: Cut,
+    mapped: &Mapped,
+    largest: u64,
+    into: &mut Vec<Piece>,
+) {
+    let largest = largest.clamp(PAGE, MAX_BYTES);
+    match how {
+        Cut::Whole => split(
+            entry,
+            range.start,
+            range.start.saturating_add(range.len),
+            largest,
+            into,
+        ),
+        Cut::Mappings => {
+            for (start, stop) in mapped.within(range) {
+                split(entry, start, stop, largest, into);
+            }
+        }
+        Cut::Extents => {
+            let mut open: Option<(u64, u64)> = None;
+            for (start, stop) in mapped.within(range) {
+                open = match open {
+                    Some((from, to)) if to == start => Some((from, stop)),
+                    Some((from, to)) => {
+                        split(entry, from, to, largest, into);
+                        Some((start, stop))
+                    }
+                    None => Some((start, stop)),
+                };
+            }
+            if let Some((from, to)) = open {
+                split(entry, from, to, largest, into);
+            }
+        }
+    }
+}
+
+fn split(entry: usize, start: u64, stop: u64, largest: u64, into: &mut Vec<Piece>) {
+    let mut at = start;
+    while at < stop {
+        let mut end = stop.min(at.saturating_add(largest));
+        if end < stop && largest >= HUGE {
+            let aligned = end - end % HUGE;
+            if aligned > at {
+                end = aligned;
+            }
+        }
+        into.push(Piece {
+            range: Range {
+                start: at,
+                len: end - at,
+            },
+            entry,
+            retries: 0,
+        });
+        at = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(start: u64, len: u64) -> Range {
+        Range { start, len }
+    }
+
+    fn pieces(range: Range, how: Cut, mapped: &[(u64, u64)], largest: u64) -> Vec<(u64, u64)> {
+        let mut into = Vec::new();
+        cut(
+            0,
+            range,
+            how,
+            &Mapped::new(mapped.to_vec()),
+            largest,
+            &mut into,
+        );
+        into.iter()
+            .map(|p| (p.range.start, p.range.start + p.range.len))
+            .collect()
+    }
+
+    #[test]
+    fn entries_are_checked_as_the_kernel_does() {
+        assert_eq!(checked(range(0x1001, 0x1000)), Err(Errno::EINVAL));
+        assert_eq!(
+            checked(range(0x1000, u64::MAX)),
+            Err(Errno::EINVAL),
+            "rounds to 0"
+        );
+        assert_eq!(
+            checked(range(u64::MAX - 4095, 0x2000)),
+            Err(Errno::EINVAL),
+            "wraps"
+        );
+        assert_eq!(checked(range(0x1000, 0)), Ok(None));
+        assert_eq!(checked(range(0x1000, 1)), Ok(Some(range(0x1000, 0x1000))));
+    }
+
+    const MAPPED: [(u64, u64); 3] = [(0x1000, 0x3000), (0x3000, 0x4000), (0x6000, 0x8000)];
+
+    #[test]
+    fn three_ways_to_cut() {
+        let all = range(0, 0x9000);
+        assert_eq!(pieces(all, Cut::Whole, &MAPPED, MAX_BYTES), [(0, 0x9000)]);
+        assert_eq!(
+            pieces(all, Cut::Extents, &MAPPED, MAX_BYTES),
+            [(0x1000, 0x4000), (0x6000, 0x8000)]
+        );
+        assert_eq!(pieces(all, Cut::Mappings, &MAPPED, MAX_BYTES), MAPPED);
+        let inner = range(0x2000, 0x5000);
+        assert_eq!(
+            pieces(inner, Cut::Extents, &MAPPED, MAX_BYTES),
+            [(0x2000, 0x4000), (0x6000, 0x7000)]
+        );
+    }
+
+    #[test]
+    fn large_pieces_are_cut_between_huge_pages() {
+        let got = pieces(range(0x1000, 5 * HUGE), Cut::Whole, &[], 2 * HUGE);
+        assert_eq!(got.first(), Some(&(0x1000, 2 * HUGE)));
+        assert!(got.iter().skip(1).all(|(start, _)| start % HUGE == 0));
+        assert_eq!(got.last().map(|(_, end)| *end), Some(0x1000 + 5 * HUGE));
+    }
+
+    #[test]
+    fn coverage() {
+        let mapped = Mapped::new(MAPPED.to_vec());
+        assert!(mapped.covers(range(0x1000, 0x3000)));
+        assert!(mapped.covers(range(0x2000, 0x1000)));
+        for (start, len) in [
+            (0, 0x2000),
+            (0x1000, 0x4000),
+            (0x4000, 0x1000),
+            (0x7000, 0x2000),
+        ] {
+            assert!(!mapped.covers(range(start, len)), "{start:#x}+{len:#x}");
+        }
+    }
+
+    proptest! {
+        /// Pieces are in order, do not overlap, are no larger than allowed, and make up exactly
+        /// the mapped part of the entry (or all of it, if it is left whole).
+        #[test]
+        fn pieces_make_up_the_entry(
+            gaps in proptest::collection::vec((0u64..4, 1u64..2000), 0..20),
+            start in 0u64..3000, len in 1u64..20_000, largest in 1u64..3000,
+        ) {
+            let mut mapped = Vec::new();
+            let mut at = 0;
+            for (gap, size) in gaps {
+                at += gap;
+                mapped.push((at * PAGE, (at + size) * PAGE));
+                at += size;
+            }
+            let entry = range(start * PAGE, len * PAGE);
+            let end = entry.start + entry.len;
+            let inside: u64 = mapped
+                .iter()
+                .map(|(a, b)| (*b).min(end).saturating_sub((*a).max(entry.start)))
+                .sum();
+            for (how, total) in
+                [(Cut::Whole, entry.len), (Cut::Extents, inside), (Cut::Mappings, inside)]
+            {
+                let got = pieces(entry, how, &mapped, largest * PAGE);
+                prop_assert_eq!(got.iter().map(|(a, b)| b - a).sum::<u64>(), total);
+                prop_assert!(got.windows(2).all(|w| w[0].1 <= w[1].0));
+                prop_assert!(got.iter().all(|(a, b)| b > a && b - a <= largest * PAGE));
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What came of giving advice.
+
+use std::time::Duration;
+
+use mctl_abi::Errno;
+use mctl_sys::raw::madvise::Range;
+use serde::Serialize;
+
+/// How far a long operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Bytes of address space done or passed over.
+    pub bytes: u64,
+    /// Bytes of address space in all, as it was listed at the beginning.
+    pub total: u64,
+    /// Time since the beginning.
+    #[serde(skip)]
+    pub elapsed: Duration,
+}
+
+/// A mapping, or a part of one, that was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Why.
+    #[serde(serialize_with = "errno_name")]
+    pub errno: Errno,
+}
+
+fn errno_name<S: serde::Serializer>(errno: &Errno, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(errno)
+}
+
+fn opt_errno_name<S: serde::Serializer>(
+    errno: &Option<Errno>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match errno {
+        Some(errno) => serializer.collect_str(errno),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// One entry of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// First byte, as given.
+    pub start: u64,
+    /// Length in bytes, as given.
+    pub len: u64,
+    /// Bytes of it that the advice was really given to.
+    pub advised: u64,
+    /// Mappings of it that were passed over.
+    pub skipped: u64,
+    /// Whether it was carried out to its end.
+    pub done: bool,
+    /// Why not.
+    #[serde(serialize_with = "opt_errno_name")]
+    pub error: Option<Errno>,
+}
+
+/// What came of giving advice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advised {
+    /// What the system call returns: the bytes of the entries that were carried out with nothing
+    /// passed over, counted up to the first that was not carried out.
+    pub bytes: u64,
+    /// The bytes of memory that the advice was really given to.
+    pub advised: u64,
+    /// One an entry.
+    pub entries: Vec<Entry>,
+    /// What was passed over, at most the first thousand.
+    pub skipped: Vec<Skipped>,
+    /// How many were passed over in all.
+    pub skipped_total: u64,
+    /// In how many calls.
+    pub batches: u64,
+    /// Whether it was cancelled between two of them.
+    pub cancelled: bool,
+    /// The longest that a thread of the target was stopped at a time, where the advice was run in
+    /// it.
+    #[serde(rename = "longest_stop_us", serialize_with = "micros")]
+    pub longest_stop: Duration,
+    /// How long threads of the target were stopped in all.
+    #[serde(rename = "stopped_us", serialize_with = "micros")]
+    pub stopped: Duration,
+    /// How long it took.
+    #[serde(rename = "took_us", serialize_with = "micros")]
+    pub took: Duration,
+}
+
+impl Advised {
+    pub(crate) fn new(entries: &[Range]) -> Advised {
+        let entry = |range: &Range| Entry {
+            start: range.start,
+            len: range.len,
+            advised: 0,
+            skipped: 0,
+            done: false,
+            error: None,
+        };
+        Advised {
+            bytes: 0,
+            advised: 0,
+            entries: entries.iter().map(entry).collect(),
+            skipped: Vec::new(),
+            skipped_total: 0,
+            batches: 0,
+            cancelled: false,
+            longest_stop: Duration::ZERO,
+            stopped: Duration::ZERO,
+            took: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn advised(&mut self, entry: usize, bytes: u64) {
+        self.advised += bytes;
+        if let Some(entry) = self.entries.get_mut(entry) {
+            entry.advised += bytes;
+        }
+    }
+
+    pub(crate) fn fail(&mut self, entry: usize, errno: Errno) {
+        if let Some(entry) = self.entries.get_mut(entry)
+            && entry.error.is_none()
+        {
+            entry.error = Some(errno);
+        }
+    }
+
+    pub(crate) fn skip(&mut self, entry: usize, skipped: Skipped, named: usize) {
+        self.skipped_total += 1;
+        if self.skipped.len() < named {
+            self.skipped.push(skipped);
+        }
+        if let Some(entry) = self.entries.get_mut(entry) {
+            entry.skipped += 1;
+        }
+    }
+
+    /// Marks the entries before `end` as carried out and counts what the system call returns.
+    pub(crate) fn close(&mut self, end: usize) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .take(end)
+            .filter(|entry| entry.error.is_none())
+        {
+            entry.done = true;
+        }
+        self.bytes = self
+            .entries
+            .iter()
+            .take_while(|entry| entry.done)
+            .filter(|entry| entry.skipped == 0)
+            .fold(0u64, |sum, entry| sum.saturating_add(entry.len));
+    }
+
+    /// The result as the system call gives it: an error only if nothing was done, else the bytes,
+    /// fewer than asked where an entry failed.
+    ///
+    /// # Errors
+    /// The errno of the first entry that failed.
+    pub fn as_syscall(&self) -> Result<u64, Errno> {
+        let failed = self.entries.iter().find_map(|entry| entry.error);
+        match failed {
+            Some(errno) if !self.entries.iter().any(|entry| entry.done) => Err(errno),
+            _ => Ok(self.bytes),
+        }
+    }
+
+    /// Whether everything asked was carried out with nothing passed over.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.cancelled && self.skipped_total == 0 && self.entries.iter().all(|entry| entry.done)
+    }
+}
