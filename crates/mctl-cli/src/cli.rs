@@ -50,6 +50,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::run::ENTRY,
     commands::set::ENTRY,
     commands::clear::ENTRY,
+    commands::get::ENTRY,
     commands::restore::ENTRY,
     commands::probe::ENTRY,
     commands::man::ENTRY,

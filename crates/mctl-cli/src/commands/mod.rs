@@ -2,6 +2,7 @@
 
 pub(crate) mod clear;
 pub(crate) mod completions;
+pub(crate) mod get;
 pub(crate) mod man;
 pub(crate) mod probe;
 pub(crate) mod restore;

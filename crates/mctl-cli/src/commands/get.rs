@@ -1,0 +1,292 @@
+//! `mctl get`: show policy and coverage of processes.
+
+mod columns;
+mod maps;
+mod row;
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::{Errno, Look, Saved, Target};
+use serde_json::{Map, Value};
+
+use crate::cli::Entry;
+use crate::exit;
+use crate::fail::{Ended, Fail};
+use crate::output::Out;
+use crate::report::{self, JsonError};
+use crate::table::Table;
+use crate::words;
+
+use columns::{Column, DEFAULT, Style};
+use row::{Reader, Row};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "get",
+    about: "show policy and huge-page coverage of processes",
+    long: "One line a process: the policy in force, how much of its anonymous memory is in huge \
+           pages, and what keeps most of the rest small. Only what the chosen columns need is \
+           read. /proc does not tell \"only where advised\" from \"as the host says\": for that one \
+           thread of the process is stopped for some microseconds, unless --no-stop is given. With \
+           --json the output holds what 'mctl restore' takes.",
+    define: Get::augment_args,
+    run,
+    examples: &[
+        ("mctl get 1234", "policy, coverage, and why not more"),
+        ("mctl get --tree 1234", "the same for all descendants"),
+        ("mctl get --maps 1234", "one line a mapping"),
+        (
+            "mctl get --json 1234 > before.json",
+            "save the state for mctl restore",
+        ),
+        (
+            "mctl get -o PID,POLICY,COVERAGE --noheadings 1234",
+            "choose the columns",
+        ),
+    ],
+};
+
+#[derive(Args, Debug)]
+#[command(override_usage = "mctl get [OPTIONS] PID[:INODE]...\n       \
+                      mctl get [OPTIONS] --cgroup PATH\n       \
+                      mctl get -o help")]
+struct Get {
+    /// The processes
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    words: Vec<OsString>,
+    /// Name a process; may be repeated
+    #[arg(short, long, value_name = "PID", allow_hyphen_values = true)]
+    pid: Vec<OsString>,
+    /// Include all descendants of the processes
+    #[arg(long, conflicts_with = "cgroup")]
+    tree: bool,
+    /// Take every process of this cgroup and of those below it
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
+    cgroup: Option<PathBuf>,
+    /// Print one line a mapping
+    #[arg(long, conflicts_with_all = ["columns", "raw"])]
+    maps: bool,
+    /// Choose the columns, +COLUMN adds one to the default; 'help' lists them
+    #[arg(short = 'o', long = "output", value_name = "COLUMNS")]
+    columns: Option<String>,
+    /// Print JSON, sizes in bytes
+    #[arg(short = 'J', long)]
+    json: bool,
+    /// Print no line of headings
+    #[arg(short = 'n', long)]
+    noheadings: bool,
+    /// Print columns separated by one space, blanks inside as \x20
+    #[arg(short = 'r', long, conflicts_with = "json")]
+    raw: bool,
+    /// Print sizes in bytes
+    #[arg(short, long)]
+    bytes: bool,
+    /// Never stop a process to read its policy; what /proc does not say stays unknown
+    #[arg(long)]
+    no_stop: bool,
+}
+
+fn run(matches: &ArgMatches) -> Ended {
+    let args = Get::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
+    if args.columns.as_deref().is_some_and(|list| list == "help") {
+        return help();
+    }
+    let columns = columns::choose(args.columns.as_deref())?;
+    let mut code = exit::DONE;
+    let (targets, failed) = targets(&args)?;
+    let mut rows = Vec::with_capacity(failed.len());
+    for (pid, error) in failed {
+        code = exit::FAILED;
+        rows.push(Found::Failed(pid, error));
+    }
+    let look = if args.no_stop {
+        Look::DoNotStop
+    } else {
+        Look::MayStop
+    };
+    if args.maps {
+        for row in &rows {
+            row.tell();
+        }
+        return maps::print(&targets, look, args.json, args.bytes, !args.noheadings)
+            .map(|done| code.max(done));
+    }
+    let group = args.tree || args.cgroup.is_some();
+    let mut reader = Reader::new(&columns, look, args.json);
+    for target in &targets {
+        match reader.read(target) {
+            // It ended meanwhile, or is a kernel thread among the members of a group.
+            Err(error) if group && error.errno() == Errno::ESRCH => {}
+            Err(error) => {
+                code = exit::FAILED;
+                rows.push(Found::Failed(target.pid(), error));
+            }
+            Ok(row) => {
+                if !row.missing.is_empty() {
+                    code = exit::FAILED;
+                }
+                rows.push(Found::Row(Box::new(row)));
+            }
+        }
+    }
+    for row in &rows {
+        row.tell();
+    }
+    let mut out = Out::new();
+    if args.json {
+        let list: Vec<Value> = rows.iter().map(|row| row.json(&columns)).collect();
+        let document = Value::Object(Map::from_iter([("processes".to_owned(), list.into())]));
+        out.json(&document)?;
+    } else {
+        print(&args, &columns, &rows, &mut out)?;
+    }
+    out.finish()?;
+    Ok(code)
+}
+
+/// A process that was asked for: what was read of it, or why nothing was.
+enum Found {
+    Row(Box<Row>),
+    Failed(i32, mctl::Error),
+}
+
+impl Found {
+    /// Says on standard error what could not be read.
+    fn tell(&self) {
+        match self {
+            Found::Failed(pid, error) => {
+                let sentence = report::sentence(error, &pid.to_string(), "get");
+                report::error(&sentence, error.hint().as_deref());
+            }
+            Found::Row(row) => {
+                for (what, error) in &row.missing {
+                    let what = format!("read its {what}");
+                    let sentence = report::sentence(error, &row.spec.pid.to_string(), &what);
+                    report::error(&sentence, error.hint().as_deref());
+                }
+            }
+        }
+    }
+
+    fn json(&self, columns: &[&Column]) -> Value {
+        let row = match self {
+            Found::Failed(pid, error) => {
+                return serde_json::json!({ "pid": pid, "error": JsonError::of(error) });
+            }
+            Found::Row(row) => row,
+        };
+        let mut object = match &row.saved {
+            Some(saved) => object(saved),
+            None => Map::new(),
+        };
+        for column in columns {
+            object.insert(column.name.to_ascii_lowercase(), (column.cell)(row).json());
+        }
+        if let Some(found) = &row.report {
+            object.insert(
+                "report".to_owned(),
+                serde_json::to_value(found).unwrap_or(Value::Null),
+            );
+        }
+        Value::Object(object)
+    }
+}
+
+fn object(saved: &Saved) -> Map<String, Value> {
+    match serde_json::to_value(saved) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::new(),
+    }
+}
+
+type Failures = Vec<(i32, mctl::Error)>;
+
+/// The processes that were asked for, each once, and those that could not be opened.
+fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
+    let specs = words::processes(&args.words, &args.pid)?;
+    let mut failed = Vec::new();
+    if let Some(path) = &args.cgroup {
+        if !specs.is_empty() {
+            return Err(Fail::usage("name processes or a cgroup, not both at once"));
+        }
+        return Ok((mctl::tree::members_of_cgroup(path)?, failed));
+    }
+    if specs.is_empty() {
+        return Err(Fail::Usage {
+            why: "no process was named".to_owned(),
+            hint: Some("give process numbers, or --cgroup PATH".to_owned()),
+        });
+    }
+    let mut targets = Vec::with_capacity(specs.len());
+    let mut seen = HashSet::new();
+    for spec in specs {
+        let members = Target::open(spec).and_then(|root| {
+            if args.tree {
+                mctl::tree::members_of_tree(&root)
+            } else {
+                Ok(vec![root])
+            }
+        });
+        match members {
+            Ok(members) => {
+                targets.extend(
+                    members
+                        .into_iter()
+                        .filter(|target| seen.insert(target.pid())),
+                );
+            }
+            Err(error) => failed.push((spec.pid, error)),
+        }
+    }
+    Ok((targets, failed))
+}
+
+fn print(args: &Get, columns: &[&Column], found: &[Found], out: &mut Out) -> std::io::Result<()> {
+    let style = Style { bytes: args.bytes };
+    let rows = found.iter().filter_map(|found| match found {
+        Found::Row(row) => Some(row),
+        Found::Failed(..) => None,
+    });
+    let cells = rows.map(|row| -> Vec<String> {
+        columns
+            .iter()
+            .map(|column| (column.cell)(row).text(style))
+            .collect()
+    });
+    if args.raw {
+        if !args.noheadings {
+            let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+            writeln!(out, "{}", names.join(" "))?;
+        }
+        for row in cells {
+            let row: Vec<String> = row.iter().map(|cell| cell.replace(' ', "\\x20")).collect();
+            writeln!(out, "{}", row.join(" "))?;
+        }
+        return Ok(());
+    }
+    let headings: Vec<_> = columns
+        .iter()
+        .map(|column| (column.name, column.align))
+        .collect();
+    let mut table = Table::new(&headings);
+    cells.for_each(|row| table.row(row));
+    table.print(out, !args.noheadings)
+}
+
+fn help() -> Ended {
+    let mut out = Out::new();
+    for column in columns::ALL {
+        let mark = if DEFAULT.contains(&column.name) {
+            '*'
+        } else {
+            ' '
+        };
+        writeln!(out, "{mark} {:<10} {}", column.name, column.about)?;
+    }
+    writeln!(out, "\n* shown unless -o says otherwise")?;
+    out.finish()?;
+    Ok(exit::DONE)
+}

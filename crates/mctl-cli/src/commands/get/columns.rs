@@ -1,0 +1,260 @@
+//! The columns of `mctl get`: one declaration each is the source of the help, the parser, the
+//! table and the JSON.
+
+use mctl::Known;
+use mctl::coverage::{Bytes, Coverage};
+use serde_json::Value;
+
+use crate::fail::Fail;
+use crate::table::Align;
+
+use super::row::{Need, Row};
+
+/// A column.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) align: Align,
+    pub(super) about: &'static str,
+    /// What has to be read for it.
+    pub(super) need: Need,
+    pub(super) cell: fn(&Row) -> Cell,
+}
+
+/// What stands in a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    /// It could not be read.
+    Unknown,
+    /// There is none.
+    None,
+    Text(String),
+    Size(Bytes),
+    Percent(f64),
+    Number(i64),
+    Flag(bool),
+    /// Policies; none: as the host says.
+    Words(Vec<&'static str>),
+}
+
+/// How sizes are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) bytes: bool,
+}
+
+impl Cell {
+    pub(super) fn text(&self, style: Style) -> String {
+        match self {
+            Cell::Unknown => "?".to_owned(),
+            Cell::None => "-".to_owned(),
+            Cell::Text(text) => text.clone(),
+            Cell::Size(bytes) => size(*bytes, style),
+            Cell::Percent(percent) => percent_text(*percent),
+            Cell::Number(number) => number.to_string(),
+            Cell::Flag(true) => "yes".to_owned(),
+            Cell::Flag(false) => "no".to_owned(),
+            Cell::Words(words) if words.is_empty() => "inherit".to_owned(),
+            Cell::Words(words) => words.join(","),
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        match self {
+            Cell::Unknown | Cell::None => Value::Null,
+            Cell::Text(text) => text.as_str().into(),
+            Cell::Size(bytes) => bytes.0.into(),
+            Cell::Percent(percent) => serde_json::json!(percent),
+            Cell::Number(number) => (*number).into(),
+            Cell::Flag(flag) => (*flag).into(),
+            Cell::Words(words) => words.clone().into(),
+        }
+    }
+}
+
+/// `1.5G`, as lsblk(8) and ps(1) write it: no blank, so that columns can be told apart.
+pub(super) fn size(bytes: Bytes, style: Style) -> String {
+    if style.bytes {
+        return bytes.0.to_string();
+    }
+    let text = bytes.to_string();
+    match text.split_once(' ') {
+        Some((number, "B")) => number.to_owned(),
+        Some((number, unit)) => format!("{number}{}", unit.trim_end_matches("iB")),
+        None => text,
+    }
+}
+
+/// One decimal, rounded down: 100 is said only of all of it.
+pub(super) fn percent_text(percent: f64) -> String {
+    format!("{:.1}%", (percent * 10.0).floor() / 10.0)
+}
+
+fn from_coverage(row: &Row, value: impl FnOnce(&Coverage) -> Cell) -> Cell {
+    row.coverage.as_ref().map_or(Cell::Unknown, value)
+}
+
+fn from_facts(row: &Row, value: impl FnOnce(&mctl::process::ProcessFacts) -> Cell) -> Cell {
+    row.facts.as_ref().map_or(Cell::Unknown, value)
+}
+
+fn or_none(bytes: Option<Bytes>) -> Cell {
+    bytes.map_or(Cell::None, Cell::Size)
+}
+
+fn policy(row: &Row) -> Cell {
+    let Some(reading) = &row.reading else {
+        return Cell::Unknown;
+    };
+    match (reading.thp(), reading.mergeable) {
+        (Known::Is(thp), Known::Is(mergeable)) => {
+            let merge = mergeable.then_some(mctl::PolicyKind::Mergeable);
+            let kinds = thp.kind().into_iter().chain(merge);
+            Cell::Words(kinds.map(mctl::PolicyKind::word).collect())
+        }
+        (thp, mergeable) => {
+            let thp = match thp {
+                Known::Is(thp) => thp
+                    .kind()
+                    .map_or("inherit", mctl::PolicyKind::word)
+                    .to_owned(),
+                Known::Other(raw) => format!("thp:{raw}"),
+                Known::Unknown => "?".to_owned(),
+            };
+            let merge = match mergeable {
+                Known::Is(false) => "",
+                Known::Is(true) => ",mergeable",
+                Known::Other(_) | Known::Unknown => ",mergeable?",
+            };
+            Cell::Text(format!("{thp}{merge}"))
+        }
+    }
+}
+
+fn across_exec(row: &Row) -> Cell {
+    let Some(reading) = &row.reading else {
+        return Cell::Unknown;
+    };
+    match reading.policy() {
+        None => Cell::Unknown,
+        Some(policy) if policy.mask() == 0 => Cell::None,
+        Some(policy) => Cell::Flag(
+            mctl::PolicyKind::ALL
+                .into_iter()
+                .any(|k| policy.survives_exec(k)),
+        ),
+    }
+}
+
+macro_rules! columns {
+    ($($name:literal $align:ident [$($need:ident)*] $about:literal $cell:expr;)*) => {
+        /// Every column, in the order of the help.
+        pub(super) const ALL: &[Column] = &[
+            $(Column {
+                name: $name,
+                align: Align::$align,
+                about: $about,
+                need: Need::NOTHING$(.and(Need::$need))*,
+                cell: $cell,
+            },)*
+        ];
+    };
+}
+
+columns! {
+    "PID" Right [] "process number" |row| Cell::Number(row.spec.pid.into());
+    "INODE" Right [] "inode of its pidfd, which is never used again"
+        |row| row.spec.inode.map_or(Cell::None, |inode| Cell::Text(inode.to_string()));
+    "PROCESS" Left [] "PID:INODE" |row| Cell::Text(row.spec.to_string());
+    "COMMAND" Left [] "command name" |row| Cell::Text(row.name.clone());
+    "POLICY" Left [POLICY] "policies in force; inherit: as the host says" policy;
+    "EXEC" Left [POLICY] "whether they survive exec" across_exec;
+    "UID" Right [FACTS] "real user" |row| from_facts(row, |f| Cell::Number(f.uid.into()));
+    "PPID" Right [FACTS] "parent" |row| from_facts(row, |f| Cell::Number(f.parent.into()));
+    "THREADS" Right [FACTS] "threads"
+        |row| from_facts(row, |f| Cell::Number(i64::try_from(f.threads).unwrap_or(i64::MAX)));
+    "STATE" Left [FACTS] "state of its first thread" |row| from_facts(row, |f| Cell::Text(f.state.to_string()));
+    "SIZE" Right [FACTS] "mapped, populated or not" |row| from_facts(row, |f| or_none(f.size));
+    "SWAP" Right [FACTS] "on swap" |row| from_facts(row, |f| or_none(f.swap));
+    "RSS" Right [FACTS] "present in memory" |row| from_facts(row, |f| or_none(f.rss));
+    "ANON" Right [COVERAGE] "anonymous part of it" |row| from_coverage(row, |c| Cell::Size(c.anonymous));
+    "HUGE" Right [COVERAGE] "anonymous memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.anon_huge));
+    "COVERAGE" Right [COVERAGE] "that part of the anonymous memory, in per cent"
+        |row| from_coverage(row, |c| c.percent().map_or(Cell::None, Cell::Percent));
+    "SHMEM" Right [COVERAGE] "shared memory" |row| from_coverage(row, |c| Cell::Size(c.shmem));
+    "SHMEMHUGE" Right [COVERAGE] "shared memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.shmem_huge));
+    "FILEHUGE" Right [COVERAGE] "file memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.file_huge));
+    "HUGETLB" Right [COVERAGE] "hugetlb pages" |row| from_coverage(row, |c| Cell::Size(c.hugetlb));
+    "WHY" Left [POLICY WHY] "what keeps most of the rest small"
+        |row| row.report.as_ref().map_or(Cell::Unknown, |report| Cell::Text(report.summary().to_owned()));
+}
+
+/// Shown unless -o says otherwise.
+pub(super) const DEFAULT: &[&str] = &[
+    "PID", "COMMAND", "POLICY", "EXEC", "RSS", "ANON", "HUGE", "COVERAGE", "WHY",
+];
+
+/// The columns of `-o`: a list, or additions to the default (`+NAME`).
+pub(super) fn choose(list: Option<&str>) -> Result<Vec<&'static Column>, Fail> {
+    let defaults = DEFAULT.join(",");
+    let list = match list {
+        None => defaults,
+        Some(list) => match list.strip_prefix('+') {
+            Some(more) => format!("{defaults},{more}"),
+            None => list.to_owned(),
+        },
+    };
+    list.split(',')
+        .map(|name| {
+            ALL.iter()
+                .find(|column| column.name.eq_ignore_ascii_case(name))
+                .ok_or_else(|| {
+                    let names: Vec<&str> = ALL.iter().map(|column| column.name).collect();
+                    Fail::Usage {
+                        why: format!("'{name}' is no column"),
+                        hint: Some(format!("the columns are {}", names.join(","))),
+                    }
+                })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists() {
+        let names = |list| -> Vec<&str> {
+            choose(list)
+                .unwrap()
+                .iter()
+                .map(|column| column.name)
+                .collect()
+        };
+        assert_eq!(names(None), DEFAULT);
+        assert_eq!(names(Some("pid,Why")), ["PID", "WHY"]);
+        assert_eq!(names(Some("+uid")).last(), Some(&"UID"));
+        for bad in ["", "pid,", "bogus", "+", ","] {
+            assert!(choose(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cells() {
+        let style = Style { bytes: false };
+        assert_eq!(Cell::Size(Bytes(1536 << 20)).text(style), "1.5G");
+        assert_eq!(Cell::Size(Bytes(12)).text(style), "12");
+        assert_eq!(Cell::Size(Bytes(2048)).text(Style { bytes: true }), "2048");
+        assert_eq!(Cell::Percent(99.99).text(style), "99.9%");
+        assert_eq!(Cell::Words(Vec::new()).text(style), "inherit");
+        assert_eq!(Cell::Unknown.json(), Value::Null);
+    }
+
+    #[test]
+    fn the_default_columns_exist_and_names_are_unique() {
+        for name in DEFAULT {
+            assert_eq!(ALL.iter().filter(|column| column.name == *name).count(), 1);
+        }
+    }
+}

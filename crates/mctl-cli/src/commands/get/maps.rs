@@ -1,0 +1,195 @@
+//! `mctl get --maps`: one line a mapping, written as it is read, in little memory whatever the
+//! number of mappings.
+
+use std::io::Write;
+
+use mctl::address_space::Kind;
+use mctl::coverage::{Coverage, Vma, advice_word, kind_word};
+use mctl::why::{Setting, Why};
+use mctl::{Error, Known, Look, Reading, Target, ThpHost};
+use serde::Serialize;
+
+use crate::exit;
+use crate::fail::{Ended, Fail};
+use crate::output::Out;
+use crate::report;
+
+use super::columns::{Style, percent_text, size};
+use super::row;
+
+pub(super) fn print(
+    targets: &[Target],
+    look: Look,
+    json: bool,
+    bytes: bool,
+    headings: bool,
+) -> Ended {
+    let host = ThpHost::read()?;
+    let style = Style { bytes };
+    let mut out = Out::new();
+    let mut code = exit::DONE;
+    if json {
+        out.write_all(b"{\"processes\":[")?;
+    }
+    for (index, target) in targets.iter().enumerate() {
+        if json && index > 0 {
+            out.write_all(b",")?;
+        }
+        if !json && targets.len() > 1 {
+            let gap = if index > 0 { "\n" } else { "" };
+            writeln!(out, "{gap}process {} ({})", target.pid(), target.name())?;
+        }
+        let mut missing = Vec::new();
+        let setting = row::policy(target, look, &mut missing).map(|reading| {
+            let thp = reading.as_ref().map_or(Known::Unknown, Reading::thp);
+            Setting::new(host.as_ref(), thp)
+        });
+        for (what, error) in &missing {
+            tell(target, error, what);
+            code = exit::FAILED;
+        }
+        let result = match setting {
+            Err(error) => {
+                if json {
+                    write!(out, "{{\"pid\":{},\"maps\":[]}}", target.pid())?;
+                }
+                Err(Stop::Process(error))
+            }
+            Ok(setting) if json => one_json(&mut out, target, &setting),
+            Ok(setting) => one(&mut out, target, &setting, style, headings),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Stop::Output(error)) => return Err(Fail::Output(error)),
+            Err(Stop::Process(error)) => {
+                tell(target, &error, "mappings");
+                code = exit::FAILED;
+            }
+        }
+    }
+    if json {
+        out.write_all(b"]}\n")?;
+    }
+    out.finish()?;
+    Ok(code)
+}
+
+fn tell(target: &Target, error: &Error, what: &str) {
+    let what = format!("read its {what}");
+    let sentence = report::sentence(error, &target.pid().to_string(), &what);
+    report::error(&sentence, error.hint().as_deref());
+}
+
+/// Why a listing ended early.
+enum Stop {
+    Process(Error),
+    Output(std::io::Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Process(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Stop {
+        Stop::Output(error)
+    }
+}
+
+fn one(
+    out: &mut Out,
+    target: &Target,
+    setting: &Setting,
+    style: Style,
+    headings: bool,
+) -> Result<(), Stop> {
+    // Addresses have 12 digits on x86-64 with four levels, sizes in bytes up to 15.
+    let wide = if style.bytes { 15 } else { 5 };
+    if headings {
+        writeln!(
+            out,
+            "{:<25} {:<4} {:<9} {:<10} {:>wide$} {:>wide$} {:>wide$} {:>wide$} {:>8} {:<27} NAME",
+            "ADDRESS", "PERM", "KIND", "ADVICE", "SIZE", "RSS", "ANON", "HUGE", "COVERAGE", "WHY"
+        )?;
+    }
+    let mut why = Why::default();
+    let total = Coverage::by_vma(target, |vma| -> Result<(), Stop> {
+        let reasons = setting.explain(vma);
+        why.add(&reasons);
+        line(out, vma, &reasons, style, wide)?;
+        Ok(())
+    })?;
+    let coverage = total.percent().map_or("-".to_owned(), percent_text);
+    writeln!(
+        out,
+        "{:<25} {:<4} {:<9} {:<10} {:>wide$} {:>wide$} {:>wide$} {:>wide$} {coverage:>8} {}",
+        "total",
+        "",
+        "",
+        "",
+        size(total.size, style),
+        size(total.rss, style),
+        size(total.anonymous, style),
+        size(total.anon_huge, style),
+        why.summary(&total),
+    )?;
+    Ok(())
+}
+
+fn line(out: &mut Out, vma: &Vma<'_>, why: &Why, style: Style, wide: usize) -> std::io::Result<()> {
+    let (all, huge) = if vma.kind == Kind::Shmem {
+        (vma.coverage.shmem, vma.coverage.shmem_huge)
+    } else {
+        (vma.coverage.anonymous, vma.coverage.anon_huge)
+    };
+    let coverage = huge.percent_of(all).map_or("-".to_owned(), percent_text);
+    let range = format!("{:x}-{:x}", vma.start, vma.end);
+    writeln!(
+        out,
+        "{range:<25} {:<4} {:<9} {:<10} {:>wide$} {:>wide$} {:>wide$} {:>wide$} {coverage:>8} {:<27} {}",
+        vma.perms_text(),
+        kind_word(vma.kind),
+        advice_word(vma.advice).unwrap_or("-"),
+        size(vma.coverage.size, style),
+        size(vma.coverage.rss, style),
+        size(all, style),
+        size(huge, style),
+        why.summary(&vma.coverage),
+        vma.printable_name(),
+    )
+}
+
+#[derive(Serialize)]
+struct JsonVma<'a> {
+    #[serde(flatten)]
+    vma: &'a Vma<'a>,
+    why: &'a Why,
+}
+
+fn one_json(out: &mut Out, target: &Target, setting: &Setting) -> Result<(), Stop> {
+    write!(out, "{{\"pid\":{},\"maps\":[", target.pid())?;
+    let mut first = true;
+    let done = Coverage::by_vma(target, |vma| -> Result<(), Stop> {
+        out.write_all(if first { b"\n" } else { b",\n" })?;
+        first = false;
+        let why = &setting.explain(vma);
+        serde_json::to_writer(&mut *out, &JsonVma { vma, why }).map_err(std::io::Error::from)?;
+        Ok(())
+    });
+    // What was begun is closed, also where the process ended meanwhile.
+    match done {
+        Ok(total) => {
+            out.write_all(b"],\"total\":")?;
+            serde_json::to_writer(&mut *out, &total).map_err(std::io::Error::from)?;
+            out.write_all(b"}")?;
+            Ok(())
+        }
+        Err(Stop::Output(error)) => Err(Stop::Output(error)),
+        Err(stop) => {
+            out.write_all(b"]}")?;
+            Err(stop)
+        }
+    }
+}
