@@ -51,6 +51,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::set::ENTRY,
     commands::clear::ENTRY,
     commands::get::ENTRY,
+    commands::map::ENTRY,
     commands::restore::ENTRY,
     commands::probe::ENTRY,
     commands::man::ENTRY,

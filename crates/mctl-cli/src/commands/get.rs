@@ -24,6 +24,13 @@ use crate::words;
 use columns::{Column, DEFAULT, Style};
 use row::{Reader, Row};
 
+pub(super) use columns::percent_text;
+
+/// A size for people: `1.5G`.
+pub(super) fn size_text(bytes: mctl::coverage::Bytes) -> String {
+    columns::size(bytes, Style { bytes: false })
+}
+
 pub(crate) const ENTRY: Entry = Entry {
     name: "get",
     about: "show policy and huge-page coverage of processes",

@@ -4,6 +4,7 @@ pub(crate) mod clear;
 pub(crate) mod completions;
 pub(crate) mod get;
 pub(crate) mod man;
+pub(crate) mod map;
 pub(crate) mod probe;
 pub(crate) mod restore;
 pub(crate) mod run;

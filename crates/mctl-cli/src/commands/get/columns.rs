@@ -86,7 +86,7 @@ pub(super) fn size(bytes: Bytes, style: Style) -> String {
 }
 
 /// One decimal, rounded down: 100 is said only of all of it.
-pub(super) fn percent_text(percent: f64) -> String {
+pub(in crate::commands) fn percent_text(percent: f64) -> String {
     format!("{:.1}%", (percent * 10.0).floor() / 10.0)
 }
 
