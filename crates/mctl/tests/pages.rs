@@ -1,9 +1,15 @@
 //! The picture of an address space, against memory of known state.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
-use mctl::coverage::Bytes;
+use mctl::coverage::{Bytes, Coverage};
 use mctl::pages::{Cell, Resolution, Run, Source, State, by_vma, proportions_by_vma};
 use mctl::{Target, ThpHost};
-use mctl_abi::thp::Host;
+use mctl_abi::thp::{Advice, Host};
 use mctl_testkit::{Fixture, start};
 
 const PAGE: u64 = 4096;
@@ -267,4 +273,36 @@ fn a_process_whose_first_thread_has_exited() {
     })
     .unwrap();
     assert!(mappings > 5);
+}
+
+#[test]
+fn sixty_thousand_mappings_in_bounded_memory() {
+    let fixture = start!("vmas", "n=60000", "touch=1", "huge=3", "nohuge=5");
+    let target = target(&fixture);
+    let before = peak_kb();
+    let (mut hugepage, mut nohugepage, mut bytes) = (0, 0, 0);
+    let sum = Coverage::by_vma(&target, |vma| {
+        hugepage += u64::from(vma.advice == Advice::Hugepage);
+        nohugepage += u64::from(vma.advice == Advice::Nohugepage);
+        bytes += serde_json::to_string(vma).map_or(0, |json| json.len());
+        Ok::<(), mctl::Error>(())
+    })
+    .unwrap();
+    assert!(hugepage >= 16_000 && nohugepage >= 12_000);
+    assert!(bytes > 60_000 * 100 && sum.size >= Bytes(60_000 * PAGE));
+    by_vma(
+        &target,
+        Resolution::Cells(64),
+        |_| Ok::<(), mctl::Error>(()),
+    )
+    .unwrap();
+    // The listing is 40 MB. Tests run side by side, so there is room for the others.
+    assert!(peak_kb() - before < 16 << 10, "{} kB", peak_kb() - before);
+}
+
+fn peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kb = line.unwrap().trim().trim_end_matches(" kB");
+    kb.parse().unwrap()
 }

@@ -209,3 +209,46 @@ impl Serialize for Vma<'_> {
         out.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mctl_sys::procfs::maps::Dev;
+    use mctl_sys::procfs::smaps::SmapsEntries;
+
+    use super::*;
+
+    const TEXT: &[u8] =
+        b"7f0000000000-7f0000400000 rw-s 00200000 00:01 7       /memfd:\xff\x1b (deleted)\n\
+        Size: 4096 kB\nRss: 3072 kB\nAnonymous: 0 kB\nShmemPmdMapped: 2048 kB\nSwap: 4 kB\n\
+        NewCounter: 9 kB\nTHPeligible: 7\nVmFlags: rd wr sh zz nh \xfe \n";
+
+    fn vma() -> Vma<'static> {
+        let shmem = ShmemDevices::from_devices([Dev { major: 0, minor: 1 }]);
+        Vma::from_smaps(&SmapsEntries::new(TEXT).next().unwrap().unwrap(), &shmem)
+    }
+
+    #[test]
+    fn nothing_unknown_is_lost() {
+        let vma = vma();
+        assert_eq!((vma.kind, vma.advice), (Kind::Shmem, Advice::Nohugepage));
+        assert_eq!(vma.name, b"/memfd:\xff\x1b (deleted)");
+        assert_eq!(vma.thp_eligible, ThpEligible::Other(7));
+        assert_eq!(vma.flags_text, b"rd wr sh zz nh \xfe");
+        assert_eq!(vma.coverage.shmem, Bytes(3 << 20));
+        assert_eq!(vma.coverage.shmem_small(), Bytes(1 << 20));
+    }
+
+    #[test]
+    fn in_json() {
+        let json = serde_json::to_value(vma()).unwrap();
+        assert_eq!(json["start"], "0x7f0000000000");
+        assert_eq!(json["kind"], "shmem");
+        assert_eq!(json["perms"], "rw-s");
+        assert_eq!(json["offset"], "0x200000");
+        assert_eq!(json["name"], "/memfd:\\377\\033 (deleted)");
+        assert_eq!(json["advice"], "nohugepage");
+        assert!(json["thp-eligible"].is_null());
+        assert_eq!(json["flags"], "rd wr sh zz nh \\xfe");
+        assert_eq!(json["coverage"]["shmem-huge"], 2 << 20);
+    }
+}

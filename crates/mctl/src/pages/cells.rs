@@ -107,3 +107,144 @@ fn complete(cells: &mut [Cell], len: u64, step: u64) {
         left = left.saturating_sub(step);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mctl_abi::thp::Advice;
+    use mctl_sys::procfs::maps::Perms;
+    use mctl_sys::procfs::smaps::ThpEligible;
+    use mctl_sys::procfs::vmflags::KnownFlags;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::address_space::Kind;
+    use crate::coverage::Coverage;
+
+    const PAGE: u64 = 4096;
+
+    fn vma(start: u64, pages: u64, coverage: Coverage) -> Vma<'static> {
+        Vma {
+            start,
+            end: start + pages * PAGE,
+            kind: Kind::Anonymous,
+            perms: Perms::default(),
+            offset: 0,
+            name: b"",
+            advice: Advice::None,
+            thp_eligible: ThpEligible::Absent,
+            coverage,
+            flags: KnownFlags::default(),
+            flags_text: b"",
+        }
+    }
+
+    fn sum(cells: &[Cell]) -> Cell {
+        let mut sum = Cell::default();
+        cells.iter().for_each(|cell| sum.add(cell));
+        sum
+    }
+
+    fn any_resolution() -> impl Strategy<Value = Resolution> {
+        prop_oneof![
+            any::<u32>().prop_map(Resolution::Cells),
+            (0..200_u32).prop_map(Resolution::Cells),
+            any::<u64>().prop_map(Resolution::CellBytes),
+            (0..(1_u64 << 22)).prop_map(Resolution::CellBytes),
+        ]
+    }
+
+    #[test]
+    fn steps() {
+        for (len, resolution, wanted) in [
+            (PAGE, Resolution::Cells(100), PAGE),
+            (100 * PAGE, Resolution::Cells(10), 10 * PAGE),
+            (101 * PAGE, Resolution::Cells(10), 11 * PAGE),
+            (100 * PAGE, Resolution::CellBytes(PAGE + 1), 2 * PAGE),
+            (1 << 40, Resolution::CellBytes(1), 1 << 24),
+            (0, Resolution::Cells(0), PAGE),
+        ] {
+            assert_eq!(step(len, resolution, PAGE), wanted, "{len} {resolution:?}");
+        }
+        assert!(step(u64::MAX, Resolution::CellBytes(u64::MAX), 0) > 0);
+    }
+
+    proptest! {
+        #[test]
+        fn cells_cover_a_mapping(pages in 1..(1_u64 << 36), resolution in any_resolution()) {
+            let (mut cells, vma) = (Vec::new(), vma(PAGE, pages, Coverage::default()));
+            let step = prepare(&mut cells, &vma, resolution);
+            prop_assert!(step.is_multiple_of(PAGE) && !cells.is_empty());
+            prop_assert_eq!(cells.len() as u64, vma.len().div_ceil(step));
+            prop_assert!(cells.len() <= MAX_CELLS as usize);
+            if let Resolution::Cells(count) = resolution {
+                prop_assert!(cells.len() <= count.max(1) as usize);
+            }
+            complete(&mut cells, vma.len(), step);
+            prop_assert_eq!(sum(&cells).not_present, Bytes(vma.len()));
+        }
+
+        #[test]
+        fn stretches_land_in_their_cells(
+            pages in 1..500_usize,
+            step in 1..40_usize,
+            states in prop::collection::vec(0..4_usize, 500),
+        ) {
+            let vma = vma(7 * PAGE, pages as u64, Coverage::default());
+            let (mut cells, cell_pages) = (Vec::new(), step);
+            let step = prepare(&mut cells, &vma, Resolution::CellBytes(step as u64 * PAGE));
+            let states: Vec<State> = states.iter().take(pages).map(|s| State::ALL[*s]).collect();
+            // As the kernel does: neighbours of one state come as one stretch.
+            let mut from = 0;
+            for run in states.chunk_by(|one, next| one == next) {
+                let to = from + run.len() as u64;
+                add(&mut cells, &vma, step, vma.start + from * PAGE, vma.start + to * PAGE, run[0]);
+                from = to;
+            }
+            complete(&mut cells, vma.len(), step);
+            for (cell, states) in cells.iter().zip(states.chunks(cell_pages)) {
+                for state in State::ALL {
+                    let pages = states.iter().filter(|s| **s == state).count() as u64;
+                    prop_assert_eq!(cell.of(state), Bytes(pages * PAGE));
+                }
+            }
+        }
+
+        #[test]
+        fn spread_counters_keep_their_sums(
+            pages in 1..(1_u64 << 30),
+            parts in prop::array::uniform3(0..(1_u64 << 30)),
+            resolution in any_resolution(),
+        ) {
+            // Up to as much as there is, as the kernel's counters do.
+            let [huge, small, swap] = parts.map(|part| part % (pages / 3 + 1) * PAGE);
+            let coverage = Coverage {
+                rss: Bytes(huge + small),
+                anonymous: Bytes(huge + small),
+                anon_huge: Bytes(huge),
+                swap: Bytes(swap),
+                ..Coverage::default()
+            };
+            let (mut cells, vma) = (Vec::new(), vma(0, pages, coverage));
+            let step = prepare(&mut cells, &vma, resolution);
+            spread(&mut cells, &vma, step);
+            let sum = sum(&cells);
+            prop_assert_eq!(sum.huge + sum.small + sum.swapped + sum.not_present, Bytes(vma.len()));
+            // A cell that is full may have to drop the rounding of a byte or two.
+            let dropped = Bytes(2 * cells.len() as u64);
+            for (got, wanted) in [(sum.huge, huge), (sum.small, small), (sum.swapped, swap)] {
+                prop_assert!(got <= Bytes(wanted) && got + dropped >= Bytes(wanted));
+            }
+        }
+
+        #[test]
+        fn nonsense_counters_do_no_harm(pages in 1..9_u64, parts in prop::array::uniform4(any::<u64>())) {
+            let [rss, anon_huge, swap, hugetlb] = parts.map(Bytes);
+            let coverage = Coverage { rss, anon_huge, swap, hugetlb, ..Coverage::default() };
+            let (mut cells, vma) = (Vec::new(), vma(0, pages, coverage));
+            let step = prepare(&mut cells, &vma, Resolution::Cells(3));
+            spread(&mut cells, &vma, step);
+            let sum = sum(&cells);
+            prop_assert_eq!(sum.huge + sum.small + sum.swapped + sum.not_present, Bytes(vma.len()));
+        }
+    }
+}
