@@ -297,7 +297,9 @@ fn sixty_thousand_mappings_in_bounded_memory() {
     )
     .unwrap();
     // The listing is 40 MB. Tests run side by side, so there is room for the others.
-    assert!(peak_kb() - before < 16 << 10, "{} kB", peak_kb() - before);
+    // The kernel's counter may fall by some pages.
+    let grown = peak_kb().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} kB");
 }
 
 fn peak_kb() -> u64 {
