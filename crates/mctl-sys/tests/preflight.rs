@@ -26,8 +26,11 @@ const SOMEONE: u32 = 65_533;
 fn facts(pid: i32) -> Vec<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let keep = [
-        "Sig",
-        "Shd",
+        "SigPnd",
+        "SigBlk",
+        "SigIgn",
+        "SigCgt",
+        "ShdPnd",
         "TracerPid",
         "Seccomp",
         "THP_enabled",
@@ -183,22 +186,26 @@ fn copy_for_all(dir: &Path) -> PathBuf {
 
 /// Injects as another user and returns what came of it, as text.
 fn as_someone(pid: i32) -> String {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let dir = std::env::temp_dir().join(format!(
-        "mctl-preflight-{}-{pid}-{}",
-        std::process::id(),
-        dir.as_os_str().len()
-    ));
+    let name = format!("mctl-preflight-{}-{pid}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir).expect("a directory");
     let exe = copy_for_all(&dir);
-    let out = Command::new(exe)
+    let mut command = Command::new(exe);
+    command
         .args(["--exact", "inject_and_tell", "--nocapture"])
         .env("MCTL_TEST_TARGET", pid.to_string())
         .current_dir("/")
         .uid(SOMEONE)
-        .gid(SOMEONE)
-        .output()
-        .expect("runs");
+        .gid(SOMEONE);
+    let out = loop {
+        match command.output() {
+            // A fork in another thread of this test may hold the new copy open for a moment.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => break other.expect("runs"),
+        }
+    };
     std::fs::remove_dir_all(&dir).expect("removed");
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let line = text.lines().find_map(|line| line.split_once("outcome "));

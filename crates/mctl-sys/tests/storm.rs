@@ -27,7 +27,7 @@ macro_rules! storm {
         fn $test() {
             let fixture = start!("storm", "every=3", "gap=150" $(, $arg)*);
             inject_many(&fixture);
-            fixture.finish().expect("a verdict").assert_clean(50);
+            fixture.finish().expect("a verdict").assert_clean(10);
         }
     )+};
 }

@@ -31,19 +31,22 @@ const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 ///
 /// It sleeps rather than spins: tracer and tracee then hand one processor to and fro (14 µs a
 /// stop), while a spinning tracer keeps the tracee from it on a busy machine (90 µs).
+///
+/// The caller has just set the tracee going, so it sleeps first and looks then: one system call
+/// less while the target stands still.
 pub(crate) fn wait(tid: i32, deadline: Deadline) -> Event {
+    let mut now = monotonic_ns();
     loop {
+        crate::time::wait_for_sigchld(deadline.remaining(now));
         match raw::wait_now(tid) {
             Ok(Some(status)) => return decode(status),
-            Ok(None) => {}
-            Err(Errno::EINTR) => continue,
+            Ok(None) | Err(Errno::EINTR) => {}
             Err(_) => return Event::Gone,
         }
-        let now = monotonic_ns();
+        now = monotonic_ns();
         if deadline.passed(now) {
             return Event::Timeout;
         }
-        crate::time::wait_for_sigchld(deadline.remaining(now));
     }
 }
 
