@@ -310,3 +310,30 @@ impl Tables {
         Ok(Source::Proportions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_call_the_counters_are_spread() {
+        // It answers ENOTTY, as a pagemap file does before Linux 6.7.
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let mut tables = Tables::Open(Regions::new(file));
+        let own = Target::own().unwrap();
+        let mut cells = Vec::new();
+        let (mut small, mut huge) = (Bytes::ZERO, Bytes::ZERO);
+        let sum = each_vma(&own, |prefix, vma| {
+            let cell_bytes = cells::prepare(&mut cells, vma, Resolution::Cells(1));
+            let source = tables.fill(&own, prefix, vma, &mut cells, cell_bytes)?;
+            // What holds nothing is known without a look at the page tables.
+            assert!(source == Source::Proportions || vma.coverage.rss.is_zero());
+            small += cells[0].small;
+            huge += cells[0].huge;
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+        assert!(matches!(tables, Tables::Missing));
+        assert_eq!(small + huge, sum.rss + sum.hugetlb);
+    }
+}
