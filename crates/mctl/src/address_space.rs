@@ -14,6 +14,7 @@ use mctl_sys::procfs::smaps_reader::SmapsReader;
 use mctl_sys::procfs::vmflags::{KnownFlags, VmFlag};
 use mctl_sys::raw::madvise::Range;
 
+use crate::coverage::through_a_thread;
 use crate::error::{Error, Result};
 use crate::outcome::MappingCounts;
 use crate::request::Override;
@@ -46,11 +47,19 @@ impl ShmemDevices {
     /// # Errors
     /// The target's mounts cannot be read.
     pub fn of(target: &Target) -> Result<ShmemDevices> {
-        let mut text = Vec::new();
-        target
-            .open_proc("mountinfo")?
-            .read_to_end(&mut text)
-            .map_err(|error| Error::read(format!("/proc/{}/mountinfo", target.pid()), &error))?;
+        let text = through_a_thread(target, |prefix| {
+            match crate::target::read_all(target, &format!("{prefix}mountinfo")) {
+                Ok(text) => Ok(Some(text)),
+                // A thread that has exited sees no mounts any more.
+                Err(error)
+                    if matches!(error.errno(), Errno::EINVAL | Errno::ESRCH)
+                        && target.is_alive() =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        })?;
         let mut devices: BTreeSet<Dev> = tmpfs_mounts(&text)
             .flatten()
             .map(|mount| mount.dev)
@@ -115,6 +124,7 @@ pub struct AddressSpace {
     runs: Vec<Range>,
     counts: MappingCounts,
     hugepage_mappings: u64,
+    mappings: u64,
 }
 
 impl AddressSpace {
@@ -124,9 +134,19 @@ impl AddressSpace {
     /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
     pub fn read(target: &Target, override_advice: Override) -> Result<AddressSpace> {
         let shmem = ShmemDevices::of(target)?;
-        let file = target.open_proc("smaps")?;
-        let space = AddressSpace::from_smaps(file, &shmem, override_advice)
-            .map_err(|error| smaps_error(target, &error))?;
+        let space = through_a_thread(target, |prefix| {
+            let file = match target.open_proc(&format!("{prefix}smaps")) {
+                Ok(file) => file,
+                Err(error) if error.errno() == Errno::ESRCH && target.is_alive() => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let space = AddressSpace::from_smaps(file, &shmem, override_advice)
+                .map_err(|error| smaps_error(target, &error))?;
+            // Nothing mapped: a thread that has exited while others run.
+            Ok((space.mappings > 0).then_some(space))
+        })?;
         if !target.is_alive() {
             return Err(Error::NoProcess { pid: target.pid() });
         }
@@ -172,6 +192,7 @@ impl AddressSpace {
         override_advice: Override,
         open: &mut Option<OpenRun>,
     ) {
+        self.mappings += 1;
         if flags.has(VmFlag::HugePage) {
             self.hugepage_mappings += 1;
         }

@@ -179,3 +179,23 @@ fn the_admin_rule_lets_root_do_it() {
     apply(&request, &target(&fixture), &HostCaps::probe().unwrap()).unwrap();
     assert_eq!(thp(&fixture), Known::Is(Thp::Never));
 }
+
+#[test]
+fn a_process_whose_first_thread_has_exited_is_alive() {
+    let fixture = start!("leader_exit");
+    let caps = HostCaps::probe().unwrap();
+    for kind in [
+        PolicyKind::Nohugepage,
+        PolicyKind::Mergeable,
+        PolicyKind::Hugepage,
+    ] {
+        let request = Request::set(&[kind], AcrossExec::Ends).unwrap();
+        match apply(&request, &target(&fixture), &caps) {
+            Ok(outcome) => assert!(outcome.changed(), "{kind}: {outcome:?}"),
+            Err(error) => assert_eq!(error.errno(), Errno::EOPNOTSUPP, "{kind}: {error}"),
+        }
+    }
+    let reading = read_policy(&target(&fixture), Look::MayStop).unwrap();
+    assert_eq!(reading.mergeable, Known::Is(true));
+    fixture.finish().unwrap().assert_clean(1);
+}
