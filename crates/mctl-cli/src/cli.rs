@@ -21,13 +21,17 @@ pub(crate) struct Entry {
     pub(crate) define: fn(Command) -> Command,
     /// Does it.
     pub(crate) run: fn(&ArgMatches) -> Ended,
+    /// Whether its words are policies.
+    pub(crate) takes_policies: bool,
     /// A command line and what it does.
     pub(crate) examples: &'static [(&'static str, &'static str)],
 }
 
 impl Entry {
     fn command(&self) -> Command {
-        Command::new(self.name).about(self.about).defer(fill)
+        Command::new(self.name)
+            .about(capital(self.about))
+            .defer(fill)
     }
 }
 
@@ -39,10 +43,17 @@ fn fill(command: Command) -> Command {
     else {
         return command;
     };
+    let mut after = examples_text(entry.examples);
+    if entry.takes_policies {
+        after = format!("{}\n\n{after}", policies_text());
+    }
+    if entry.name == "run" {
+        after = format!("{after}\n\n{}", statuses_text(exit::RUN_TABLE));
+    }
     (entry.define)(command)
-        .about(entry.about)
+        .about(capital(entry.about))
         .long_about(format!("{}.\n\n{}", capital(entry.about), entry.long))
-        .after_help(examples_text(entry.examples))
+        .after_help(after)
 }
 
 /// Every subcommand, in the order of the help.
@@ -108,7 +119,11 @@ fn root() -> Command {
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands")
         .max_term_width(100)
-        .after_help(examples_text(EXAMPLES))
+        .after_help(format!(
+            "{}\n\n{}",
+            examples_text(EXAMPLES),
+            statuses_text(exit::TABLE) + "\n  mctl run has its own: see mctl run --help"
+        ))
 }
 
 fn capital(text: &str) -> String {
@@ -124,6 +139,24 @@ fn examples_text(examples: &[(&str, &str)]) -> String {
         text.push_str(&format!("  {line}\n      {what}\n"));
     }
     text.truncate(text.trim_end().len());
+    text
+}
+
+/// The policies, from the table of actions.
+fn policies_text() -> String {
+    let mut text = String::from("Policies:");
+    for kind in mctl::PolicyKind::ALL {
+        let info = mctl::Action::of(mctl::Verb::Set, kind).info();
+        text.push_str(&format!("\n  {:<16}  {}", info.word, info.summary));
+    }
+    text
+}
+
+fn statuses_text(table: &[(u8, &str)]) -> String {
+    let mut text = String::from("Exit status:");
+    for (code, meaning) in table {
+        text.push_str(&format!("\n  {code:<3}  {meaning}"));
+    }
     text
 }
 
@@ -184,6 +217,15 @@ mod tests {
         command().debug_assert();
         for entry in ENTRIES {
             (entry.define)(Command::new(entry.name)).debug_assert();
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_file_of_tests() {
+        let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        for entry in ENTRIES {
+            let file = tests.join(format!("{}.rs", entry.name));
+            assert!(file.exists(), "{}", file.display());
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) const ENTRY: Entry = Entry {
            taken off again; a note says how many mappings keep it.",
     define: Clear::augment_args,
     run,
+    takes_policies: true,
     examples: &[
         ("mctl clear nohugepage 1234", "back to what the host says"),
         (

@@ -18,6 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
     long: "They are made from the same tree of commands as the help.",
     define: Completions::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         (
             "mctl completions bash > /etc/bash_completion.d/mctl",
@@ -29,8 +30,8 @@ pub(crate) const ENTRY: Entry = Entry {
 
 #[derive(Args, Debug)]
 struct Completions {
-    /// The shell
-    #[arg(value_name = "SHELL")]
+    /// bash, zsh or fish
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
     shell: Word,
 }
 

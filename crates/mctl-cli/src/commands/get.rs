@@ -41,6 +41,7 @@ pub(crate) const ENTRY: Entry = Entry {
            --json the output holds what 'mctl restore' takes.",
     define: Get::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         ("mctl get 1234", "policy, coverage, and why not more"),
         ("mctl get --tree 1234", "the same for all descendants"),

@@ -19,6 +19,7 @@ pub(crate) const ENTRY: Entry = Entry {
     long: "Without --out one page goes to standard output: mctl(1), or that of the command named.",
     define: ManArgs::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         ("mctl man set | man -l -", "read the page of mctl set"),
         (
@@ -27,6 +28,9 @@ pub(crate) const ENTRY: Entry = Entry {
         ),
     ],
 };
+
+/// When the pages last changed.
+const DATE: &str = "2026-11-20";
 
 #[derive(Args, Debug)]
 struct ManArgs {
@@ -84,13 +88,17 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
     let mut whole = cli::command();
     whole.build();
     let (name, command, examples) = match entry {
-        None => ("mctl".to_owned(), whole, EXAMPLES),
+        None => {
+            let whole = whole.about("memory policy for whole processes");
+            ("mctl".to_owned(), whole, EXAMPLES)
+        }
         Some(entry) => {
             let name = format!("mctl-{}", entry.name);
             let command = whole
                 .find_subcommand(entry.name)
                 .cloned()
-                .unwrap_or_else(|| Command::new(entry.name));
+                .unwrap_or_else(|| Command::new(entry.name))
+                .about(entry.about);
             (name, command, entry.examples)
         }
     };
@@ -98,6 +106,7 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
     let man = Man::new(command.display_name(name.clone()))
         .title(name.to_uppercase())
         .section("1")
+        .date(DATE)
         .source(concat!("mctl ", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
     let mut text = Vec::new();
@@ -105,7 +114,7 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
-    if matches!(entry, Some(entry) if entry.name == "set" || entry.name == "clear") {
+    if entry.is_some_and(|entry| entry.takes_policies) {
         policies(&mut text)?;
     }
     man.render_options_section(&mut text)?;

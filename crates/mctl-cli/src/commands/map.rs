@@ -30,6 +30,7 @@ pub(crate) const ENTRY: Entry = Entry {
            size. Nothing is stopped for it.",
     define: Map::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         ("mctl map 1234", "draw it in the terminal"),
         (

@@ -24,6 +24,7 @@ pub(crate) const ENTRY: Entry = Entry {
            tried, version numbers are not asked.",
     define: Probe::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         ("mctl probe", "print the tables"),
         (

@@ -21,6 +21,7 @@ pub(crate) const ENTRY: Entry = Entry {
            whole file is read and understood before the first process is touched.",
     define: Restore::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         (
             "mctl restore before.json",

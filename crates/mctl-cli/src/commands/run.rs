@@ -22,6 +22,7 @@ pub(crate) const ENTRY: Entry = Entry {
            status are the program's own. Neither root nor a running process is needed.",
     define: Run::augment_args,
     run,
+    takes_policies: false,
     examples: &[
         (
             "mctl run --thp never -- redis-server",

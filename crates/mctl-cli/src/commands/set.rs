@@ -18,6 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
            refused.",
     define: Set::augment_args,
     run,
+    takes_policies: true,
     examples: &[
         (
             "mctl set nohugepage 1234",

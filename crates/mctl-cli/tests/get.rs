@@ -1,0 +1,241 @@
+//! `mctl get`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use common::{AsUser, NO_PROCESS, command, mctl};
+use mctl_testkit::{require_root, spawn_tree, start};
+
+#[test]
+fn the_default_columns() {
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["get", &pid]).assert(0);
+    let mut lines = ran.out.lines();
+    let headings: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        headings.join(" "),
+        "PID COMMAND POLICY EXEC RSS ANON HUGE COVERAGE WHY"
+    );
+    let cells: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert!(cells[1].starts_with("pause"), "{ran:?}");
+    assert_eq!([cells[0], cells[2], cells[3]], [&pid, "inherit", "-"]);
+    assert_eq!((lines.next(), ran.err.as_str()), (None, ""));
+}
+
+#[test]
+fn every_policy_is_seen() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let policy = || {
+        mctl(&["get", "-n", "-o", "POLICY,EXEC", &pid])
+            .assert(0)
+            .out
+    };
+    assert_eq!(policy(), "inherit -\n");
+    assert_eq!(fixture.ask("setthp 1 0").unwrap(), "ok");
+    assert_eq!(policy(), "nohugepage yes\n");
+    assert_eq!(fixture.ask("setthp 0 0").unwrap(), "ok");
+    if fixture.ask("setthp 1 2").unwrap() == "ok" {
+        assert_eq!(policy(), "hugepage-advised yes\n");
+        let ran = mctl(&["get", "-n", "--no-stop", "-o", "POLICY", &pid]).assert(0);
+        assert_eq!(ran.out, "?\n", "/proc alone does not say");
+    }
+    if fixture.ask("setmerge 1").unwrap() == "ok" {
+        assert!(policy().contains("mergeable yes"));
+    }
+}
+
+#[test]
+fn columns_as_chosen() {
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["get", "--raw", "--bytes", "-o", "pid,Rss,WHY", &pid]).assert(0);
+    let row: Vec<&str> = ran.out.lines().nth(1).unwrap().split(' ').collect();
+    assert_eq!(row.len(), 3, "{ran:?}");
+    assert!(row[1].parse::<u64>().unwrap() > 4096);
+    let ran = mctl(&["get", "-o", "+uid", &pid]).assert(0);
+    assert!(ran.out.lines().next().unwrap().ends_with("UID"), "{ran:?}");
+    let help = mctl(&["get", "-o", "help"]).assert(0);
+    assert!(help.out.contains("* COVERAGE"), "{help:?}");
+    for bad in ["", "bogus", "PID,", "+"] {
+        mctl(&["get", "-o", bad, &pid]).assert(2);
+    }
+    mctl(&["get"]).assert(2);
+    mctl(&["get", "0"]).assert(2);
+    mctl(&["get", "--maps", "-o", "PID", &pid]).assert(2);
+}
+
+#[test]
+fn a_failure_does_not_hide_the_others() {
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["get", "-n", "-o", "PID", NO_PROCESS, &pid, &pid]).assert(1);
+    assert_eq!(ran.out, format!("{pid}\n"), "each once");
+    assert!(ran.err.contains("ESRCH"), "{ran:?}");
+    let ran = mctl(&["get", "--json", NO_PROCESS, &pid]).assert(1);
+    assert_eq!(ran.json()["processes"][0]["error"]["errno"], "ESRCH");
+}
+
+#[test]
+fn json_has_numbers() {
+    let mut fixture = start!("touch");
+    let answer = fixture.ask("map 8388608").unwrap();
+    let address = answer.split(' ').nth(1).unwrap();
+    assert_eq!(
+        fixture.ask(&format!("touch {address} 8388608")).unwrap(),
+        "ok"
+    );
+    let pid = fixture.pid().to_string();
+    let json = mctl(&["get", "--json", &pid]).assert(0).json();
+    let row = &json["processes"][0];
+    assert_eq!(row["pid"].to_string(), pid);
+    assert!(row["anon"].as_u64().unwrap() >= 8 << 20);
+    assert!(row["start_time"].is_u64() && row["thp_disable"] == 0);
+    assert!(row["policy"].as_array().unwrap().is_empty());
+    assert!(row["report"]["mappings"].as_u64().unwrap() > 5);
+}
+
+#[test]
+fn maps() {
+    let mut fixture = start!("touch");
+    let answer = fixture.ask("map 8388608").unwrap();
+    let address = answer.split(' ').nth(1).unwrap().trim_start_matches("0x");
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["get", "--maps", &pid]).assert(0);
+    assert!(ran.out.starts_with("ADDRESS"), "{ran:?}");
+    assert!(
+        ran.out.contains("[stack]") && ran.out.contains("\ntotal "),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains(&format!("{address}-")), "{ran:?}");
+    let json = mctl(&["get", "--maps", "--json", &pid, NO_PROCESS])
+        .assert(1)
+        .json();
+    let process = &json["processes"][0];
+    assert!(process["total"]["rss"].as_u64().unwrap() > 0);
+    assert!(
+        process["maps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|vma| vma["why"].is_object())
+    );
+}
+
+#[test]
+fn a_tree() {
+    let tree = match spawn_tree(1, 3) {
+        Ok(tree) => tree,
+        Err(error) => mctl_testkit::skip!("{error}"),
+    };
+    let pid = tree.pid().to_string();
+    let ran = mctl(&["get", "-n", "-o", "PID,PPID", "--tree", &pid]).assert(0);
+    assert_eq!(ran.out.lines().count(), 4, "{ran:?}");
+    assert!(
+        ran.out.lines().skip(1).all(|line| line.ends_with(&pid)),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let fixture = start!("vmas", "n=3000");
+    let pid = fixture.pid().to_string();
+    for args in [
+        &["get", "--maps", &pid][..],
+        &["get", "--maps", "--json", &pid],
+        &["get", &pid],
+        &["map", &pid],
+        &["probe"],
+        &["man"],
+        &["--help"],
+        &["completions", "bash"],
+    ] {
+        let mut child = command()
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut err = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut err)
+            .unwrap();
+        assert_eq!(
+            (child.wait().unwrap().code(), err.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        mctl_testkit::skip!("needs /dev/full");
+    };
+    let fixture = start!("pause");
+    let mut command = command();
+    command
+        .args(["get", &fixture.pid().to_string()])
+        .stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ENOSPC"));
+}
+
+#[test]
+fn a_listing_takes_little_memory() {
+    let fixture = start!("vmas", "n=60000", "touch=1");
+    let mut child = command()
+        .args(["get", "--maps", &fixture.pid().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // It cannot have ended: the pipe holds less than what is left.
+    assert_eq!(lines.by_ref().take(55_000).count(), 55_000);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap();
+    assert!(lines.count() > 5_000);
+    assert!(child.wait().unwrap().success());
+    // A build for tests is several times as large as the one that is delivered.
+    assert!(peak < 24 << 10, "{peak} KiB");
+}
+
+#[test]
+fn what_is_not_ours_to_read() {
+    require_root!();
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let ran = AsUser::new()
+        .mctl(&["get", "-n", "-o", "COMMAND,ANON", &pid])
+        .assert(1);
+    assert!(
+        ran.out.starts_with("pause") && ran.out.ends_with(" ?\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.err.contains("EACCES") || ran.err.contains("EPERM"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn what_has_no_memory() {
+    let zombie = start!("zombie");
+    mctl(&["get", &zombie.target().to_string()]).assert(1);
+}

@@ -1,0 +1,81 @@
+//! `mctl restore` of what `mctl get --json` saved.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs::File;
+
+use common::{command, mctl, ran, thp_enabled};
+use mctl_testkit::start;
+
+#[test]
+fn there_and_back() {
+    let mut first = start!("touch");
+    let second = start!("pause");
+    let pids = [first.pid().to_string(), second.pid().to_string()];
+    mctl(&["set", "-q", "nohugepage", &pids[0]]).assert(0);
+    let saved = mctl(&["get", "--json", &pids[0], &pids[1]]).assert(0);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved.json");
+    std::fs::write(&path, &saved.out).unwrap();
+
+    mctl(&["clear", "nohugepage", &pids[0]]).assert(0);
+    mctl(&["set", "-q", "nohugepage", &pids[1]]).assert(0);
+    let file = path.to_str().unwrap();
+    let dry = mctl(&["restore", "--dry-run", file]).assert(0);
+    assert_eq!(dry.out.matches("would put back").count(), 2, "{dry:?}");
+    assert!(thp_enabled(first.pid()) && !thp_enabled(second.pid()));
+    mctl(&["restore", file]).assert(0);
+    assert_eq!(first.ask("thp").unwrap(), "thp 1");
+    assert!(thp_enabled(second.pid()));
+
+    // The same from standard input, a process having ended meanwhile.
+    drop(second);
+    mctl(&["clear", "nohugepage", &pids[0]]).assert(0);
+    let input = File::open(&path).unwrap();
+    let done = ran(command().args(["restore", "-v", "-"]).stdin(input)).assert(1);
+    assert!(
+        done.err.contains("ESRCH") && done.out.contains("put back"),
+        "{done:?}"
+    );
+    assert_eq!(first.ask("thp").unwrap(), "thp 1");
+}
+
+#[test]
+fn a_list_without_more_will_do() {
+    let fixture = start!("pause");
+    let saved = mctl(&["get", "--json", &fixture.pid().to_string()]).assert(0);
+    let list = saved.json()["processes"].to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list.json");
+    std::fs::write(&path, list).unwrap();
+    mctl(&["set", "-q", "nohugepage", &fixture.pid().to_string()]).assert(0);
+    mctl(&["restore", path.to_str().unwrap()]).assert(0);
+    assert!(thp_enabled(fixture.pid()));
+}
+
+#[test]
+fn files_that_make_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    let path = path.to_str().unwrap();
+    for text in [
+        "",
+        "{",
+        "{}",
+        "[1]",
+        "\u{0}",
+        r#"{"processes":[{"pid":"1"}]}"#,
+        r#"{"processes":[{"pid":99999999999,"inode":1,"start_time":1,"name":"x"}]}"#,
+    ] {
+        std::fs::write(path, text).unwrap();
+        let ran = mctl(&["restore", path]).assert(2);
+        assert!(ran.err.contains("hint: "), "{text}: {ran:?}");
+    }
+    std::fs::write(path, [0xff, 0xfe]).unwrap();
+    mctl(&["restore", path]).assert(2);
+    mctl(&["restore", "/no/such/file"]).assert(1);
+    mctl(&["restore", "/"]).assert(1);
+    mctl(&["restore"]).assert(2);
+}
