@@ -4,12 +4,18 @@
 //! nothing that was not in the wanted state already: a process forked by one that has the policy
 //! has it too, so then none is left without.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+mod cgroup;
+mod listing;
+
+use std::collections::HashSet;
+use std::path::Path;
 
 use mctl_abi::{Errno, PolicyKind, Verb};
-use mctl_sys::procfs::stat::Stat;
 use serde::Serialize;
+
+pub use cgroup::members_of_cgroup;
+use cgroup::{cgroup_dir, list_cgroup};
+use listing::{Key, Seen, descendants, list_all, look_at, open, own_pid};
 
 use crate::apply::{apply_each, restore};
 use crate::error::{Error, Result};
@@ -81,83 +87,6 @@ impl TreeOutcome {
     }
 }
 
-/// What one listing says of a process.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    pid: i32,
-    parent: i32,
-    /// In clock ticks since boot; with the number it names a process.
-    start: u64,
-}
-
-type Key = (i32, u64);
-
-fn own_pid() -> i32 {
-    rustix::process::getpid().as_raw_nonzero().get()
-}
-
-fn look_at(pid: i32) -> Option<Seen> {
-    let mut buffer = [0u8; 1024];
-    let text = mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
-    let stat = Stat::parse(text).ok()?;
-    Some(Seen {
-        pid,
-        parent: i32::try_from(stat.ppid).ok()?,
-        start: stat.starttime,
-    })
-}
-
-/// Every process that `/proc` shows.
-fn list_all() -> Result<Vec<Seen>> {
-    let entries = std::fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(look_at)
-        .collect())
-}
-
-/// The root, what descends from it, and what descends from processes already found to do so even
-/// if their parents have gone since. Parents come before children.
-fn descendants(all: &[Seen], root: Key, known: &HashSet<Key>) -> Vec<Seen> {
-    let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
-    for seen in all {
-        children.entry(seen.parent).or_default().push(*seen);
-    }
-    let mut found: Vec<Seen> = all
-        .iter()
-        .filter(|seen| (seen.pid, seen.start) == root || known.contains(&(seen.pid, seen.start)))
-        .copied()
-        .collect();
-    found.sort_by_key(|seen| (seen.pid, seen.start) != root);
-    let mut have: HashSet<i32> = found.iter().map(|seen| seen.pid).collect();
-    let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
-        next += 1;
-        for child in children
-            .get(&parent.pid)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
-            if have.insert(child.pid) {
-                found.push(*child);
-            }
-        }
-    }
-    found
-}
-
-/// Opens a process of a listing, making sure that it still is that process.
-fn open(seen: Seen) -> Option<Target> {
-    let target = Target::open(ProcessSpec {
-        pid: seen.pid,
-        inode: None,
-    })
-    .ok()?;
-    let now = look_at(seen.pid)?;
-    (now.start == seen.start && target.is_alive()).then_some(target)
-}
-
 /// A process and everything that descends from it now.
 ///
 /// # Errors
@@ -172,84 +101,6 @@ fn key_of(target: &Target) -> Result<Key> {
     let seen = look_at(target.pid()).filter(|_| target.is_alive());
     seen.map(|seen| (seen.pid, seen.start))
         .ok_or(Error::NoProcess { pid: target.pid() })
-}
-
-/// All processes of a cgroup and of the cgroups below it, now.
-///
-/// `path` is a directory of the cgroup file system, or a cgroup's own path (as in
-/// `/proc/PID/cgroup`), which is looked for where cgroup v2 is mounted.
-///
-/// # Errors
-/// `EINVAL` no cgroup; `ENOENT`; or it cannot be read.
-pub fn members_of_cgroup(path: &Path) -> Result<Vec<Target>> {
-    let dir = cgroup_dir(path)?;
-    Ok(list_cgroup(&dir)?.into_iter().filter_map(open).collect())
-}
-
-/// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` (linux/magic.h).
-const CGROUP_MAGICS: [u64; 2] = [0x6367_7270, 0x0027_e0eb];
-
-fn is_cgroup(dir: &Path) -> bool {
-    rustix::fs::statfs(dir)
-        .is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|magic| CGROUP_MAGICS.contains(&magic)))
-}
-
-fn cgroup_dir(path: &Path) -> Result<PathBuf> {
-    if is_cgroup(path) && path.is_dir() {
-        return Ok(path.to_path_buf());
-    }
-    let mounts = std::fs::read("/proc/self/mountinfo")
-        .map_err(|error| Error::read("/proc/self/mountinfo", &error))?;
-    let root = mctl_sys::procfs::mountinfo::MountLines::new(&mounts)
-        .flatten()
-        .find(|mount| mount.fs_type == b"cgroup2")
-        .map(|mount| mctl_sys::procfs::mountinfo::unescape(mount.mount_point).into_owned());
-    let invalid = |why: &str| Error::Invalid {
-        why: format!("{}: {why}", path.display()),
-    };
-    let Some(root) = root.and_then(|root| String::from_utf8(root).ok()) else {
-        return Err(invalid(
-            "no such cgroup directory, and cgroup v2 is not mounted",
-        ));
-    };
-    let dir = Path::new(&root).join(path.strip_prefix("/").unwrap_or(path));
-    let escapes = path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir);
-    if !escapes && is_cgroup(&dir) && dir.is_dir() {
-        return Ok(dir);
-    }
-    Err(invalid("no such cgroup"))
-}
-
-fn list_cgroup(dir: &Path) -> Result<Vec<Seen>> {
-    let mut found = Vec::new();
-    let mut todo = vec![dir.to_path_buf()];
-    while let Some(dir) = todo.pop() {
-        let file = dir.join("cgroup.procs");
-        match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let pids = text.lines().filter_map(|line| line.parse::<i32>().ok());
-                // 0 stands for a process that our PID namespace does not show.
-                found.extend(pids.filter(|pid| *pid > 0).filter_map(look_at));
-            }
-            // Threaded cgroups have no list of processes: their members are listed at the top of
-            // the threaded tree. One that was removed meanwhile has no members.
-            Err(error)
-                if matches!(
-                    error.raw_os_error().map(Errno::from_raw),
-                    Some(Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV)
-                ) => {}
-            Err(error) => return Err(Error::read(file.display().to_string(), &error)),
-        }
-        if let Ok(entries) = std::fs::read_dir(&dir) {
-            let dirs = entries
-                .flatten()
-                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-            todo.extend(dirs.map(|entry| entry.path()));
-        }
-    }
-    Ok(found)
 }
 
 /// Applies a request to a process and all its descendants, until none is left out.
@@ -423,68 +274,4 @@ fn roll_back(members: &[Member], held: &[Target]) -> Rollback {
         }
     }
     rollback
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(pid: i32, parent: i32) -> Seen {
-        Seen {
-            pid,
-            parent,
-            start: u64::try_from(pid).unwrap(),
-        }
-    }
-
-    #[test]
-    fn descendants_come_after_their_parents() {
-        let all = [
-            seen(1, 0),
-            seen(9, 5),
-            seen(5, 4),
-            seen(4, 1),
-            seen(7, 4),
-            seen(8, 1),
-        ];
-        let found = descendants(&all, (4, 4), &HashSet::new());
-        let pids: Vec<i32> = found.iter().map(|s| s.pid).collect();
-        assert_eq!(pids, [4, 5, 7, 9]);
-    }
-
-    #[test]
-    fn orphans_that_were_known_stay_in_the_tree() {
-        // 5 lost its parent 4 and now belongs to 1; its child 9 is new.
-        let all = [seen(1, 0), seen(5, 1), seen(9, 5)];
-        let known = HashSet::from([(4, 4), (5, 5)]);
-        let found = descendants(&all, (4, 4), &known);
-        let pids: Vec<i32> = found.iter().map(|s| s.pid).collect();
-        assert_eq!(pids, [5, 9]);
-    }
-
-    #[test]
-    fn a_number_used_again_is_another_process() {
-        let all = [
-            Seen {
-                pid: 4,
-                parent: 1,
-                start: 99,
-            },
-            seen(5, 4),
-        ];
-        assert!(descendants(&all, (4, 4), &HashSet::new()).is_empty());
-    }
-
-    #[test]
-    fn a_loop_in_a_torn_listing_ends() {
-        let all = [seen(4, 5), seen(5, 4)];
-        assert_eq!(descendants(&all, (4, 4), &HashSet::new()).len(), 2);
-    }
-
-    #[test]
-    fn what_is_no_cgroup() {
-        for path in ["/tmp", "/no/such", "../../..", "/proc"] {
-            assert!(cgroup_dir(Path::new(path)).is_err(), "{path}");
-        }
-    }
 }
