@@ -1,24 +1,22 @@
 //! `apply()`: walks a plan. It decides nothing.
 
+mod advise;
+mod switch;
+
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use mctl_abi::Errno;
 use mctl_abi::thp::ThpDisable;
 use mctl_sys::inject::blocked::Disturbance;
-use mctl_sys::inject::{
-    InjectError, Job, Limits, Prepared, Report, RunResult, Runs, ScriptCall, When, run,
-};
-use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, madvise_self, takes_own_advice};
-use mctl_sys::raw::prctl::{
-    PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, PR_SET_MEMORY_MERGE, PR_SET_THP_DISABLE, prctl,
-};
+use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
 
-use crate::address_space::AddressSpace;
+use advise::advise_target;
+use switch::{record, script, step_on_ourselves};
+
 use crate::engine::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::outcome::{Failure, Mechanism, Note, Outcome};
+use crate::outcome::{Mechanism, Note, Outcome};
 use crate::plan::{Plan, Step};
 use crate::request::Request;
 use crate::target::Target;
@@ -26,8 +24,6 @@ use crate::target::Target;
 /// How many targets share one shield task: enough that its cost vanishes, few enough that the
 /// caller can stop between two batches.
 const BATCH: usize = 64;
-/// How often the mappings are read again for what the target mapped meanwhile.
-const PASSES: u32 = 3;
 
 /// Applies a request to one process.
 ///
@@ -198,33 +194,6 @@ struct Remote<'w, 't> {
     script: Vec<ScriptCall>,
 }
 
-/// The calls of a step: read the state, then set it if it is another.
-fn script(step: &Step) -> Vec<ScriptCall> {
-    let call = |option: u64, a: u64, b: u64| ScriptCall::new(PRCTL, [option, a, b, 0, 0, 0]);
-    match step {
-        Step::SetMerge { on } => vec![
-            call(PR_GET_MEMORY_MERGE, 0, 0),
-            call(PR_SET_MEMORY_MERGE, u64::from(*on), 0)
-                .when(When::ReturnedOther(0, i64::from(*on))),
-        ],
-        Step::SetThpDisable { to, only_from } => {
-            let (disable, flags) = to.setter();
-            let when = match only_from {
-                Some(from) => When::Returned(0, from.getter()),
-                None => When::ReturnedOther(0, to.getter()),
-            };
-            vec![
-                call(PR_GET_THP_DISABLE, 0, 0),
-                call(PR_SET_THP_DISABLE, disable, flags).when(when),
-            ]
-        }
-        Step::Advise { .. } => Vec::new(),
-    }
-}
-
-/// `__NR_prctl`.
-const PRCTL: i64 = mctl_sys::arch::NR_PRCTL;
-
 fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
     let mut jobs = Vec::with_capacity(remote.len());
     let mut owners = Vec::with_capacity(remote.len());
@@ -278,157 +247,6 @@ fn note_disturbance(outcome: &mut Outcome, disturbance: Disturbance) {
     if !outcome.notes.contains(&note) {
         outcome.notes.push(note);
     }
-}
-
-/// Takes the results of a step's calls into the outcome.
-fn record(pid: i32, outcome: &mut Outcome, step: &Step, calls: &[ScriptCall]) -> Result<()> {
-    let result = |at: usize| calls.get(at).and_then(|call| call.result);
-    let (before, set) = (result(0), result(1));
-    let failed = |call, ret: i64| Error::TargetCall {
-        pid,
-        call,
-        errno: errno_of(ret),
-    };
-    match step {
-        Step::SetMerge { on } => {
-            if let Some(ret) = before.filter(|ret| *ret < 0) {
-                return Err(failed("prctl(PR_GET_MEMORY_MERGE)", ret));
-            }
-            outcome.merge_before = before;
-            outcome.merge_after = before;
-            match set {
-                Some(ret) if ret < 0 => return Err(failed("prctl(PR_SET_MEMORY_MERGE)", ret)),
-                Some(_) => outcome.merge_after = Some(i64::from(*on)),
-                None => {}
-            }
-        }
-        Step::SetThpDisable { to, .. } => {
-            if let Some(ret) = before.filter(|ret| *ret < 0) {
-                return Err(failed("prctl(PR_GET_THP_DISABLE)", ret));
-            }
-            if outcome.thp_disable_before.is_none() {
-                outcome.thp_disable_before = before;
-            }
-            outcome.thp_disable_after = before;
-            match set {
-                Some(ret) if ret < 0 => return Err(failed("prctl(PR_SET_THP_DISABLE)", ret)),
-                Some(_) => outcome.thp_disable_after = Some(to.getter()),
-                None => {}
-            }
-        }
-        Step::Advise { .. } => {}
-    }
-    Ok(())
-}
-
-fn errno_of(ret: i64) -> Errno {
-    i32::try_from(ret.saturating_neg()).map_or(Errno::EIO, Errno::from_raw)
-}
-
-fn step_on_ourselves(outcome: &mut Outcome, step: &Step) -> Result<()> {
-    match step {
-        Step::Advise { advice, runs } => {
-            for run in runs {
-                match madvise_self(*run, *advice) {
-                    // Unmapped by another of our threads meanwhile.
-                    Ok(()) | Err(Errno::ENOMEM) => {}
-                    Err(errno) => fail_run(outcome, *run, errno),
-                }
-            }
-            Ok(())
-        }
-        switch => {
-            let mut calls = script(switch);
-            for index in 0..calls.len() {
-                let Some(call) = calls.get(index).copied() else {
-                    break;
-                };
-                let earlier = |at: usize| calls.get(at).and_then(|call| call.result);
-                if !call.when.is_due(earlier) {
-                    continue;
-                }
-                let [option, a, b, c, d, _] = call.call.args;
-                let ret = match prctl(option, [a, b, c, d]) {
-                    Ok(ret) => ret,
-                    Err(errno) => -i64::from(errno.raw()),
-                };
-                if let Some(call) = calls.get_mut(index) {
-                    call.result = Some(ret);
-                }
-            }
-            record(
-                rustix::process::getpid().as_raw_nonzero().get(),
-                outcome,
-                switch,
-                &calls,
-            )
-        }
-    }
-}
-
-fn fail_run(outcome: &mut Outcome, run: Range, errno: Errno) {
-    if let Some(counts) = &mut outcome.mappings {
-        counts.failed.push(Failure {
-            start: run.start,
-            len: run.len,
-            errno,
-        });
-    }
-}
-
-/// Advises a target's runs, and what it mapped meanwhile, until a look finds nothing new.
-fn advise_target(work: &mut Work<'_>, advice: i32, runs: Vec<Range>) -> Result<()> {
-    let vectored = takes_own_advice(MADV_HUGEPAGE);
-    let mut runs = runs;
-    let respect = crate::request::Override::Respect;
-    for pass in 0..PASSES {
-        let prepared = match work.prepared.take() {
-            Some(prepared) => prepared,
-            None => Prepared::look(work.target.pid(), work.target.as_fd())
-                .map_err(|error| Error::inject(work.target.pid(), error))?,
-        };
-        note_disturbance(&mut work.outcome, prepared.disturbance());
-        let mut list = Runs::new(advice, runs, vectored);
-        let report = {
-            let mut jobs = [Job::runs(prepared, &mut list, Limits::default())];
-            run(&mut jobs);
-            jobs.first().map(Job::outcome)
-        };
-        match report {
-            Some(Ok(report)) => work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
-            Some(Err(error)) => return Err(Error::inject(work.target.pid(), error)),
-            None => return Ok(()),
-        }
-        let mut refused = false;
-        for (range, result) in list.ranges().iter().zip(list.results()) {
-            match result {
-                RunResult::Done | RunResult::Failed(Errno::ENOMEM) => {}
-                RunResult::Failed(errno) => {
-                    refused = true;
-                    fail_run(&mut work.outcome, *range, *errno);
-                }
-                RunResult::NotDone => {
-                    refused = true;
-                    fail_run(&mut work.outcome, *range, Errno::ECANCELED);
-                }
-            }
-        }
-        if refused || pass + 1 == PASSES {
-            break;
-        }
-        // What it mapped between the listing and the stop. Overridden mappings are not looked
-        // for again: they carry the advice now like the others.
-        let space = AddressSpace::read(work.target, respect)?;
-        if space.runs().is_empty() {
-            break;
-        }
-        if let Some(counts) = &mut work.outcome.mappings {
-            counts.runs += space.counts().runs;
-            counts.changed += space.counts().changed;
-        }
-        runs = space.runs().to_vec();
-    }
-    Ok(())
 }
 
 /// Puts the switches of a target back to what they were before an outcome. Advice stays: it

@@ -1,0 +1,81 @@
+//! The runs of "always" on a `madvise` host.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mctl_abi::Errno;
+use mctl_sys::inject::{Job, Limits, Prepared, RunResult, Runs, run};
+use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, takes_own_advice};
+
+use super::{Work, note_disturbance};
+use crate::address_space::AddressSpace;
+use crate::error::{Error, Result};
+use crate::outcome::{Failure, Outcome};
+
+/// How often the mappings are read again for what the target mapped meanwhile.
+const PASSES: u32 = 3;
+
+pub(super) fn fail_run(outcome: &mut Outcome, run: Range, errno: Errno) {
+    if let Some(counts) = &mut outcome.mappings {
+        counts.failed.push(Failure {
+            start: run.start,
+            len: run.len,
+            errno,
+        });
+    }
+}
+
+/// Advises a target's runs, and what it mapped meanwhile, until a look finds nothing new.
+pub(super) fn advise_target(work: &mut Work<'_>, advice: i32, runs: Vec<Range>) -> Result<()> {
+    let vectored = takes_own_advice(MADV_HUGEPAGE);
+    let mut runs = runs;
+    let respect = crate::request::Override::Respect;
+    for pass in 0..PASSES {
+        let prepared = match work.prepared.take() {
+            Some(prepared) => prepared,
+            None => Prepared::look(work.target.pid(), work.target.as_fd())
+                .map_err(|error| Error::inject(work.target.pid(), error))?,
+        };
+        note_disturbance(&mut work.outcome, prepared.disturbance());
+        let mut list = Runs::new(advice, runs, vectored);
+        let report = {
+            let mut jobs = [Job::runs(prepared, &mut list, Limits::default())];
+            run(&mut jobs);
+            jobs.first().map(Job::outcome)
+        };
+        match report {
+            Some(Ok(report)) => work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
+            Some(Err(error)) => return Err(Error::inject(work.target.pid(), error)),
+            None => return Ok(()),
+        }
+        let mut refused = false;
+        for (range, result) in list.ranges().iter().zip(list.results()) {
+            match result {
+                RunResult::Done | RunResult::Failed(Errno::ENOMEM) => {}
+                RunResult::Failed(errno) => {
+                    refused = true;
+                    fail_run(&mut work.outcome, *range, *errno);
+                }
+                RunResult::NotDone => {
+                    refused = true;
+                    fail_run(&mut work.outcome, *range, Errno::ECANCELED);
+                }
+            }
+        }
+        if refused || pass + 1 == PASSES {
+            break;
+        }
+        // What it mapped between the listing and the stop. Overridden mappings are not looked
+        // for again: they carry the advice now like the others.
+        let space = AddressSpace::read(work.target, respect)?;
+        if space.runs().is_empty() {
+            break;
+        }
+        if let Some(counts) = &mut work.outcome.mappings {
+            counts.runs += space.counts().runs;
+            counts.changed += space.counts().changed;
+        }
+        runs = space.runs().to_vec();
+    }
+    Ok(())
+}
