@@ -40,12 +40,41 @@ pub const MAX_BYTES: u64 = 0x7fff_f000;
 /// As madvise(2): `ENOMEM` for a gap (what is mapped was advised), `EINVAL`.
 pub fn madvise_self(range: Range, advice: i32) -> Result<(), Errno> {
     // HUGEPAGE, NOHUGEPAGE, MERGEABLE, UNMERGEABLE, DONTDUMP, DODUMP, COLD, PAGEOUT,
-    // POPULATE_READ, COLLAPSE, NORMAL, RANDOM, SEQUENTIAL, WILLNEED.
-    if !matches!(advice, 0..=3 | 12..=17 | 20..=22 | 25) {
+    // POPULATE_READ, POPULATE_WRITE, COLLAPSE, NORMAL, RANDOM, SEQUENTIAL, WILLNEED; and DOFORK
+    // and KEEPONFORK, which give a child what it would have anyway.
+    if !matches!(advice, 0..=3 | 11..=17 | 19..=23 | 25) {
         return Err(Errno::EPERM);
     }
     // SAFETY: the advices admitted above change neither contents nor protection of any page, so
     // no Rust value can be affected, whatever the range.
+    let ret = unsafe { libc::syscall(libc::SYS_madvise, range.start, range.len, advice) };
+    checked(ret).map(drop)
+}
+
+/// The word of a caller that it may lose the memory it names, as with madvise(2) itself.
+///
+/// Rust code has no way to give it without `unsafe`; the C library gives it for its callers.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnMemoryMayGo(());
+
+impl OwnMemoryMayGo {
+    /// Gives the word.
+    ///
+    /// # Safety
+    /// Whatever ranges are advised with it hold no live Rust value, or only such as stay valid
+    /// when the advice takes their contents or their access away.
+    #[must_use]
+    pub const unsafe fn promise() -> OwnMemoryMayGo {
+        OwnMemoryMayGo(())
+    }
+}
+
+/// Advises about a range of one's own address space, whatever the advice.
+///
+/// # Errors
+/// As madvise(2).
+pub fn madvise_own(_: OwnMemoryMayGo, range: Range, advice: i32) -> Result<(), Errno> {
+    // SAFETY: the caller promised that nothing in Rust depends on the range.
     let ret = unsafe { libc::syscall(libc::SYS_madvise, range.start, range.len, advice) };
     checked(ret).map(drop)
 }
@@ -70,6 +99,14 @@ pub fn process_madvise(pidfd: BorrowedFd<'_>, ranges: &[Range], advice: i32) -> 
         )
     };
     checked(ret).map(|bytes| bytes.unsigned_abs())
+}
+
+/// Whether this kernel's madvise(2) knows an advice: asked about no bytes, so nothing is advised.
+#[must_use]
+pub fn knows_advice(advice: i32) -> bool {
+    // SAFETY: a range of no bytes touches no memory, whatever the advice.
+    let ret = unsafe { libc::syscall(libc::SYS_madvise, 0, 0, advice) };
+    ret == 0
 }
 
 /// Whether this kernel takes an advice on oneself through process_madvise(PIDFD_SELF): asked
@@ -101,6 +138,12 @@ mod tests {
         assert_eq!(size_of::<Range>(), size_of::<libc::iovec>());
         assert_eq!(offset_of!(Range, start), offset_of!(libc::iovec, iov_base));
         assert_eq!(offset_of!(Range, len), offset_of!(libc::iovec, iov_len));
+    }
+
+    #[test]
+    fn the_kernel_knows_its_advices() {
+        assert!(knows_advice(4) && knows_advice(MADV_HUGEPAGE));
+        assert!(!knows_advice(77) && !knows_advice(-1));
     }
 
     #[test]

@@ -83,7 +83,7 @@ advices! {
     9 REMOVE "remove" Destructive OwnOnly false "punch a hole in the shared memory or file behind it";
     10 DONTFORK "dontfork" Destructive OwnOnly false "children do not get the mapping";
     11 DOFORK "dofork" Keeps OwnOnly false "undo dontfork";
-    12 MERGEABLE "mergeable" Keeps OwnOnly true "KSM may merge equal pages";
+    12 MERGEABLE "mergeable" Keeps OwnOnly false "KSM may merge equal pages";
     13 UNMERGEABLE "unmergeable" Keeps OwnOnly true "undo mergeable, and unmerge";
     14 HUGEPAGE "hugepage" Keeps OwnOnly false "huge pages welcome";
     15 NOHUGEPAGE "nohugepage" Keeps OwnOnly false "no huge pages";
@@ -132,6 +132,27 @@ impl Advice {
     #[must_use]
     pub fn reach(self) -> Reach {
         self.info().map_or(Reach::OwnOnly, |info| info.reach)
+    }
+
+    /// Whether it works page by page and may fail at one: the others of the mapping are then given
+    /// a chance of their own. Any other advice fails for a mapping as a whole.
+    #[must_use]
+    pub(crate) fn fails_by_page(self) -> bool {
+        matches!(
+            self,
+            Advice::COLLAPSE
+                | Advice::POPULATE_READ
+                | Advice::POPULATE_WRITE
+                | Advice::HWPOISON
+                | Advice::SOFT_OFFLINE
+        )
+    }
+
+    /// Whether `ENOMEM` may mean something else than a gap: no memory for a huge page, say. Where
+    /// it means a gap, what is mapped was carried out (mm/madvise.c, `madvise_walk_vmas()`).
+    #[must_use]
+    pub(crate) fn enomem_is_more_than_a_gap(self) -> bool {
+        self.fails_by_page() || self.effect() == Effect::Destructive
     }
 
     /// Whether it may take long.

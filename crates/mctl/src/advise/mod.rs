@@ -18,41 +18,37 @@
 //! ```
 
 mod advice;
+mod call;
 mod flags;
 mod giver;
+mod injected;
+pub(crate) mod listing;
 mod pieces;
 mod result;
 mod select;
 mod walk;
 
-use std::io::Read;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use mctl_abi::{Errno, PolicyKind};
-use mctl_sys::procfs::maps::MapsReader;
+use mctl_abi::PolicyKind;
+use mctl_sys::raw::madvise::knows_advice;
 
 pub use advice::{ADVICES, Advice, AdviceInfo, Effect, Reach};
+pub use call::{P_PID, P_PIDFD, process_madvise, process_madvise_own_too};
 pub use flags::PmadvFlags;
-pub use mctl_sys::raw::madvise::Range;
-pub use result::{Advised, Entry, Progress, Skipped};
+pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
+pub use result::{Advised, Entry, Progress, Skipped, Way};
 pub use select::Selection;
 
-use crate::apply::apply;
+use crate::apply::{apply, dry_run};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
+use crate::outcome::{Guarantee, Outcome};
 use crate::request::{AcrossExec, Exactness, Request, Rule};
 use crate::target::Target;
-use pieces::Mapped;
+use pieces::Most;
 use walk::{Pace, Walk};
-
-/// The end of user space on both processors, as far as the kernel maps it without being asked for
-/// more (4-level page tables: 47 bits on x86-64, 48 on aarch64).
-const TASK_SIZE: u64 = if cfg!(target_arch = "aarch64") {
-    1 << 48
-} else {
-    (1 << 47) - 4096
-};
 
 /// What is advised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +64,8 @@ pub struct Advise<'a> {
     what: What,
     flags: PmadvFlags,
     destructive: bool,
+    own_may_go: Option<OwnMemoryMayGo>,
     strict: bool,
-    rule: Rule,
     pause: Duration,
     max_stall: Duration,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
@@ -86,6 +82,8 @@ impl std::fmt::Debug for Advise<'_> {
     }
 }
 
+/// The most mappings of one call that is run in the target: some milliseconds' worth.
+const INJECTED_MAPPINGS: usize = 4096;
 /// The most bytes of one call where the work is long: the walk can be cancelled and reports
 /// between two.
 const BATCH_BYTES: u64 = 64 << 20;
@@ -102,8 +100,8 @@ impl<'a> Advise<'a> {
             what: What::Ranges(Vec::new()),
             flags: PmadvFlags::NONE,
             destructive: false,
+            own_may_go: None,
             strict: false,
-            rule: Rule::Owner,
             pause: Duration::ZERO,
             max_stall: Duration::from_millis(20),
             progress: None,
@@ -126,7 +124,8 @@ impl<'a> Advise<'a> {
         self
     }
 
-    /// For the mappings of some kind.
+    /// For the mappings of some kind, as they are when they are listed: one that goes away
+    /// meanwhile is no error.
     #[must_use]
     pub fn selected(mut self, selection: Selection) -> Advise<'a> {
         self.what = What::Selected(selection);
@@ -154,11 +153,18 @@ impl<'a> Advise<'a> {
         self
     }
 
+    /// Allows advice that may lose memory of the calling process itself, as madvise(2) does. It
+    /// takes a word that safe Rust cannot give.
+    #[must_use]
+    pub fn allow_destructive_on_oneself(mut self, word: OwnMemoryMayGo) -> Advise<'a> {
+        self.own_may_go = Some(word);
+        self
+    }
+
     /// `SET_FORK_EXEC_DEFAULT` exactly or not at all, by the admin rule: as the C ABI has it.
     #[must_use]
     pub fn strict(mut self) -> Advise<'a> {
         self.strict = true;
-        self.rule = Rule::Admin;
         self
     }
 
@@ -196,31 +202,42 @@ impl<'a> Advise<'a> {
     /// What was not carried out is in the result, entry by entry.
     ///
     /// # Errors
-    /// `EPERM` destructive advice on another process without
-    /// [`allow_destructive`](Advise::allow_destructive), or no permission; `EINVAL`
-    /// `SET_FORK_EXEC_DEFAULT` with anything but HUGEPAGE and NOHUGEPAGE; `ESRCH`; `EBUSY`;
-    /// `EOPNOTSUPP`. Nothing was changed then.
+    /// In this order: `EINVAL` flags that do not go together, `SET_FORK_EXEC_DEFAULT` with anything
+    /// but HUGEPAGE and NOHUGEPAGE, or an advice that this kernel does not know; `EPERM`
+    /// destructive advice without [`allow_destructive`](Advise::allow_destructive), or no
+    /// permission; `ESRCH`; `EOPNOTSUPP`; `EBUSY`. Nothing was changed then.
     pub fn give(mut self, target: &Target) -> Result<Advised> {
+        self.check_flags()?;
+        self.check_number()?;
         self.check(target)?;
+        let mut giver = giver::giver_for(self.advice, target, self.max_stall, self.own_may_go)?;
+        // Looked at first and done last: a call that fails for its first entry changes nothing.
+        let default = match self.default_policy() {
+            Some(kind) => Some(self.look_at_default(kind, target)?),
+            None => None,
+        };
         let entries = self.entries(target)?;
-        let mut giver = giver::giver_for(self.advice, target, self.max_stall)?;
-        if let Some(kind) = self.default_policy() {
-            self.set_default(kind, target)?;
-        }
-        let batch_bytes = if !self.pause.is_zero() {
+        let bytes = if !self.pause.is_zero() {
             PACED_BYTES
         } else if self.advice.is_long() {
             BATCH_BYTES
         } else {
             mctl_sys::raw::madvise::MAX_BYTES
         };
-        let mut list = || listing(target);
+        let mappings = match giver.way() {
+            Way::Injected => INJECTED_MAPPINGS,
+            Way::Own | Way::Remote => usize::MAX,
+        };
+        let mut list = || listing::listing(target);
         let walk = Walk {
+            advice: self.advice,
+            way: giver.way(),
             flags: self.flags,
             pace: Pace {
-                batch_bytes,
+                most: Most { bytes, mappings },
                 pause: self.pause,
             },
+            task_size: listing::task_size(),
             cancel: self.cancel,
             progress: self.progress.as_deref_mut(),
             list: &mut list,
@@ -229,40 +246,75 @@ impl<'a> Advise<'a> {
         let stops = giver.stops();
         advised.longest_stop = stops.longest;
         advised.stopped = stops.total;
+        if let Some((request, caps)) = default
+            && !advised.cancelled
+            && advised.as_syscall().is_ok()
+        {
+            advised.default = Some(self.set_default(&request, target, &caps)?);
+        }
         Ok(advised)
+    }
+
+    /// The flags against each other and against the advice. They need no target.
+    fn check_flags(&self) -> Result<()> {
+        let invalid = |why: String| Err(Error::Invalid { why });
+        if self.flags.has(PmadvFlags::ENTIRE_ADDRESS_SPACE) != (self.what == What::Entire) {
+            return invalid("ENTIRE_ADDRESS_SPACE does not go with ranges".to_owned());
+        }
+        if self.flags.has(PmadvFlags::SET_FORK_EXEC_DEFAULT) && self.default_policy().is_none() {
+            return invalid(format!(
+                "{} cannot be a default: only hugepage and nohugepage can",
+                self.advice
+            ));
+        }
+        Ok(())
     }
 
     /// The checks that come before anything is read or touched.
     fn check(&self, target: &Target) -> Result<()> {
-        let destructive = self.advice.effect() == Effect::Destructive;
-        if destructive && target.is_own() {
-            return Err(Error::Permission {
-                pid: target.pid(),
-                why: format!(
-                    "{} would take memory from under the calling program itself; \
-                     call madvise(2) where that is meant",
-                    self.advice
-                ),
-            });
+        if self.advice.effect() == Effect::Destructive {
+            self.check_destructive(target)?;
         }
-        if destructive && !self.destructive {
-            return Err(Error::Permission {
-                pid: target.pid(),
-                why: format!(
-                    "{} may lose the contents of its memory; it has to be allowed explicitly",
-                    self.advice
-                ),
-            });
+        if knows_advice(self.advice.number()) {
+            return Ok(());
         }
-        if self.flags.has(PmadvFlags::SET_FORK_EXEC_DEFAULT) && self.default_policy().is_none() {
-            return Err(Error::Invalid {
-                why: format!(
-                    "{} cannot be a default: only hugepage and nohugepage can",
-                    self.advice
-                ),
-            });
+        Err(self.unknown())
+    }
+
+    /// An advice that neither we nor the kernel know is a mistake, and no matter of permission.
+    fn check_number(&self) -> Result<()> {
+        if self.advice.info().is_none() && !knows_advice(self.advice.number()) {
+            return Err(self.unknown());
         }
         Ok(())
+    }
+
+    fn unknown(&self) -> Error {
+        Error::Invalid {
+            why: format!("this kernel's madvise does not know {}", self.advice),
+        }
+    }
+
+    fn check_destructive(&self, target: &Target) -> Result<()> {
+        // The entire address space holds the stack of this very call.
+        let entire = self.what == What::Entire && self.advice != Advice::GUARD_REMOVE;
+        let why = match (target.is_own(), self.own_may_go) {
+            (true, Some(_)) if !entire => return Ok(()),
+            (true, _) => format!(
+                "{} would take memory from under the calling program itself; \
+                 call madvise(2) where that is meant",
+                self.advice
+            ),
+            (false, _) if self.destructive => return Ok(()),
+            (false, _) => format!(
+                "{} may lose the contents of its memory; it has to be allowed explicitly",
+                self.advice
+            ),
+        };
+        Err(Error::Permission {
+            pid: target.pid(),
+            why,
+        })
     }
 
     /// The policy that `SET_FORK_EXEC_DEFAULT` asks for.
@@ -277,15 +329,26 @@ impl<'a> Advise<'a> {
         }
     }
 
-    /// The matching SET with DEFAULT_EXEC; it always needs CAP_SYS_ADMIN.
-    fn set_default(&self, kind: PolicyKind, target: &Target) -> Result<()> {
+    /// The matching SET with DEFAULT_EXEC, checked and not yet done; it always needs
+    /// CAP_SYS_ADMIN.
+    fn look_at_default(&self, kind: PolicyKind, target: &Target) -> Result<(Request, HostCaps)> {
         let mut request = Request::set(&[kind], AcrossExec::Inherit)?;
         request.rule = Rule::Admin;
         if self.strict {
             request.exactness = Exactness::Strict;
         }
         let caps = HostCaps::probe_for(&[kind])?;
-        apply(&request, target, &caps).map(drop)
+        dry_run(&request, target, &caps)?;
+        Ok((request, caps))
+    }
+
+    fn set_default(&self, request: &Request, target: &Target, caps: &HostCaps) -> Result<Outcome> {
+        let mut outcome = apply(request, target, caps)?;
+        if self.what != What::Entire {
+            // No kernel has a default that leaves out the mappings that are there already.
+            outcome.guarantees.now = Guarantee::Exceeds;
+        }
+        Ok(outcome)
     }
 
     fn entries(&mut self, target: &Target) -> Result<Vec<Range>> {
@@ -293,98 +356,12 @@ impl<'a> Advise<'a> {
             What::Ranges(ranges) => Ok(std::mem::take(ranges)),
             What::Entire => Ok(vec![Range {
                 start: 0,
-                len: TASK_SIZE,
+                len: listing::task_size(),
             }]),
-            What::Selected(selection) => selection.ranges(target),
+            What::Selected(selection) => {
+                self.flags = self.flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
+                selection.ranges(target)
+            }
         }
     }
-}
-
-/// What a target has mapped, below the end of user space.
-fn listing(target: &Target) -> Result<Mapped> {
-    let file = target.open_proc("maps")?;
-    let mut mappings = Vec::new();
-    each_mapping(target, file, &mut |start, end, _| {
-        mappings.push((start, end))
-    })?;
-    Ok(Mapped::new(mappings))
-}
-
-/// Calls `see` with start, end and line of every mapping that advice can be given to.
-fn each_mapping<R: Read>(
-    target: &Target,
-    maps: R,
-    see: &mut dyn FnMut(u64, u64, &mctl_sys::procfs::maps::MapLine<'_>),
-) -> Result<()> {
-    let mut reader = MapsReader::new(maps);
-    loop {
-        match reader.next_line() {
-            Ok(Some(line)) if line.start < TASK_SIZE => see(line.start, line.end, &line),
-            // [vsyscall] is no mapping of the process's own.
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            Err(error) => return Err(crate::address_space::smaps_error(target, &error)),
-        }
-    }
-    if target.is_alive() {
-        Ok(())
-    } else {
-        Err(Error::NoProcess { pid: target.pid() })
-    }
-}
-
-/// `idtype` of [`process_madvise`]: a process number (`P_PID`, sys/wait.h).
-pub const P_PID: i32 = 1;
-/// `idtype` of [`process_madvise`]: a pidfd.
-pub const P_PIDFD: i32 = 3;
-
-/// `ssize_t mctl_process_madvise(idtype, id, vec, vlen, advice, flags)` with the vector as a slice:
-/// `None` stands for `vec` NULL and `vlen` −1.
-///
-/// # Errors
-/// As the contract's §3 says.
-pub fn process_madvise(
-    idtype: i32,
-    id: i32,
-    ranges: Option<&[Range]>,
-    advice: Advice,
-    flags: u32,
-) -> Result<u64> {
-    let flags = PmadvFlags::from_bits(flags)?;
-    let entire = flags.has(PmadvFlags::ENTIRE_ADDRESS_SPACE);
-    if entire != ranges.is_none() {
-        return Err(Error::Invalid {
-            why: "PMADV_ENTIRE_ADDRESS_SPACE goes with vec NULL and vlen -1, and only with that"
-                .to_owned(),
-        });
-    }
-    let target = match idtype {
-        P_PID => {
-            let pid = (id > 0).then_some(id).ok_or(Error::NoProcess { pid: id })?;
-            Target::open(crate::target::ProcessSpec { pid, inode: None })?
-        }
-        P_PIDFD => Target::from_raw(id)?,
-        _ => {
-            return Err(Error::Invalid {
-                why: format!("{idtype} is neither P_PID nor P_PIDFD"),
-            });
-        }
-    };
-    let advise = Advise::new(advice).flags(flags).strict();
-    let advise = match ranges {
-        Some(ranges) => advise.ranges(ranges.to_vec()),
-        None => advise.entire_address_space(),
-    };
-    let advised = advise.give(&target)?;
-    advised
-        .as_syscall()
-        .map_err(|errno| giver::refused(&target, advice, errno))
-}
-
-/// Whether an errno says that the caller may not, rather than that a mapping fails.
-fn is_denial(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::EPERM | Errno::EACCES | Errno::ESRCH | Errno::EBADF
-    )
 }

@@ -16,8 +16,28 @@ pub(crate) struct Piece {
     pub(crate) range: Range,
     /// Index of the entry that it belongs to.
     pub(crate) entry: usize,
-    /// How often it was looked at again because the target unmapped a part of it.
+    /// The end of the mapping that it is a part of, as far as the entry goes; its own end where
+    /// the mappings are not told apart.
+    pub(crate) mapping_end: u64,
+    /// How many mappings it holds, as far as they were counted.
+    pub(crate) mappings: usize,
+    /// How often it was given again, because the target unmapped a part of it or had it in use.
     pub(crate) retries: u8,
+}
+
+impl Piece {
+    pub(crate) fn end(&self) -> u64 {
+        self.range.start.saturating_add(self.range.len)
+    }
+}
+
+/// The bounds of a piece, and of what is handed to the kernel at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Most {
+    /// Bytes.
+    pub(crate) bytes: u64,
+    /// Mappings.
+    pub(crate) mappings: usize,
 }
 
 /// How an entry is cut up.
@@ -31,8 +51,8 @@ pub(crate) enum Cut {
     Mappings,
 }
 
-/// Checks an entry as madvise(2) does (mm/madvise.c, `madvise_check…`) and rounds its length up to
-/// whole pages. `None`: nothing to do.
+/// Checks an entry as madvise(2) does (mm/madvise.c, `is_valid_madvise()`) and rounds its length up
+/// to whole pages. `None`: nothing to do.
 pub(crate) fn checked(entry: Range) -> Result<Option<Range>, Errno> {
     if !entry.start.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
@@ -73,6 +93,11 @@ impl Mapped {
             .map(move |(start, stop)| ((*start).max(range.start), (*stop).min(end)))
     }
 
+    /// How many bytes of a range are mapped.
+    pub(crate) fn bytes(&self, range: Range) -> u64 {
+        self.within(range).map(|(start, stop)| stop - start).sum()
+    }
+
     /// Whether every byte of a range is mapped.
     pub(crate) fn covers(&self, range: Range) -> bool {
         let mut at = range.start;
@@ -86,49 +111,53 @@ impl Mapped {
     }
 }
 
-/// Cuts one entry into pieces of at most `largest` bytes.
+/// Cuts one entry into pieces within the bounds.
 pub(crate) fn cut(
     entry: usize,
     range: Range,
     how: Cut,
     mapped: &Mapped,
-    largest: u64,
+    most: Most,
     into: &mut Vec<Piece>,
 ) {
-    let largest = largest.clamp(PAGE, MAX_BYTES);
+    let largest = most.bytes.clamp(PAGE, MAX_BYTES);
+    let mut put = |start, stop, mappings| split(entry, start, stop, mappings, largest, into);
     match how {
-        Cut::Whole => split(
-            entry,
-            range.start,
-            range.start.saturating_add(range.len),
-            largest,
-            into,
-        ),
+        Cut::Whole => put(range.start, range.start.saturating_add(range.len), 1),
         Cut::Mappings => {
             for (start, stop) in mapped.within(range) {
-                split(entry, start, stop, largest, into);
+                put(start, stop, 1);
             }
         }
         Cut::Extents => {
-            let mut open: Option<(u64, u64)> = None;
+            let mut open: Option<(u64, u64, usize)> = None;
             for (start, stop) in mapped.within(range) {
                 open = match open {
-                    Some((from, to)) if to == start => Some((from, stop)),
-                    Some((from, to)) => {
-                        split(entry, from, to, largest, into);
-                        Some((start, stop))
+                    Some((from, to, count)) if to == start && count < most.mappings => {
+                        Some((from, stop, count + 1))
                     }
-                    None => Some((start, stop)),
+                    Some((from, to, count)) => {
+                        put(from, to, count);
+                        Some((start, stop, 1))
+                    }
+                    None => Some((start, stop, 1)),
                 };
             }
-            if let Some((from, to)) = open {
-                split(entry, from, to, largest, into);
+            if let Some((from, to, count)) = open {
+                put(from, to, count);
             }
         }
     }
 }
 
-fn split(entry: usize, start: u64, stop: u64, largest: u64, into: &mut Vec<Piece>) {
+fn split(
+    entry: usize,
+    start: u64,
+    stop: u64,
+    mappings: usize,
+    largest: u64,
+    into: &mut Vec<Piece>,
+) {
     let mut at = start;
     while at < stop {
         let mut end = stop.min(at.saturating_add(largest));
@@ -144,6 +173,8 @@ fn split(entry: usize, start: u64, stop: u64, largest: u64, into: &mut Vec<Piece
                 len: end - at,
             },
             entry,
+            mapping_end: stop,
+            mappings,
             retries: 0,
         });
         at = end;
@@ -166,7 +197,10 @@ mod tests {
             range,
             how,
             &Mapped::new(mapped.to_vec()),
-            largest,
+            Most {
+                bytes: largest,
+                mappings: usize::MAX,
+            },
             &mut into,
         );
         into.iter()
@@ -207,6 +241,21 @@ mod tests {
             pieces(inner, Cut::Extents, &MAPPED, MAX_BYTES),
             [(0x2000, 0x4000), (0x6000, 0x7000)]
         );
+    }
+
+    #[test]
+    fn extents_hold_so_many_mappings_and_no_more() {
+        let mapped: Vec<(u64, u64)> = (1..=10).map(|n| (n * PAGE, (n + 1) * PAGE)).collect();
+        let mut into = Vec::new();
+        let most = Most {
+            bytes: MAX_BYTES,
+            mappings: 4,
+        };
+        let all = range(0, 0x10_0000);
+        cut(0, all, Cut::Extents, &Mapped::new(mapped), most, &mut into);
+        let counts: Vec<usize> = into.iter().map(|piece| piece.mappings).collect();
+        assert_eq!(counts, [4, 4, 2]);
+        assert_eq!(into.iter().map(|p| p.range.len).sum::<u64>(), 10 * PAGE);
     }
 
     #[test]

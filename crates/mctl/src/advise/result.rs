@@ -6,6 +6,11 @@ use mctl_abi::Errno;
 use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
+use crate::outcome::Outcome;
+
+/// So many passed-over mappings are named; beyond that they are counted.
+const NAMED_SKIPS: usize = 1000;
+
 /// How far a long operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Progress {
@@ -48,6 +53,18 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// By whom advice is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// madvise(2) by the calling process itself.
+    Own,
+    /// process_madvise(2).
+    Remote,
+    /// madvise(2), run in the target.
+    Injected,
+}
+
 /// One entry of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
@@ -72,8 +89,11 @@ pub struct Advised {
     /// What the system call returns: the bytes of the entries that were carried out with nothing
     /// passed over, counted up to the first that was not carried out.
     pub bytes: u64,
-    /// The bytes of memory that the advice was really given to.
+    /// The bytes of address space that the advice was really given to. What the target unmapped
+    /// meanwhile may be missing.
     pub advised: u64,
+    /// By whom.
+    pub way: Way,
     /// One an entry.
     pub entries: Vec<Entry>,
     /// What was passed over, at most the first thousand.
@@ -84,6 +104,12 @@ pub struct Advised {
     pub batches: u64,
     /// Whether it was cancelled between two of them.
     pub cancelled: bool,
+    /// Why it ended before its time although something had been done: the target is gone, or
+    /// could not be reached any more.
+    pub ended: Option<String>,
+    /// What became of the default, where `SET_FORK_EXEC_DEFAULT` asked for one. Without
+    /// `ENTIRE_ADDRESS_SPACE` it reaches further than the entries: its `now` says so.
+    pub default: Option<Outcome>,
     /// The longest that a thread of the target was stopped at a time, where the advice was run in
     /// it.
     #[serde(rename = "longest_stop_us", serialize_with = "micros")]
@@ -97,7 +123,7 @@ pub struct Advised {
 }
 
 impl Advised {
-    pub(crate) fn new(entries: &[Range]) -> Advised {
+    pub(crate) fn new(entries: &[Range], way: Way) -> Advised {
         let entry = |range: &Range| Entry {
             start: range.start,
             len: range.len,
@@ -109,11 +135,14 @@ impl Advised {
         Advised {
             bytes: 0,
             advised: 0,
+            way,
             entries: entries.iter().map(entry).collect(),
             skipped: Vec::new(),
             skipped_total: 0,
             batches: 0,
             cancelled: false,
+            ended: None,
+            default: None,
             longest_stop: Duration::ZERO,
             stopped: Duration::ZERO,
             took: Duration::ZERO,
@@ -135,9 +164,18 @@ impl Advised {
         }
     }
 
-    pub(crate) fn skip(&mut self, entry: usize, skipped: Skipped, named: usize) {
+    /// Takes down what was passed over. Neighbours within one mapping are one.
+    pub(crate) fn skip(&mut self, entry: usize, skipped: Skipped, same_mapping: bool) {
+        if same_mapping
+            && let Some(last) = self.skipped.last_mut()
+            && last.errno == skipped.errno
+            && last.start.saturating_add(last.len) == skipped.start
+        {
+            last.len += skipped.len;
+            return;
+        }
         self.skipped_total += 1;
-        if self.skipped.len() < named {
+        if self.skipped.len() < NAMED_SKIPS {
             self.skipped.push(skipped);
         }
         if let Some(entry) = self.entries.get_mut(entry) {
@@ -145,14 +183,13 @@ impl Advised {
         }
     }
 
-    /// Marks the entries before `end` as carried out and counts what the system call returns.
+    /// Marks the entries before `end`, and before the first that failed, as carried out and counts
+    /// what the system call returns.
     pub(crate) fn close(&mut self, end: usize) {
-        for entry in self
-            .entries
-            .iter_mut()
-            .take(end)
-            .filter(|entry| entry.error.is_none())
-        {
+        for entry in self.entries.iter_mut().take(end) {
+            if entry.error.is_some() {
+                break;
+            }
             entry.done = true;
         }
         self.bytes = self
@@ -163,15 +200,17 @@ impl Advised {
             .fold(0u64, |sum, entry| sum.saturating_add(entry.len));
     }
 
-    /// The result as the system call gives it: an error only if nothing was done, else the bytes,
-    /// fewer than asked where an entry failed.
+    /// The result as the system call gives it: an error only if no entry was carried out, else the
+    /// bytes, fewer than asked where an entry failed.
     ///
     /// # Errors
-    /// The errno of the first entry that failed.
+    /// The errno of the entry that failed.
     pub fn as_syscall(&self) -> Result<u64, Errno> {
         let failed = self.entries.iter().find_map(|entry| entry.error);
+        // An empty entry counts for nothing, as in the kernel.
+        let any_done = self.entries.iter().any(|entry| entry.done && entry.len > 0);
         match failed {
-            Some(errno) if !self.entries.iter().any(|entry| entry.done) => Err(errno),
+            Some(errno) if !any_done => Err(errno),
             _ => Ok(self.bytes),
         }
     }

@@ -2,8 +2,10 @@
 
 use mctl_sys::procfs::vmflags::KnownFlags;
 
-use super::{Range, each_mapping};
+use super::Range;
+use super::listing::each_mapping;
 use crate::address_space::{Kind, ShmemDevices, kind};
+use crate::coverage::shmem_devices;
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -97,17 +99,21 @@ impl Selection {
     /// # Errors
     /// Its mappings cannot be read.
     pub fn ranges(&self, target: &Target) -> Result<Vec<Range>> {
-        let shmem = ShmemDevices::of(target)?;
+        // Only the kinds tell shared memory from files.
+        let shmem = if self.kinds.is_empty() {
+            ShmemDevices::default()
+        } else {
+            shmem_devices(target)?
+        };
         let mut found = Vec::new();
-        let maps = target.open_proc("maps")?;
-        each_mapping(target, maps, &mut |start, end, line| {
+        each_mapping(target, &mut |line| {
             let kind = kind(line, KnownFlags::default(), &shmem);
             let kind_fits =
                 self.kinds.is_empty() || self.kinds.iter().any(|part| part.fits(kind, line.name));
             let name_fits =
                 self.names.is_empty() || self.names.iter().any(|name| name.matches(line.name));
             if kind_fits && name_fits {
-                self.cut(start, end, &mut found);
+                self.cut(line.start, line.end, &mut found);
             }
         })?;
         Ok(found)

@@ -3,16 +3,20 @@
 //! It knows nothing of processes: whoever gives the advice is a [`Giver`], the listing of what is
 //! mapped is a closure. So the semantics are tested without a kernel.
 
+mod state;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mctl_abi::Errno;
-use mctl_sys::raw::madvise::{MAX_BYTES, MAX_ENTRIES, Range};
+use mctl_sys::raw::madvise::{MAX_ENTRIES, Range};
 
+use super::advice::Advice;
 use super::flags::PmadvFlags;
-use super::pieces::{Cut, Mapped, Piece, checked, cut};
-use super::result::{Advised, Progress, Skipped};
+use super::pieces::{Cut, HUGE, Mapped, Most, Piece, checked, cut};
+use super::result::{Advised, Progress, Way};
 use crate::error::Result;
+use state::State;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,160 +39,31 @@ pub(crate) trait Giver {
 /// How to walk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// The largest piece, and the most bytes of a batch.
-    pub(crate) batch_bytes: u64,
+    /// The largest piece, and the most of a batch.
+    pub(crate) most: Most,
     /// Pause between two batches.
     pub(crate) pause: Duration,
 }
 
 /// A piece is looked at again at most so often when its target unmaps parts of it under our hands.
 const MAX_RETRIES: u8 = 16;
-/// So many passed-over mappings are named; beyond that they are counted.
-const NAMED_SKIPS: usize = 1000;
+/// And given again so often when its pages were in use, or the listing does not tell why it failed.
+const FEW_RETRIES: u8 = 2;
+/// A pause is cut into steps of this, so that it can be cancelled.
+const STEP: Duration = Duration::from_millis(20);
 
 /// A walk's surroundings.
 pub(crate) struct Walk<'a, 'p> {
+    pub(crate) advice: Advice,
+    pub(crate) way: Way,
     pub(crate) flags: PmadvFlags,
     pub(crate) pace: Pace,
+    /// The end of user space: the kernel refuses a whole call for an address beyond it.
+    pub(crate) task_size: u64,
     pub(crate) cancel: Option<&'a AtomicBool>,
     pub(crate) progress: Option<&'a mut (dyn FnMut(&Progress) + 'p)>,
     /// Lists what is mapped.
     pub(crate) list: &'a mut dyn FnMut() -> Result<Mapped>,
-}
-
-impl Walk<'_, '_> {
-    /// How entries are cut, by the flags.
-    fn how(&self) -> Cut {
-        if self.flags.skips_errors() {
-            Cut::Mappings
-        } else if self.flags.allows_gaps() {
-            Cut::Extents
-        } else {
-            Cut::Whole
-        }
-    }
-
-    /// Walks the entries.
-    pub(crate) fn run(mut self, entries: &[Range], giver: &mut dyn Giver) -> Result<Advised> {
-        let begun = Instant::now();
-        let how = self.how();
-        let mapped = if how == Cut::Whole {
-            Mapped::default()
-        } else {
-            (self.list)()?
-        };
-        let mut done = Advised::new(entries);
-        let mut pieces = Vec::new();
-        let mut valid_until = entries.len();
-        for (index, entry) in entries.iter().enumerate() {
-            match checked(*entry) {
-                Ok(None) => {}
-                Ok(Some(range)) => {
-                    cut(
-                        index,
-                        range,
-                        how,
-                        &mapped,
-                        self.pace.batch_bytes,
-                        &mut pieces,
-                    );
-                }
-                Err(errno) => {
-                    // A malformed entry is the caller's mistake, not a mapping that fails: it is
-                    // never passed over. What stands before it is carried out, as by the kernel.
-                    done.fail(index, errno);
-                    valid_until = index;
-                    break;
-                }
-            }
-        }
-        let total: u64 = pieces.iter().map(|piece| piece.range.len).sum();
-        let mut state = State {
-            done: &mut done,
-            pieces,
-            next: 0,
-            bytes: 0,
-            total,
-            begun,
-        };
-        self.batches(&mut state, giver)?;
-        let stopped_at = state
-            .pieces
-            .get(state.next)
-            .map_or(valid_until, |piece| piece.entry);
-        done.took = begun.elapsed();
-        done.close(stopped_at);
-        Ok(done)
-    }
-
-    fn batches(&mut self, state: &mut State<'_>, giver: &mut dyn Giver) -> Result<()> {
-        let mut batch: Vec<Range> = Vec::with_capacity(MAX_ENTRIES.min(state.pieces.len()));
-        while state.next < state.pieces.len() {
-            if self
-                .cancel
-                .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
-            {
-                state.done.cancelled = true;
-                return Ok(());
-            }
-            if state.done.batches > 0 && !self.pace.pause.is_zero() {
-                std::thread::sleep(self.pace.pause);
-            }
-            state.fill(&mut batch, self.pace.batch_bytes);
-            let given = giver.give(&batch)?;
-            state.done.batches += 1;
-            let before = state.next;
-            state.advance(given.bytes);
-            // Neither progress nor an error would go on for ever.
-            let stuck = state.next == before && given.error.is_none();
-            let error = given.error.or(stuck.then_some(Errno::EIO));
-            if let Some(errno) = error
-                && self.failed(state, errno)? == Go::Stop
-            {
-                return Ok(());
-            }
-            if let Some(progress) = self.progress.as_mut() {
-                progress(&state.progress());
-            }
-        }
-        Ok(())
-    }
-
-    /// The piece at `state.next` failed.
-    fn failed(&mut self, state: &mut State<'_>, errno: Errno) -> Result<Go> {
-        let Some(piece) = state.pieces.get(state.next).copied() else {
-            return Ok(Go::Stop);
-        };
-        if errno == Errno::EINTR {
-            // An interruption is the caller's business, never a mapping's failure.
-            state.done.fail(piece.entry, errno);
-            return Ok(Go::Stop);
-        }
-        if errno == Errno::ENOMEM && self.flags.allows_gaps() && piece.retries < MAX_RETRIES {
-            // The target unmapped something since the listing? Then the kernel has carried out
-            // what it found, and what is left of the piece is given once more.
-            let mapped = (self.list)()?;
-            if !mapped.covers(piece.range) {
-                state.look_again(piece, &mapped, self.how(), self.pace.batch_bytes);
-                return Ok(Go::On);
-            }
-        }
-        if self.flags.skips_errors() {
-            state.done.skip(
-                piece.entry,
-                Skipped {
-                    start: piece.range.start,
-                    len: piece.range.len,
-                    errno,
-                },
-                NAMED_SKIPS,
-            );
-            state.pass_over(piece.range.len);
-            return Ok(Go::On);
-        }
-        state.done.fail(piece.entry, errno);
-        Ok(Go::Stop)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,71 +72,299 @@ enum Go {
     Stop,
 }
 
-struct State<'d> {
-    done: &'d mut Advised,
-    pieces: Vec<Piece>,
-    next: usize,
-    bytes: u64,
-    total: u64,
-    begun: Instant,
-}
+impl Walk<'_, '_> {
+    /// How entries are cut, by the flags.
+    fn how(&self) -> Cut {
+        if self.flags.skips_errors() {
+            Cut::Mappings
+        } else if self.flags.allows_gaps() || self.way == Way::Injected {
+            // What is run in the target is bounded by the mappings it meets, so they are counted.
+            Cut::Extents
+        } else {
+            Cut::Whole
+        }
+    }
 
-impl State<'_> {
-    /// The next batch: at most [`MAX_ENTRIES`] pieces and `most` bytes, but always one piece.
-    fn fill(&self, batch: &mut Vec<Range>, most: u64) {
-        batch.clear();
-        let most = most.min(MAX_BYTES);
-        let mut bytes = 0u64;
-        for piece in self
-            .pieces
-            .get(self.next..)
-            .unwrap_or_default()
-            .iter()
-            .take(MAX_ENTRIES)
-        {
-            bytes = bytes.saturating_add(piece.range.len);
-            if !batch.is_empty() && bytes > most {
+    /// Walks the entries.
+    ///
+    /// # Errors
+    /// Nothing could be done at all.
+    pub(crate) fn run(mut self, entries: &[Range], giver: &mut dyn Giver) -> Result<Advised> {
+        let begun = Instant::now();
+        let mut done = Advised::new(entries, self.way);
+        let mut state = State {
+            done: &mut done,
+            pending: Vec::new(),
+            gap: None,
+            last_skipped: None,
+            bytes: 0,
+            total: 0,
+            begun,
+        };
+        let valid_until = self.cut_all(entries, &mut state)?;
+        self.batches(&mut state, giver)?;
+        let end = match (state.gap, state.pending.last()) {
+            (_, Some(piece)) => piece.entry,
+            (Some(entry), None) => entry,
+            (None, None) => valid_until,
+        };
+        if let Some(entry) = state.gap.filter(|_| state.pending.is_empty()) {
+            // Carried out on what is mapped, and now reported.
+            state.done.fail(entry, Errno::ENOMEM);
+        }
+        done.took = begun.elapsed();
+        done.close(end);
+        Ok(done)
+    }
+
+    /// Cuts the entries, up to the first that is malformed or has a gap that is an error. Returns
+    /// the index of that one.
+    fn cut_all(&mut self, entries: &[Range], state: &mut State<'_>) -> Result<usize> {
+        let mut listed: Option<Mapped> = None;
+        let mut end = entries.len();
+        for (index, entry) in entries.iter().enumerate() {
+            let range = match checked(*entry) {
+                Ok(None) => continue,
+                Ok(Some(range)) => range,
+                Err(errno) => {
+                    // A malformed entry is the caller's mistake, not a mapping that fails: it is
+                    // never passed over. What stands before it is carried out, as by the kernel.
+                    state.done.fail(index, errno);
+                    end = index;
+                    break;
+                }
+            };
+            let beyond = range.start.saturating_add(range.len) > self.task_size;
+            let how = match self.how() {
+                Cut::Whole if beyond => Cut::Extents,
+                how => how,
+            };
+            if how == Cut::Whole {
+                let none = Mapped::default();
+                cut(index, range, how, &none, self.pace.most, &mut state.pending);
+                continue;
+            }
+            let mapped = match listed.take() {
+                Some(mapped) => mapped,
+                None => (self.list)()?,
+            };
+            cut(
+                index,
+                range,
+                how,
+                &mapped,
+                self.pace.most,
+                &mut state.pending,
+            );
+            if !self.flags.allows_gaps() && !mapped.covers(range) {
+                state.gap = Some(index);
                 break;
             }
-            batch.push(piece.range);
+            listed = Some(mapped);
+        }
+        state.pending.reverse();
+        state.total = state.pending.iter().map(|piece| piece.range.len).sum();
+        Ok(end)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel
+            .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+    }
+
+    fn rest(&self) {
+        let mut left = self.pace.pause;
+        while !left.is_zero() && !self.is_cancelled() {
+            let step = left.min(STEP);
+            std::thread::sleep(step);
+            left -= step;
         }
     }
 
-    fn advance(&mut self, bytes: u64) {
-        let mut left = bytes;
-        while let Some(piece) = self.pieces.get(self.next) {
-            if piece.range.len > left {
-                break;
+    fn batches(&mut self, state: &mut State<'_>, giver: &mut dyn Giver) -> Result<()> {
+        let mut batch: Vec<Range> = Vec::with_capacity(MAX_ENTRIES.min(state.pending.len()));
+        let mut worked = false;
+        while !state.pending.is_empty() {
+            if worked {
+                self.rest();
             }
-            left -= piece.range.len;
-            self.done.advised(piece.entry, piece.range.len);
-            self.bytes += piece.range.len;
-            self.next += 1;
+            if self.is_cancelled() {
+                state.done.cancelled = true;
+                return Ok(());
+            }
+            state.fill(&mut batch, self.pace.most);
+            let given = match giver.give(&batch) {
+                Ok(given) => given,
+                Err(error) => return state.end_early(error),
+            };
+            state.done.batches += 1;
+            state.advance(given.bytes);
+            worked = given.bytes > 0;
+            // Neither progress nor an error would go on for ever.
+            let error = given.error.or((!worked).then_some(Errno::EIO));
+            if let Some(errno) = error {
+                match self.failed(state, errno) {
+                    Ok(Go::On) => {}
+                    Ok(Go::Stop) => return Ok(()),
+                    Err(error) => return state.end_early(error),
+                }
+            }
+            if let Some(progress) = self.progress.as_mut() {
+                progress(&state.progress());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next piece failed.
+    fn failed(&mut self, state: &mut State<'_>, errno: Errno) -> Result<Go> {
+        let Some(piece) = state.pending.pop() else {
+            return Ok(Go::Stop);
+        };
+        if is_interruption(errno) {
+            // An interruption is the caller's business, never a mapping's failure.
+            state.done.fail(piece.entry, Errno::EINTR);
+            state.pending.push(piece);
+            return Ok(Go::Stop);
+        }
+        if errno == Errno::ENOMEM && self.met_a_gap(state, piece)? {
+            return Ok(Go::On);
+        }
+        if !self.flags.skips_errors() {
+            state.done.fail(piece.entry, errno);
+            state.pending.push(piece);
+            return Ok(Go::Stop);
+        }
+        self.pass_over(state, piece, errno);
+        Ok(Go::On)
+    }
+
+    /// `ENOMEM`: is it a gap? Then it is dealt with here. The piece is off the list.
+    fn met_a_gap(&mut self, state: &mut State<'_>, piece: Piece) -> Result<bool> {
+        let tolerated = self.flags.allows_gaps() || state.gap == Some(piece.entry);
+        if !tolerated {
+            // The rest of the entry is carried out as far as it is mapped; the entry then fails.
+            let mapped = (self.list)()?;
+            let rest = state.rest_of_entry(piece);
+            if self.advice.enomem_is_more_than_a_gap() && mapped.covers(rest) {
+                return Ok(false);
+            }
+            state.gap = Some(piece.entry);
+            // The kernel has seen to the piece itself, but for advice that stops at a gap.
+            let again = if self.advice.fails_by_page() {
+                rest
+            } else {
+                state.advised(piece, mapped.bytes(piece.range));
+                Range {
+                    start: piece.end(),
+                    len: rest.len - piece.range.len,
+                }
+            };
+            state.pending.clear();
+            self.push_again(state, piece, again, &mapped, Cut::Extents);
+            return Ok(true);
+        }
+        if !self.advice.enomem_is_more_than_a_gap() {
+            // A small piece is not worth a listing: it may be one of thousands.
+            let mapped = if piece.range.len < HUGE {
+                0
+            } else {
+                (self.list)()?.bytes(piece.range)
+            };
+            state.advised(piece, mapped);
+            return Ok(true);
+        }
+        let mapped = (self.list)()?;
+        let limit = if mapped.covers(piece.range) {
+            // No memory for it, or mapped again meanwhile.
+            FEW_RETRIES
+        } else {
+            MAX_RETRIES
+        };
+        if piece.retries < limit {
+            self.push_again(state, piece, piece.range, &mapped, self.how());
+            return Ok(true);
+        }
+        if limit == MAX_RETRIES {
+            // The target is quicker than we are. A gap is no error.
+            state.advised(piece, 0);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Puts what is still mapped of a range before everything else.
+    fn push_again(
+        &self,
+        state: &mut State<'_>,
+        piece: Piece,
+        range: Range,
+        mapped: &Mapped,
+        how: Cut,
+    ) {
+        let how = if how == Cut::Whole { Cut::Extents } else { how };
+        let mut again = Vec::new();
+        if range.len > 0 {
+            cut(piece.entry, range, how, mapped, self.pace.most, &mut again);
+        }
+        let left: u64 = again.iter().map(|new| new.range.len).sum();
+        state.bytes += range.len.saturating_sub(left);
+        for mut new in again.into_iter().rev() {
+            new.retries = piece.retries.saturating_add(1);
+            state.pending.push(new);
         }
     }
 
-    fn pass_over(&mut self, len: u64) {
-        self.bytes += len;
-        self.next += 1;
-    }
-
-    /// Replaces the piece at `next` by what is still mapped of it.
-    fn look_again(&mut self, piece: Piece, mapped: &Mapped, how: Cut, largest: u64) {
-        let mut left = Vec::new();
-        cut(piece.entry, piece.range, how, mapped, largest, &mut left);
-        for new in &mut left {
-            new.retries = piece.retries + 1;
+    /// Passes over what failed: a huge page's worth where the advice works page by page, else the
+    /// mapping.
+    fn pass_over(&self, state: &mut State<'_>, piece: Piece, errno: Errno) {
+        if self.advice.fails_by_page() {
+            if piece.range.len > HUGE {
+                // Smaller, so that only what fails is passed over.
+                let most = Most {
+                    bytes: HUGE,
+                    mappings: 1,
+                };
+                let one = Mapped::new(vec![(piece.range.start, piece.end())]);
+                let mut small = Vec::new();
+                cut(
+                    piece.entry,
+                    piece.range,
+                    Cut::Mappings,
+                    &one,
+                    most,
+                    &mut small,
+                );
+                for mut new in small.into_iter().rev() {
+                    new.mapping_end = piece.mapping_end;
+                    state.pending.push(new);
+                }
+                return;
+            }
+            if errno == Errno::EAGAIN && piece.retries < FEW_RETRIES {
+                state.pending.push(Piece {
+                    retries: piece.retries + 1,
+                    ..piece
+                });
+                return;
+            }
+            state.skip(piece, piece.end(), errno);
+            return;
         }
-        let mapped_bytes: u64 = left.iter().map(|new| new.range.len).sum();
-        self.bytes += piece.range.len.saturating_sub(mapped_bytes);
-        self.pieces.splice(self.next..=self.next, left);
-    }
-
-    fn progress(&self) -> Progress {
-        Progress {
-            bytes: self.bytes,
-            total: self.total,
-            elapsed: self.begun.elapsed(),
+        let same =
+            |other: &Piece| other.entry == piece.entry && other.mapping_end == piece.mapping_end;
+        while state.pending.last().is_some_and(same) {
+            state.pending.pop();
         }
+        state.skip(piece, piece.mapping_end, errno);
     }
 }
+
+/// `EINTR`, or the kernel's own words for it (include/linux/errno.h), which a call that is run in
+/// the target returns.
+fn is_interruption(errno: Errno) -> bool {
+    errno == Errno::EINTR || (512..=516).contains(&errno.raw())
+}
+
+#[cfg(test)]
+mod tests;

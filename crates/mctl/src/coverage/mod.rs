@@ -251,7 +251,7 @@ fn live_thread(target: &Target) -> Result<String> {
 }
 
 /// The target's; where its first thread has exited, and the list of mounts with it, our own.
-fn shmem_devices(target: &Target) -> Result<ShmemDevices> {
+pub(crate) fn shmem_devices(target: &Target) -> Result<ShmemDevices> {
     match ShmemDevices::of(target) {
         Err(error) if error.errno() == Errno::EINVAL && target.is_alive() => {
             ShmemDevices::of(&Target::own()?)

@@ -1,0 +1,102 @@
+//! What a target has mapped, and how far its user space goes.
+
+use std::sync::OnceLock;
+
+use mctl_abi::Errno;
+use mctl_sys::procfs::maps::{MapLine, MapsReader};
+use mctl_sys::raw::madvise::{Range, process_madvise};
+use std::os::fd::AsFd;
+
+use super::advice::Advice;
+use super::pieces::Mapped;
+use crate::coverage::through_a_thread;
+use crate::error::{Error, Result};
+use crate::target::Target;
+
+/// The ends of user space that there are, largest first: five and four levels of page tables on
+/// x86-64; 52 to 39 bits on aarch64.
+const ENDS: &[u64] = if cfg!(target_arch = "aarch64") {
+    &[1 << 52, 1 << 48, 1 << 47, 1 << 42, 1 << 39]
+} else {
+    &[(1 << 56) - 4096, (1 << 47) - 4096]
+};
+
+/// The end of user space here. The kernel refuses a range beyond it with `EFAULT`, before it looks
+/// at what is mapped (lib/iov_iter.c, `__import_iovec()`).
+pub(super) fn task_size() -> u64 {
+    static SIZE: OnceLock<u64> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        let smallest = ENDS.last().copied().unwrap_or(0);
+        let Ok(own) = Target::own() else {
+            return smallest;
+        };
+        let is_within = |end: u64| {
+            let last = Range {
+                start: end - 4096,
+                len: 4096,
+            };
+            let answer = process_madvise(own.as_fd(), &[last], Advice::COLD.number());
+            matches!(answer, Ok(_) | Err(Errno::ENOMEM | Errno::EINVAL))
+        };
+        ENDS.iter()
+            .copied()
+            .find(|end| is_within(*end))
+            .unwrap_or(smallest)
+    })
+}
+
+/// Lists a target's mappings below the end of user space.
+pub(super) fn listing(target: &Target) -> Result<Mapped> {
+    let mut mappings = Vec::new();
+    each_mapping(target, &mut |line| mappings.push((line.start, line.end)))?;
+    Ok(Mapped::new(mappings))
+}
+
+/// Calls `see` with every mapping that advice can be given to.
+pub(crate) fn each_mapping(target: &Target, see: &mut dyn FnMut(&MapLine<'_>)) -> Result<()> {
+    // The first thread may have exited while others run: its own listing is empty then.
+    through_a_thread(target, |prefix| {
+        let file = target.open_proc(&format!("{prefix}maps"))?;
+        let mut reader = MapsReader::new(file);
+        let mut any = false;
+        loop {
+            match reader.next_line() {
+                // [vsyscall] is no mapping of the process's own.
+                Ok(Some(line)) if line.start < task_size() => {
+                    any = true;
+                    see(&line);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => return Err(crate::address_space::smaps_error(target, &error)),
+            }
+        }
+        if !target.is_alive() {
+            return Err(Error::NoProcess { pid: target.pid() });
+        }
+        Ok(any.then_some(()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_space_ends_above_everything_that_is_ours() {
+        let end = task_size();
+        assert!(ENDS.contains(&end));
+        let own = Target::own().unwrap();
+        let mut last = 0;
+        each_mapping(&own, &mut |line| last = line.end).unwrap();
+        assert!(last > 0 && last <= end, "{last:#x} {end:#x}");
+        let beyond = Range {
+            start: end,
+            len: 4096,
+        };
+        let answer = process_madvise(own.as_fd(), &[beyond], Advice::COLD.number());
+        if answer != Err(Errno::ENOSYS) {
+            assert_eq!(answer, Err(Errno::EFAULT));
+        }
+    }
+}
