@@ -28,12 +28,7 @@ use crate::target::Target;
 /// # Errors
 /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, as the contract's §1 says.
 pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
-    let call = mctl_abi::Request::decode(action, flags).map_err(|_| Error::Invalid {
-        why: match Action::from_number(action) {
-            None => format!("{action} is no action"),
-            Some(action) => format!("{action} does not take the flags {flags:#x}"),
-        },
-    })?;
+    let call = decode(action, flags)?;
     let target = Target::from_raw(pidfd)?;
     if call.action() == Action::GetPolicy {
         // ESRCH comes before EPERM.
@@ -54,6 +49,19 @@ pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     let outcome = apply(&request, &target, &caps)?;
     debug_assert!(outcome.is_exact(), "strict means exact");
     Ok(0)
+}
+
+/// The first two checks: the action is known and takes these flags.
+///
+/// # Errors
+/// `EINVAL`.
+pub fn decode(action: i32, flags: u32) -> Result<mctl_abi::Request> {
+    mctl_abi::Request::decode(action, flags).map_err(|_| Error::Invalid {
+        why: match Action::from_number(action) {
+            None => format!("{action} is no action"),
+            Some(action) => format!("{action} does not take the flags {flags:#x}"),
+        },
+    })
 }
 
 /// As [`mctl()`], with only the errno.

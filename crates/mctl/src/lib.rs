@@ -28,7 +28,7 @@ pub mod why;
 
 pub use address_space::AddressSpace;
 pub use apply::{apply, apply_each, dry_run, launch, restore};
-pub use call::{mctl, mctl_errno};
+pub use call::{decode, mctl, mctl_errno};
 pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};

@@ -21,8 +21,26 @@ pub fn read_memory(pid: i32, address: u64, into: &mut [u8]) -> Result<usize, Err
     checked(ret as libc::c_long).map(|n| usize::try_from(n).unwrap_or(0))
 }
 
+/// Writes into this process's own memory at an address that someone outside Rust gave, and
+/// answers `EFAULT` where it cannot be written, as a system call does.
+///
+/// # Errors
+/// `EFAULT`, also where only a part could be written; `ENOSYS` or `EPERM` where the kernel or a
+/// seccomp filter does not let us.
+///
+/// # Safety
+/// The bytes are free to be written: they belong to no Rust value but one that any bytes may
+/// replace, and no other thread uses them meanwhile.
+pub unsafe fn write_own_memory(address: u64, from: &[u8]) -> Result<(), Errno> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    match write_memory(own, address, from)? {
+        written if written == from.len() => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
 /// Writes into a target's memory. Only the injector does so, and only into memory that it mapped
-/// there itself.
+/// there itself, and [`write_own_memory`].
 pub(crate) fn write_memory(pid: i32, address: u64, from: &[u8]) -> Result<usize, Errno> {
     let local = libc::iovec {
         iov_base: from.as_ptr().cast_mut().cast(),
@@ -54,5 +72,16 @@ mod tests {
         assert_eq!(got, secret);
         assert_eq!(read_memory(pid, 0, &mut got), Err(Errno::EFAULT));
         assert_eq!(read_memory(i32::MAX, 0, &mut got), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn writes_ourselves() {
+        let mut room = [0u8; 4];
+        let address = room.as_mut_ptr().expose_provenance() as u64;
+        // SAFETY: an array of bytes that only this thread knows.
+        assert_eq!(unsafe { write_own_memory(address, b"mctl") }, Ok(()));
+        assert_eq!(room, *b"mctl");
+        // SAFETY: nothing is mapped at 0.
+        assert_eq!(unsafe { write_own_memory(0, b"mctl") }, Err(Errno::EFAULT));
     }
 }
