@@ -8,6 +8,8 @@
  *   check ADDR LEN       verifies what touch wrote                      -> ok
  *   unmap ADDR LEN                                                     -> ok
  *   advise ADDR LEN N    madvise                                       -> ok
+ *   lock ADDR LEN        mlock                                         -> ok
+ *   zero ADDR LEN        verifies that all is zero                     -> ok
  *   thp                  PR_GET_THP_DISABLE                             -> thp N
  *   merge                PR_GET_MEMORY_MERGE                            -> merge N
  *   setthp A B           PR_SET_THP_DISABLE                             -> ok
@@ -195,7 +197,14 @@ static void run(char *line)
 		answer(munmap(p, n[1]) == 0);
 	else if (IS("advise"))
 		answer(madvise(p, n[1], (int)n[2]) == 0);
-	else if (IS("thp"))
+	else if (IS("lock"))
+		answer(mlock(p, n[1]) == 0);
+	else if (IS("zero")) {
+		for (unsigned long i = 0; i < n[1]; i += 4096)
+			if (*(uint64_t *)(p + i))
+				fx_violation("data", "%p is not zero", (void *)(p + i));
+		answer(true);
+	} else if (IS("thp"))
 		fx_say("thp %d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
 	else if (IS("merge"))
 		fx_say("merge %d", prctl(68 /* PR_GET_MEMORY_MERGE */, 0, 0, 0, 0));
