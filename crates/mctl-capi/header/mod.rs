@@ -210,7 +210,7 @@ fn plain_comments(text: &str) -> String {
     let text = text
         .replace("// __cplusplus", "/* __cplusplus */")
         .replace("// extern \"C\"", "/* extern \"C\" */")
-        .replace("\n * # Safety\n * ", "\n * Safety: ");
+        .replace("\n *\n * # Safety\n * ", "\n *\n * Careful: ");
     let lines: Vec<&str> = text.lines().collect();
     let mut plain = String::with_capacity(text.len());
     let mut at = 0;

@@ -374,7 +374,7 @@ int mctl_get_policy(int pidfd);
  * Returns 0; -1 with errno as mctl_call(), and EFAULT for a bad `out`, EINVAL for its size, for
  * unknown options and for MCTL_GET_POLICY, which changes nothing.
  *
- * Safety: `out` is the caller's to be written.
+ * Careful: `out` is the caller's to be written.
  */
 int mctl_outcome(int pidfd,
                  int action,
@@ -386,9 +386,9 @@ int mctl_outcome(int pidfd,
  * process_madvise(2) in full: any advice of madvise(2) for any process that the caller may act
  * on, for any number of ranges.
  *
- * `idtype` (an idtype_t) is P_PID or P_PIDFD and `id` the number or the descriptor; PIDFD_SELF is
- * one. `advice` is MADV_..., `flags` a set of PMADV_... bits. With PMADV_ENTIRE_ADDRESS_SPACE
- * `vec` is NULL and `vlen` (size_t)-1, and only with it.
+ * `idtype` (an idtype_t) is P_PID or P_PIDFD, and `id` (an id_t) the number or the descriptor;
+ * PIDFD_SELF is one. `advice` is MADV_..., `flags` a set of PMADV_... bits. With
+ * PMADV_ENTIRE_ADDRESS_SPACE, and only with it, `vec` is NULL and `vlen` (size_t)-1.
  *
  * Advice that may lose the contents of another process's memory (MADV_DONTNEED, MADV_FREE, ...)
  * is EPERM. On the caller's own memory it is done, as by madvise(2), except to the entire address
@@ -398,11 +398,11 @@ int mctl_outcome(int pidfd,
  * was done: EINVAL, EFAULT a bad `vec`, EBADF, ESRCH, EPERM, ENOMEM a range that is not all
  * mapped, EBUSY, EOPNOTSUPP, and what madvise(2) answers. At most 2^24 entries are taken.
  *
- * Safety: No part of the program may depend on the ranges where the advice takes their contents or their
- * access away, as with madvise(2).
+ * Careful: nothing in the program may depend on the ranges where the advice takes their contents
+ * or access away, as with madvise(2).
  */
 ssize_t mctl_process_madvise(int idtype,
-                             id_t id,
+                             unsigned int id,
                              const struct iovec *vec,
                              size_t vlen,
                              int advice,

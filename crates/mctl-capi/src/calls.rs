@@ -147,9 +147,9 @@ fn request(action: c_int, flags: c_uint, options: c_uint) -> Result<Request, Err
 /// process_madvise(2) in full: any advice of madvise(2) for any process that the caller may act
 /// on, for any number of ranges.
 ///
-/// `idtype` (an idtype_t) is P_PID or P_PIDFD and `id` the number or the descriptor; PIDFD_SELF is
-/// one. `advice` is MADV_..., `flags` a set of PMADV_... bits. With PMADV_ENTIRE_ADDRESS_SPACE
-/// `vec` is NULL and `vlen` (size_t)-1, and only with it.
+/// `idtype` (an idtype_t) is P_PID or P_PIDFD, and `id` (an id_t) the number or the descriptor;
+/// PIDFD_SELF is one. `advice` is MADV_..., `flags` a set of PMADV_... bits. With
+/// PMADV_ENTIRE_ADDRESS_SPACE, and only with it, `vec` is NULL and `vlen` (size_t)-1.
 ///
 /// Advice that may lose the contents of another process's memory (MADV_DONTNEED, MADV_FREE, ...)
 /// is EPERM. On the caller's own memory it is done, as by madvise(2), except to the entire address
@@ -160,12 +160,12 @@ fn request(action: c_int, flags: c_uint, options: c_uint) -> Result<Request, Err
 /// mapped, EBUSY, EOPNOTSUPP, and what madvise(2) answers. At most 2^24 entries are taken.
 ///
 /// # Safety
-/// No part of the program may depend on the ranges where the advice takes their contents or their
-/// access away, as with madvise(2).
+/// nothing in the program may depend on the ranges where the advice takes their contents
+/// or access away, as with madvise(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mctl_process_madvise(
     idtype: c_int,
-    id: libc::id_t,
+    id: c_uint,
     vec: *const libc::iovec,
     vlen: libc::size_t,
     advice: c_int,
