@@ -1,5 +1,6 @@
 //! What `mctl set` and `mctl clear` have in common.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::exit;
 use crate::fail::{Ended, Fail};
+use crate::limits;
 use crate::output::Out;
 use crate::report::{self, Notes};
 use crate::words;
@@ -158,6 +160,8 @@ impl Work<'_> {
 
     fn do_all(&self, specs: &[ProcessSpec]) -> Result<Sum, Fail> {
         let mut sum = Sum::default();
+        let group = self.args.tree || self.args.cgroup.is_some();
+        limits::open_files_for(specs.len(), group);
         if let Some(path) = &self.args.cgroup {
             if self.args.dry_run {
                 let members = mctl::tree::members_of_cgroup(path)?;
@@ -178,8 +182,11 @@ impl Work<'_> {
         }
         // Every process is opened, and so held, before the first is touched.
         let mut targets = Vec::with_capacity(specs.len());
+        let mut seen = HashSet::with_capacity(specs.len());
         for spec in specs {
             match Target::open(*spec) {
+                // A process that was named twice is held already: it is the same one.
+                Ok(target) if !seen.insert(target.pid()) => {}
                 Ok(target) => targets.push(target),
                 Err(error) => sum.entries.push(Entry::failed(*spec, error)),
             }

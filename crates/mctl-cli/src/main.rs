@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod exit;
 mod fail;
+mod limits;
 mod output;
 mod report;
 mod table;

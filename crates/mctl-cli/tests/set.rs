@@ -324,3 +324,28 @@ fn a_dry_run_touches_nothing() {
     );
     assert!(thp_enabled(fixture.pid()));
 }
+
+#[test]
+fn a_process_that_is_named_twice_is_done_once() {
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["set", "-v", "nohugepage", &pid, &pid, "-p", &pid]).assert(0);
+    assert_eq!(ran.out.lines().count(), 1, "{ran:?}");
+}
+
+#[test]
+fn more_processes_than_the_soft_limit_on_files() {
+    let script = r#"
+        ulimit -Sn 64
+        for i in $(seq 100); do sleep 100 & done
+        "$0" set -q nohugepage --tree $$ && "$0" get -n -o POLICY $(jobs -p) | sort | uniq -c
+        "$0" clear nohugepage $(jobs -p) && "$0" get -n -o POLICY $(jobs -p) | sort | uniq -c
+        kill $(jobs -p)"#;
+    let ran = common::ran(Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_mctl")]));
+    let lines: Vec<String> = ran
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(lines, ["100 nohugepage", "100 inherit"], "{ran:?}");
+}

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::cli::Entry;
 use crate::exit;
 use crate::fail::{Ended, Fail};
+use crate::limits;
 use crate::output::Out;
 use crate::report::{self, JsonError};
 use crate::table::Table;
@@ -216,6 +217,7 @@ type Failures = Vec<(i32, mctl::Error)>;
 fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
     let specs = words::processes(&args.words, &args.pid)?;
     let mut failed = Vec::new();
+    limits::open_files_for(specs.len(), args.tree || args.cgroup.is_some());
     if let Some(path) = &args.cgroup {
         if !specs.is_empty() {
             return Err(Fail::usage("name processes or a cgroup, not both at once"));
