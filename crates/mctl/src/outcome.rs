@@ -135,21 +135,14 @@ pub enum Note {
     },
     /// ksmd does not run: pages are mergeable, but nobody merges them.
     KsmNotRunning,
-    /// The host forbids huge pages altogether.
-    HostNever {
-        /// The knob.
-        knob: String,
-    },
+    /// Unmerging walks all resident memory with the address space locked; one thread waits for
+    /// it in the call.
+    UnmergeWalks,
     /// The thread that was stopped was in a call whose timeout started afresh, or whose result
     /// may have come short.
     Disturbed {
         /// What may be seen of it.
         what: String,
-    },
-    /// The shortest form of anything else.
-    Text {
-        /// One plain sentence.
-        text: String,
     },
 }
 
@@ -176,9 +169,11 @@ impl fmt::Display for Note {
             Note::KsmNotRunning => f.write_str(
                 "ksmd does not run (/sys/kernel/mm/ksm/run is not 1): nothing is merged for now",
             ),
-            Note::HostNever { knob } => write!(f, "the host forbids huge pages: {knob} is 'never'"),
+            Note::UnmergeWalks => f.write_str(
+                "where it was mergeable, the kernel walks its resident memory to unmerge: about \
+                 13 ms a GiB, and one of its threads waits for that",
+            ),
             Note::Disturbed { what } => f.write_str(what),
-            Note::Text { text } => f.write_str(text),
         }
     }
 }

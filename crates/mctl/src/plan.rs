@@ -251,7 +251,9 @@ impl Draft {
             on: verb == Verb::Set,
         });
         self.by_prctl();
-        if verb == Verb::Set {
+        if verb == Verb::Clear {
+            self.note(Note::UnmergeWalks);
+        } else {
             self.exec_by_prctl(inherit);
             if caps.ksm_run.is_some_and(|run| run != 1) {
                 self.note(Note::KsmNotRunning);

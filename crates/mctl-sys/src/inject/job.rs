@@ -1,6 +1,7 @@
 //! Jobs: what to run in which target, carried out in a shield.
 
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mctl_abi::Errno;
 
@@ -241,16 +242,29 @@ impl<'a> Job<'a> {
 
 /// How often a target is looked at again because it has changed since it was looked at: its thread
 /// has ended, it has called exec, or another injector came first.
-const LOOKS: u32 = 20;
+///
+/// An exec on a busy machine takes its time: with the pauses below it is about half a second.
+const LOOKS: u32 = 40;
+/// So often where attaching was denied: that may pass (a thread that is just ending), but mostly
+/// does not.
+const LOOKS_IF_DENIED: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_micros(250);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs jobs, one after the other, in a shield task. Each has its own [`Job::outcome`].
 pub fn run(jobs: &mut [Job<'_>]) {
     let _awake = Awake::request(jobs.iter().all(Job::is_short));
-    for _ in 0..LOOKS {
+    let mut pause = FIRST_PAUSE;
+    for look in 0..LOOKS {
         run_round(jobs);
+        if !jobs.iter().any(|job| job.another_look_may_help(look)) {
+            return;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
         let mut again = false;
         for job in &mut *jobs {
-            again |= job.look_again();
+            again |= job.another_look_may_help(look) && job.look_again();
         }
         if !again {
             return;
@@ -346,22 +360,23 @@ impl Job<'_> {
         true
     }
 
-    /// Whether the job failed because the target is no longer as it was looked at, and is to be
-    /// run again after a new look.
-    fn look_again(&mut self) -> bool {
-        let may_help = match self.state {
+    /// Whether the job failed because the target is no longer as it was looked at.
+    fn another_look_may_help(&self, looks: u32) -> bool {
+        match self.state {
             State::Gone
             | State::NoThread(NotStopped::Gone)
             | State::Failed(NoResult::Gone)
             | State::NoInsn
-            | State::Replaced => is_alive(self.prepared.pidfd) == Ok(true),
-            State::Attach(Errno::EPERM) => true,
+            | State::Replaced => {
+                self.why_not.is_none() && is_alive(self.prepared.pidfd) == Ok(true)
+            }
+            State::Attach(Errno::EPERM) => self.why_not.is_none() && looks < LOOKS_IF_DENIED,
             _ => false,
-        };
-        if !may_help {
-            return false;
         }
-        std::thread::sleep(std::time::Duration::from_micros(250));
+    }
+
+    /// Looks again; true if the job is to be run again.
+    fn look_again(&mut self) -> bool {
         let new = match Prepared::look(self.prepared.pid, self.prepared.pidfd) {
             Ok(new) => new,
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::target::Target;
 /// `/proc/PID/cgroup`), which is looked for where cgroup v2 is mounted.
 ///
 /// # Errors
-/// `EINVAL` no cgroup; `ENOENT`; or it cannot be read.
+/// `ENOENT` no cgroup; or it cannot be read.
 pub fn members_of_cgroup(path: &Path) -> Result<Vec<Target>> {
     let dir = cgroup_dir(path)?;
     Ok(list_cgroup(&dir)?.into_iter().filter_map(open).collect())
@@ -38,8 +38,10 @@ pub(super) fn cgroup_dir(path: &Path) -> Result<PathBuf> {
         .flatten()
         .find(|mount| mount.fs_type == b"cgroup2")
         .map(|mount| mctl_sys::procfs::mountinfo::unescape(mount.mount_point).into_owned());
-    let invalid = |why: &str| Error::Invalid {
-        why: format!("{}: {why}", path.display()),
+    let invalid = |why: &str| Error::Read {
+        what: path.display().to_string(),
+        why: why.to_owned(),
+        errno: Errno::ENOENT,
     };
     let Some(root) = root.and_then(|root| String::from_utf8(root).ok()) else {
         return Err(invalid(

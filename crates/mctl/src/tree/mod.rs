@@ -133,7 +133,7 @@ pub fn apply_tree(
 /// Applies a request to every process of a cgroup and of those below it, until none is left out.
 ///
 /// # Errors
-/// As [`apply_tree`]; `EINVAL` where the path is no cgroup.
+/// As [`apply_tree`]; `ENOENT` where the path is no cgroup.
 pub fn apply_cgroup(
     request: &Request,
     path: &Path,
