@@ -223,9 +223,9 @@
 #ifndef MCTL_NOTE_KSM_NOT_RUNNING
 #define MCTL_NOTE_KSM_NOT_RUNNING 64u
 #endif
-/* the host forbids huge pages */
-#ifndef MCTL_NOTE_HOST_NEVER
-#define MCTL_NOTE_HOST_NEVER 128u
+/* one thread waits while its resident memory is walked */
+#ifndef MCTL_NOTE_UNMERGE_WALKS
+#define MCTL_NOTE_UNMERGE_WALKS 128u
 #endif
 /* a call of the target may be seen late or short */
 #ifndef MCTL_NOTE_DISTURBED

@@ -87,7 +87,7 @@ constants! {
         MCTL_NOTE_POPULATED = (16) "pages that are there stay small until khugepaged comes by";
         MCTL_NOTE_RESIDUAL = (32) "mappings keep advice that madvise cannot take off";
         MCTL_NOTE_KSM_NOT_RUNNING = (64) "nothing is merged for now";
-        MCTL_NOTE_HOST_NEVER = (128) "the host forbids huge pages";
+        MCTL_NOTE_UNMERGE_WALKS = (128) "one thread waits while its resident memory is walked";
         MCTL_NOTE_DISTURBED = (256) "a call of the target may be seen late or short";
         MCTL_NOTE_OTHER = (0x80000000) "another one: see mctl_last_detail()";
     }

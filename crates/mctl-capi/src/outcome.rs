@@ -176,7 +176,7 @@ fn note(note: &Note) -> u32 {
         Note::PopulatedStaySmall => c::MCTL_NOTE_POPULATED,
         Note::Residual { .. } => c::MCTL_NOTE_RESIDUAL,
         Note::KsmNotRunning => c::MCTL_NOTE_KSM_NOT_RUNNING,
-        Note::HostNever { .. } => c::MCTL_NOTE_HOST_NEVER,
+        Note::UnmergeWalks => c::MCTL_NOTE_UNMERGE_WALKS,
         Note::Disturbed { .. } => c::MCTL_NOTE_DISTURBED,
         _ => c::MCTL_NOTE_OTHER,
     }
