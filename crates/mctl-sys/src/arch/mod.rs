@@ -54,6 +54,10 @@ pub trait Arch {
 
 /// The number of prctl(2) on this processor.
 pub const NR_PRCTL: i64 = libc::SYS_prctl;
+/// The number of mlockall(2) on this processor.
+pub const NR_MLOCKALL: i64 = libc::SYS_mlockall;
+/// The number of munlockall(2) on this processor.
+pub const NR_MUNLOCKALL: i64 = libc::SYS_munlockall;
 
 /// The processor that this build runs on.
 #[cfg(target_arch = "x86_64")]
