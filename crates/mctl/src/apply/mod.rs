@@ -6,6 +6,7 @@ mod switch;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use mctl_abi::Errno;
 use mctl_abi::thp::ThpDisable;
 use mctl_sys::inject::blocked::Disturbance;
 use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
@@ -123,6 +124,10 @@ impl<'t> Work<'t> {
             Some(error) => {
                 // All or nothing: what an earlier step changed is put back.
                 if let Err(undo_error) = restore(self.target, &self.outcome) {
+                    if undo_error.errno() == Errno::ESRCH {
+                        // It ended meanwhile: there is nothing left to put back.
+                        return Err(undo_error);
+                    }
                     return Err(Error::Invalid {
                         why: format!(
                             "{} failed half-way: {error}; and what it had changed could not be put \
