@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use mctl::{Error, Outcome};
+use mctl::{Error, Note, Outcome};
 
 /// One line, and a second with the way out where there is one. That standard error cannot be
 /// written is nobody's business.
@@ -43,6 +43,10 @@ pub(crate) struct Notes(Vec<(String, Vec<String>)>);
 impl Notes {
     pub(crate) fn take(&mut self, who: &str, outcome: &Outcome) {
         for note in &outcome.notes {
+            // Nothing was mergeable, so nothing was walked.
+            if *note == Note::UnmergeWalks && outcome.merge_before == Some(0) {
+                continue;
+            }
             self.add(who, note.to_string());
         }
         if let Some(counts) = &outcome.mappings

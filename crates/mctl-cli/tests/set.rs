@@ -138,8 +138,6 @@ fn senseless_words_change_nothing() {
         &["nohugepage,", &pid],
         &["fade-on-death", "--inherit", &pid],
         &["nohugepage", "--cgroup", "/", &pid],
-        &["nohugepage", "--cgroup", "/no/such/cgroup"],
-        &["nohugepage", "--cgroup", "/tmp"],
         &["nohugepage", "--bogus", &pid],
         &["hugepage", "--override-advice", "--strict", &pid],
         &["nohugepage", "--quiet", "--verbose", &pid],
@@ -156,6 +154,15 @@ fn senseless_words_change_nothing() {
     args.push(OsString::from_vec(b"1\xff".to_vec()));
     mctl(&args).assert(2);
     assert!(thp_enabled(fixture.pid()));
+}
+
+#[test]
+fn what_is_no_cgroup() {
+    for path in ["/no/such/cgroup", "/tmp", "../.."] {
+        let ran = mctl(&["set", "nohugepage", "--cgroup", path]);
+        assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
+        assert!(ran.err.contains(path), "{ran:?}");
+    }
 }
 
 #[test]
