@@ -7,7 +7,7 @@ mod common;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::{command, host_says, mctl};
 
@@ -215,4 +215,30 @@ fn a_dry_run_executes_nothing() {
         ran.out.ends_with("would execute touch /nonexistent/x\n"),
         "{ran:?}"
     );
+}
+
+/// What a service manager sets up is handed on: an ignored SIGPIPE stays ignored, a blocked signal
+/// stays blocked. (Rust ignores SIGPIPE at its start, and its own exec would reset both.)
+#[test]
+fn dispositions_and_mask_are_handed_on() {
+    let fields = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| line.starts_with("SigBlk") || line.starts_with("SigIgn"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let show = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    for trap in ["trap '' PIPE", "trap '' PIPE USR1", "true"] {
+        let shell = |words: &str| {
+            let script = format!("{trap}; exec {words}");
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let plain = shell(&show.map(|word| format!("'{word}'")).join(" "));
+        let mctl = env!("CARGO_BIN_EXE_mctl");
+        let quoted = show.map(|word| format!("'{word}'")).join(" ");
+        let under = shell(&format!("{mctl} run -q --thp never -- {quoted}"));
+        assert_eq!(fields(&under), fields(&plain), "{trap}");
+        assert_eq!(fields(&plain).len(), 2);
+    }
 }

@@ -133,7 +133,9 @@ impl Error {
                 Refusal::Traced { tracer, .. } => {
                     Some(format!("see what process {tracer} does: ps -p {tracer}"))
                 }
-                Refusal::NotPermitted => Some("sudo mctl …".to_owned()),
+                Refusal::NotPermitted if !rustix::process::geteuid().is_root() => {
+                    Some("sudo mctl …".to_owned())
+                }
                 _ => None,
             },
             Error::Recycled { .. } => Some("look the process up again".to_owned()),
@@ -143,9 +145,16 @@ impl Error {
 
     pub(crate) fn read(what: impl Into<String>, error: &std::io::Error) -> Error {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        let text = error.to_string();
+        // The errno is named beside it anyway.
+        let why = text
+            .split(" (os error")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Error::Read {
             what: what.into(),
-            why: error.kind().to_string(),
+            why,
             errno,
         }
     }

@@ -35,6 +35,7 @@ pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
+pub use mctl_sys::raw::exec::exec_in_place;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
 pub use plan::{Plan, Step, Whose, plan};
 pub use process::ProcessFacts;

@@ -1,9 +1,7 @@
 //! `mctl run`: start a program under a policy.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use mctl::{AcrossExec, Exactness, HostCaps, PolicyKind, Request, Rule, Target};
@@ -158,10 +156,14 @@ fn run(matches: &ArgMatches) -> Ended {
             report::note(&notes.join("; "));
         }
     }
-    // exec returns only where it failed.
-    let error = Command::new(program)
-        .args(arguments.unwrap_or_default())
-        .exec();
+    let words: Vec<&OsStr> = arguments
+        .unwrap_or_default()
+        .iter()
+        .map(|word| &**word)
+        .collect();
+    // It returns only where it failed.
+    let errno = mctl::exec_in_place(program, &words);
+    let error = std::io::Error::from_raw_os_error(errno.raw());
     report::error(&format!("{}: {}", program.display(), plain(&error)), None);
     Ok(match error.kind() {
         std::io::ErrorKind::NotFound => exit::NOT_FOUND,

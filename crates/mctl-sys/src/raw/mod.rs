@@ -1,6 +1,7 @@
 //! System calls that rustix lacks, each a thin function over one call: arguments typed, errors as
 //! [`Errno`], nothing decided here.
 
+pub mod exec;
 pub mod ids;
 pub mod madvise;
 pub mod pagemap;

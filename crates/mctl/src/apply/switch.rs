@@ -9,7 +9,7 @@ use mctl_sys::raw::prctl::{
 
 use super::advise::fail_run;
 use crate::error::{Error, Result};
-use crate::outcome::Outcome;
+use crate::outcome::{Note, Outcome};
 use crate::plan::Step;
 
 /// The calls of a step: read the state, then set it if it is another.
@@ -60,6 +60,10 @@ pub(super) fn record(
             }
             outcome.merge_before = before;
             outcome.merge_after = before;
+            if before == Some(0) {
+                // Nothing was mergeable, so nothing is walked.
+                outcome.notes.retain(|note| *note != Note::UnmergeWalks);
+            }
             match set {
                 Some(ret) if ret < 0 => return Err(failed("prctl(PR_SET_MEMORY_MERGE)", ret)),
                 Some(_) => outcome.merge_after = Some(i64::from(*on)),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mctl_abi::Errno;
 
-use super::listing::{Seen, look_at, open};
+use super::listing::{Seen, look_at, open_all};
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -17,7 +17,7 @@ use crate::target::Target;
 /// `ENOENT` no cgroup; or it cannot be read.
 pub fn members_of_cgroup(path: &Path) -> Result<Vec<Target>> {
     let dir = cgroup_dir(path)?;
-    Ok(list_cgroup(&dir)?.into_iter().filter_map(open).collect())
+    open_all(list_cgroup(&dir)?)
 }
 
 /// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` (linux/magic.h).

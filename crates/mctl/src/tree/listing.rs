@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mctl_abi::Errno;
 use mctl_sys::procfs::stat::Stat;
 
 use crate::error::{Error, Result};
@@ -73,15 +74,31 @@ pub(super) fn descendants(all: &[Seen], root: Key, known: &HashSet<Key>) -> Vec<
     found
 }
 
-/// Opens a process of a listing, making sure that it still is that process.
-pub(super) fn open(seen: Seen) -> Option<Target> {
-    let target = Target::open(ProcessSpec {
+/// Opens a process of a listing, making sure that it still is that process. `None`: it has ended.
+///
+/// # Errors
+/// It lives but could not be opened (`EMFILE`).
+pub(super) fn open(seen: Seen) -> Result<Option<Target>> {
+    let spec = ProcessSpec {
         pid: seen.pid,
         inode: None,
-    })
-    .ok()?;
-    let now = look_at(seen.pid)?;
-    (now.start == seen.start && target.is_alive()).then_some(target)
+    };
+    let target = match Target::open(spec) {
+        Ok(target) => target,
+        Err(error) if error.errno() == Errno::ESRCH => return Ok(None),
+        // The number belongs to a thread by now.
+        Err(Error::IsThread { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let same = look_at(seen.pid).is_some_and(|now| now.start == seen.start);
+    Ok((same && target.is_alive()).then_some(target))
+}
+
+/// Opens those that still live.
+pub(super) fn open_all(all: Vec<Seen>) -> Result<Vec<Target>> {
+    all.into_iter()
+        .filter_map(|seen| open(seen).transpose())
+        .collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use cgroup::members_of_cgroup;
 use cgroup::{cgroup_dir, list_cgroup};
-use listing::{Key, Seen, descendants, list_all, look_at, open, own_pid};
+use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, own_pid};
 
 use crate::apply::{apply_each, restore};
 use crate::error::{Error, Result};
@@ -25,6 +25,8 @@ use crate::plan::unsupported;
 use crate::request::Request;
 use crate::target::{ProcessSpec, Target};
 
+/// So many processes are held open at a time: well below the usual limit on descriptors.
+const HELD: usize = 128;
 /// After so many passes a group that still brings forth untreated processes is reported as
 /// incomplete.
 const MAX_PASSES: u32 = 64;
@@ -94,7 +96,7 @@ impl TreeOutcome {
 pub fn members_of_tree(root: &Target) -> Result<Vec<Target>> {
     let key = key_of(root)?;
     let found = descendants(&list_all()?, key, &HashSet::new());
-    Ok(found.into_iter().filter_map(open).collect())
+    open_all(found)
 }
 
 fn key_of(target: &Target) -> Result<Key> {
@@ -164,7 +166,8 @@ fn treat(
     }
     let mut outcome = TreeOutcome::default();
     let mut known: HashSet<Key> = HashSet::new();
-    let mut held: Vec<Target> = Vec::new();
+    // For putting things back: which process each member is.
+    let mut keys: Vec<Seen> = Vec::new();
     while outcome.passes < MAX_PASSES {
         outcome.passes += 1;
         let new: Vec<Seen> = list(&known)?
@@ -175,49 +178,14 @@ fn treat(
             outcome.complete = true;
             break;
         }
-        let mut targets = Vec::with_capacity(new.len());
-        for seen in new {
-            match open(seen) {
-                Some(target) => targets.push(target),
-                None => outcome.ended += 1,
-            }
-        }
-        let refs: Vec<&Target> = targets.iter().collect();
-        let results = apply_each(request, &refs, caps);
         let mut quiet = true;
-        let first = outcome.members.len();
-        for (target, result) in targets.into_iter().zip(results) {
-            match &result {
-                Ok(outcome) => quiet &= !outcome.changed(),
-                Err(error) if is_kernel_thread(error) => {
-                    outcome.kernel_threads += 1;
-                    continue;
-                }
-                Err(error) if error.errno() == Errno::ESRCH => {
-                    // It ended, or is a zombie: there is no memory left to have a policy.
-                    outcome.ended += 1;
-                    quiet = false;
-                    continue;
-                }
-                Err(_) => {}
+        for chunk in new.chunks(HELD) {
+            quiet &= treat_some(request, caps, chunk, &mut outcome, &mut keys, progress);
+            let failed = outcome.members.iter().any(|member| member.result.is_err());
+            if failed && atomicity == Atomicity::AllOrNothing {
+                outcome.rollback = Some(roll_back(&outcome.members, &keys));
+                return Ok(outcome);
             }
-            let member = Member {
-                spec: target.spec(),
-                name: target.name(),
-                result,
-            };
-            progress(&member);
-            outcome.members.push(member);
-            held.push(target);
-        }
-        let failed = outcome
-            .members
-            .iter()
-            .skip(first)
-            .any(|member| member.result.is_err());
-        if failed && atomicity == Atomicity::AllOrNothing {
-            outcome.rollback = Some(roll_back(&outcome.members, &held));
-            return Ok(outcome);
         }
         if quiet {
             // Everything new had the policy already: it was inherited, and so will be what comes.
@@ -226,6 +194,74 @@ fn treat(
         }
     }
     Ok(outcome)
+}
+
+/// Treats some processes; false if any of them was not in the wanted state before.
+fn treat_some(
+    request: &Request,
+    caps: &HostCaps,
+    chunk: &[Seen],
+    outcome: &mut TreeOutcome,
+    keys: &mut Vec<Seen>,
+    progress: &mut dyn FnMut(&Member),
+) -> bool {
+    let mut quiet = true;
+    let mut targets = Vec::with_capacity(chunk.len());
+    let mut opened = Vec::with_capacity(chunk.len());
+    for seen in chunk {
+        match open(*seen) {
+            Ok(Some(target)) => {
+                targets.push(target);
+                opened.push(*seen);
+            }
+            Ok(None) => {
+                outcome.ended += 1;
+                quiet = false;
+            }
+            Err(error) => {
+                quiet = false;
+                let spec = ProcessSpec {
+                    pid: seen.pid,
+                    inode: None,
+                };
+                let member = Member {
+                    spec,
+                    name: "?".to_owned(),
+                    result: Err(error),
+                };
+                progress(&member);
+                outcome.members.push(member);
+                keys.push(*seen);
+            }
+        }
+    }
+    let refs: Vec<&Target> = targets.iter().collect();
+    let results = apply_each(request, &refs, caps);
+    for ((target, seen), result) in targets.iter().zip(opened).zip(results) {
+        match &result {
+            Ok(outcome) => quiet &= !outcome.changed(),
+            Err(error) if is_kernel_thread(error) => {
+                outcome.kernel_threads += 1;
+                continue;
+            }
+            Err(error) if error.errno() == Errno::ESRCH => {
+                // It ended, or is a zombie: there is no memory left to have a policy.
+                outcome.ended += 1;
+                quiet = false;
+                continue;
+            }
+            Err(_) => {}
+        }
+        let member = Member {
+            spec: target.spec(),
+            name: target.name(),
+            result,
+        };
+        progress(&member);
+        outcome.members.push(member);
+        keys.push(seen);
+    }
+    quiet
 }
 
 fn is_kernel_thread(error: &Error) -> bool {
@@ -257,17 +293,23 @@ fn refuse_what_cannot_be_put_back(request: &Request, caps: &HostCaps) -> Result<
     Ok(())
 }
 
-fn roll_back(members: &[Member], held: &[Target]) -> Rollback {
+fn roll_back(members: &[Member], keys: &[Seen]) -> Rollback {
     let mut rollback = Rollback::default();
     // The last first, so that what a parent hands down is put back after its children.
-    for (member, target) in members.iter().zip(held).rev() {
+    for (member, seen) in members.iter().zip(keys).rev() {
         let Ok(outcome) = &member.result else {
             continue;
         };
         if !outcome.changed() {
             continue;
         }
-        match restore(target, outcome) {
+        let restored = match open(*seen) {
+            Ok(Some(target)) => restore(&target, outcome),
+            // It has ended.
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        match restored {
             Ok(()) => rollback.restored += 1,
             Err(error) if error.errno() == Errno::ESRCH => {}
             Err(error) => rollback.failed.push((member.spec, error.to_string())),
