@@ -6,15 +6,18 @@ use ::mctl::advise::{Advice, OwnMemoryMayGo, process_madvise_own_too};
 use ::mctl::{Errno, Error, Exactness, HostCaps, Override, Request, Rule, Target};
 
 use crate::constants::{MCTL_BEST_EFFORT, MCTL_DRY_RUN, MCTL_OVERRIDE_ADVICE, MCTL_OWNER_RULE};
+use crate::guard::{self, Uncancelled};
 use crate::outcome::{FIRST_SIZE, LARGEST_SIZE, RawOutcome, SIZE};
-use crate::{detail, guard, user};
+use crate::user;
 
 fn invalid(why: impl Into<String>) -> Error {
     Error::Invalid { why: why.into() }
 }
 
 fn call(pidfd: c_int, action: c_int, flags: c_uint) -> c_int {
-    guard::enter(-1, || {
+    guard::enter(-1, |_| {
+        ::mctl::decode(action, flags)?;
+        let _uncancelled = Uncancelled::new();
         let value = ::mctl::mctl(pidfd, action, flags)?;
         c_int::try_from(value).map_err(|_| Error::Read {
             what: "the policy".to_owned(),
@@ -72,8 +75,9 @@ pub unsafe extern "C" fn mctl_outcome(
     options: c_uint,
     out: *mut RawOutcome,
 ) -> c_int {
-    guard::enter(-1, || {
+    guard::enter(-1, |detail| {
         let request = request(action, flags, options)?;
+        let _uncancelled = Uncancelled::new();
         let out = out.cast::<c_void>();
         let what = "the outcome";
         let mut size = [0; 4];
@@ -114,7 +118,7 @@ pub unsafe extern "C" fn mctl_outcome(
         // SAFETY: as above.
         unsafe { user::copy_out(room, out, what) }?;
         let notes: Vec<String> = outcome.notes.iter().map(ToString::to_string).collect();
-        detail::keep(format_args!("{}", notes.join("; ")));
+        detail.keep(format_args!("{}", notes.join("; ")));
         Ok(0)
     })
 }
@@ -171,7 +175,8 @@ pub unsafe extern "C" fn mctl_process_madvise(
     advice: c_int,
     flags: c_uint,
 ) -> libc::ssize_t {
-    guard::enter(-1, || {
+    guard::enter(-1, |_| {
+        let _uncancelled = Uncancelled::new();
         let ranges = if vec.is_null() && vlen == usize::MAX {
             None
         } else {
@@ -198,7 +203,7 @@ pub unsafe extern "C" fn mctl_process_madvise(
 /// it is until the thread's next call; copy it to keep it. In English, one line.
 #[unsafe(no_mangle)]
 pub extern "C" fn mctl_last_detail() -> *const c_char {
-    detail::as_c_string()
+    guard::detail()
 }
 
 /// The version of the library that is running, as MCTL_VERSION.

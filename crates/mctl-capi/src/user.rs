@@ -163,10 +163,7 @@ mod tests {
             assert_eq!(error.errno(), errno, "{at:#x} {vlen}");
         }
         // SAFETY: no entry is looked at.
-        assert!(
-            unsafe { copy_vector(std::ptr::null(), 0) }
-                .unwrap()
-                .is_empty()
-        );
+        let none = unsafe { copy_vector(std::ptr::null(), 0) };
+        assert!(none.unwrap().is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! C and C++ programs, compiled with every warning an error, linked both ways, run.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! mctl.h is what its generator makes, and says what the library means.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../header/mod.rs"]
 mod header;
 

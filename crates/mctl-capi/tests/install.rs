@@ -1,5 +1,7 @@
 //! install.sh: everything in its place, and a program that is built as mctl.pc says works.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::{Path, PathBuf};
