@@ -17,6 +17,8 @@ use crate::target::Target;
 
 /// The first call of a long advice is small; while calls stay well below the budget they grow.
 const FIRST_BYTES: u64 = 1 << 20;
+/// No smaller: never a system call a page.
+const LEAST_BYTES: u64 = 64 << 10;
 /// So many stops in a row may end with nothing done (a signal came, a list could not be written).
 const FRUITLESS: u32 = 8;
 
@@ -141,16 +143,16 @@ fn taken(runs: &Runs) -> Given {
 /// Sizes the next calls so that one takes about a sixteenth of the budget.
 fn next_size(now: u64, bytes: u64, took: Duration, budget: Duration) -> u64 {
     let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
-    let wanted = (rate * budget.as_secs_f64() / 16.0).clamp(PAGE as f64, (64 << 20) as f64);
+    let wanted = (rate * budget.as_secs_f64() / 16.0).clamp(LEAST_BYTES as f64, (64 << 20) as f64);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "clamped to between a page and 64 MiB"
+        reason = "clamped to between 64 KiB and 64 MiB"
     )]
     let wanted = wanted as u64;
     // At most doubled, so that one lucky measurement does not lead to a long stop.
     let next = wanted.min(now.saturating_mul(2));
-    (next - next % PAGE).max(PAGE)
+    (next - next % PAGE).max(LEAST_BYTES)
 }
 
 /// Whether a call was only broken off: the target has a signal to see to first.
@@ -246,9 +248,9 @@ mod tests {
         // 1 MiB a millisecond: a sixteenth of 20 ms is 1.25 MiB, and no more than twice as before.
         assert_eq!(size(2 << 20, 10 << 20, 10), 5 << 18);
         assert_eq!(size(1 << 19, 10 << 20, 10), 1 << 20);
-        // Slow: down at once, but never below a page.
-        assert_eq!(size(2 << 20, 2 << 20, 80), 32 << 10);
-        assert_eq!(size(4096, 4096, 1000), 4096);
+        // Slow: down at once, but never to a call a page.
+        assert_eq!(size(2 << 20, 2 << 20, 20), 128 << 10);
+        assert_eq!(size(64 << 10, 64 << 10, 1000), 64 << 10);
         assert!(size(64 << 20, 1 << 30, 1) <= 64 << 20);
     }
 

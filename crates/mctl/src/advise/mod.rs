@@ -47,7 +47,7 @@ use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
 use crate::request::{AcrossExec, Exactness, Request, Rule};
 use crate::target::Target;
-use pieces::Most;
+use pieces::{Mapped, Most};
 use walk::{Pace, Walk};
 
 /// What is advised.
@@ -217,6 +217,10 @@ impl<'a> Advise<'a> {
             None => None,
         };
         let entries = self.entries(target)?;
+        let listed = match self.what {
+            What::Selected(_) => Mapped::of_ranges(&entries),
+            What::Ranges(_) | What::Entire => None,
+        };
         let bytes = if !self.pause.is_zero() {
             PACED_BYTES
         } else if self.advice.is_long() {
@@ -240,6 +244,7 @@ impl<'a> Advise<'a> {
             task_size: listing::task_size(),
             cancel: self.cancel,
             progress: self.progress.as_deref_mut(),
+            listed,
             list: &mut list,
         };
         let mut advised = walk.run(&entries, giver.as_mut())?;

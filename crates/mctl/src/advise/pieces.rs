@@ -79,6 +79,21 @@ impl Mapped {
         Mapped(mappings)
     }
 
+    /// Of ranges that were just listed; `None` if they are not in order.
+    pub(crate) fn of_ranges(ranges: &[Range]) -> Option<Mapped> {
+        let mut mappings = Vec::with_capacity(ranges.len());
+        let mut last = 0;
+        for range in ranges {
+            let end = range.start.saturating_add(range.len);
+            if range.start < last || !range.start.is_multiple_of(PAGE) {
+                return None;
+            }
+            mappings.push((range.start, end));
+            last = end;
+        }
+        Some(Mapped(mappings))
+    }
+
     /// The mappings that touch a range, cut to it.
     fn within(&self, range: Range) -> impl Iterator<Item = (u64, u64)> + '_ {
         let end = range.start.saturating_add(range.len);

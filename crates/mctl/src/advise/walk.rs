@@ -62,6 +62,8 @@ pub(crate) struct Walk<'a, 'p> {
     pub(crate) task_size: u64,
     pub(crate) cancel: Option<&'a AtomicBool>,
     pub(crate) progress: Option<&'a mut (dyn FnMut(&Progress) + 'p)>,
+    /// What is mapped, where that was listed just now.
+    pub(crate) listed: Option<Mapped>,
     /// Lists what is mapped.
     pub(crate) list: &'a mut dyn FnMut() -> Result<Mapped>,
 }
@@ -120,7 +122,7 @@ impl Walk<'_, '_> {
     /// Cuts the entries, up to the first that is malformed or has a gap that is an error. Returns
     /// the index of that one.
     fn cut_all(&mut self, entries: &[Range], state: &mut State<'_>) -> Result<usize> {
-        let mut listed: Option<Mapped> = None;
+        let mut listed = self.listed.take();
         let mut end = entries.len();
         for (index, entry) in entries.iter().enumerate() {
             let range = match checked(*entry) {

@@ -198,6 +198,7 @@ impl Setup {
             task_size: 1 << 47,
             cancel,
             progress: None,
+            listed: None,
             list: &mut list,
         };
         let advised = walk.run(entries, &mut Shared(&fake));
@@ -592,6 +593,7 @@ fn page_by_page_advice_passes_over_what_fails_and_no_more() {
         task_size: 1 << 47,
         cancel: None,
         progress: None,
+        listed: None,
         list: &mut list,
     };
     let entries = [Range {
