@@ -6,6 +6,8 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The words make no sense. Nothing was changed.
 pub(crate) const USAGE: u8 = 2;
+/// Ctrl-C ended long work between two batches; what was done was reported. As of a shell.
+pub(crate) const INTERRUPTED: u8 = 130;
 /// `mctl run` failed before the program was executed.
 pub(crate) const RUN_FAILED: u8 = 125;
 /// `mctl run`: the program cannot be executed.
@@ -26,6 +28,10 @@ pub(crate) const TABLE: &[(u8, &str)] = &[
     (
         USAGE,
         "the words on the command line make no sense; nothing was changed",
+    ),
+    (
+        INTERRUPTED,
+        "Ctrl-C; long work ends between two batches then, and what was done is said",
     ),
 ];
 

@@ -3,11 +3,13 @@
 
 #![forbid(unsafe_code)]
 
+mod advising;
 mod change;
 mod cli;
 mod commands;
 mod exit;
 mod fail;
+mod interrupt;
 mod limits;
 mod output;
 mod report;

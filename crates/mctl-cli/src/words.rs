@@ -74,8 +74,13 @@ fn no_policy(why: String) -> Fail {
 
 /// `; did you mean …?` for a word that is nearly a policy's.
 fn similar(name: &str) -> String {
+    did_you_mean(name, policy_words())
+}
+
+/// `; did you mean …?` for a word that is nearly one of these.
+pub(crate) fn did_you_mean<'w>(name: &str, words: impl IntoIterator<Item = &'w str>) -> String {
     let lower = name.to_ascii_lowercase().replace('_', "-");
-    let nearest = policy_words()
+    let nearest = words
         .into_iter()
         .map(|word| (distance(&lower, word), word))
         .min();

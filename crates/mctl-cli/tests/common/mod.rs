@@ -7,6 +7,8 @@
     reason = "each test file uses a part of it, and tests fail by panicking"
 )]
 
+pub(crate) mod memory;
+
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

@@ -1,0 +1,214 @@
+//! Giving an advice to processes, one after the other.
+
+use std::time::Duration;
+
+use clap::Args;
+use mctl::advise::{Advice, Advise, Advised, Effect, Range};
+use mctl::reclaim::{Change, Look};
+use mctl::{Errno, Error, ProcessSpec, Target};
+
+use crate::advising::bar::Bar;
+use crate::advising::what::What;
+use crate::advising::{Opened, Who, parse, tell};
+use crate::fail::{Ended, Fail};
+use crate::interrupt::Interrupt;
+
+/// The arguments about how it is done and told.
+#[derive(Args, Debug)]
+pub(crate) struct How {
+    /// Pause between small calls, so that the processes hardly feel it: 500us, 20ms, 1s
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, allow_hyphen_values = true)]
+    pace: Option<Duration>,
+    /// Stop a thread no longer than this at a time, where the advice has to be run in the process; 20ms unless given
+    #[arg(long, value_name = "TIME", value_parser = parse::some_duration, allow_hyphen_values = true)]
+    max_stall: Option<Duration>,
+    /// Print what would be advised, and do nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Say more: a line for every process and for every mapping that was passed over
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+}
+
+/// How much is said unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Nothing, where all is well.
+    Terse,
+    /// What a person wants to know: before and after.
+    Friendly,
+}
+
+/// An advice to be given.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) advice: Advice,
+    pub(crate) what: What,
+    pub(crate) skip_errors: bool,
+    pub(crate) destructive: bool,
+    pub(crate) style: Style,
+    /// Fail where less than this per cent is huge at the end.
+    pub(crate) min_coverage: Option<f64>,
+    pub(crate) how: &'a How,
+}
+
+/// What became of one process.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) spec: ProcessSpec,
+    pub(crate) name: Option<String>,
+    pub(crate) result: Result<Done, Error>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Done {
+    Given(Box<Given>),
+    /// The ranges that would be advised.
+    Planned(Vec<Range>),
+}
+
+/// What was done and how it looked before and after.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) advised: Advised,
+    /// `None`: not asked for, or not ours to see.
+    pub(crate) change: Option<Change>,
+    /// Pages that the process had to wait for meanwhile.
+    pub(crate) major_faults: Option<u64>,
+}
+
+/// What became of all.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) rows: Vec<Row>,
+    /// Members of a group that ended before it was their turn.
+    pub(crate) ended: u64,
+    /// Processes that Ctrl-C came before.
+    pub(crate) not_begun: u64,
+    pub(crate) interrupted: bool,
+}
+
+/// Does it and says what was done.
+pub(crate) fn carry_out(job: &Job<'_>, who: &Who) -> Ended {
+    job.refuse_destruction()?;
+    let interrupt = Interrupt::install();
+    let opened = who.open()?;
+    let sum = job.each(opened, &interrupt)?;
+    tell::tell(job, sum)
+}
+
+impl Job<'_> {
+    /// Whether each process is looked at before and after.
+    fn looks(&self) -> bool {
+        self.style == Style::Friendly || self.min_coverage.is_some()
+    }
+
+    /// The library refuses it too; here it is before any process is even looked up. Numbers that
+    /// are in no table are left to the library: most are no advice at all.
+    fn refuse_destruction(&self) -> Result<(), Fail> {
+        let destroys = self.advice.effect() == Effect::Destructive && self.advice.info().is_some();
+        if !destroys || self.destructive {
+            return Ok(());
+        }
+        Err(Fail::Failed {
+            why: format!(
+                "{} may lose the contents of a process's memory; nothing was touched (EPERM)",
+                self.advice
+            ),
+            hint: Some("--destructive allows it".to_owned()),
+        })
+    }
+
+    fn each(&self, opened: Opened, interrupt: &Interrupt) -> Result<Sum, Fail> {
+        let mut sum = Sum::default();
+        for (spec, error) in opened.failed {
+            sum.rows.push(Row {
+                spec,
+                name: None,
+                result: Err(error),
+            });
+        }
+        for target in opened.targets {
+            if interrupt.pressed() {
+                sum.not_begun += 1;
+                continue;
+            }
+            let (spec, name) = (target.spec(), target.name());
+            let result = if self.how.dry_run {
+                self.what.ranges(&target).map(Done::Planned)
+            } else {
+                self.give(&target, &name, interrupt)
+            };
+            match result {
+                Err(error) if opened.group && error.errno() == Errno::ESRCH => sum.ended += 1,
+                // Of the words, not of this process.
+                Err(error @ Error::Invalid { .. }) => return Err(error.into()),
+                result => sum.rows.push(Row {
+                    spec,
+                    name: Some(name),
+                    result,
+                }),
+            }
+        }
+        sum.interrupted = interrupt.pressed();
+        Ok(sum)
+    }
+
+    fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {
+        // What cannot be looked at is no reason not to do it; giving the advice says why if it is.
+        let look = || {
+            self.looks()
+                .then(|| Look::take(target).ok())
+                .flatten()
+                .zip(Some(major_faults(target)))
+        };
+        let before = look();
+        let label = format!("{} {} ({name})", self.advice, target.pid());
+        let mut bar = Bar::new(label, self.how.quiet);
+        let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
+        let mut advise = self
+            .what
+            .put_into(Advise::new(self.advice))
+            .on_progress(&mut step)
+            .cancelled_by(interrupt.flag());
+        if self.skip_errors {
+            advise = advise.skip_errors();
+        }
+        if self.destructive {
+            advise = advise.allow_destructive();
+        }
+        if let Some(pause) = self.how.pace {
+            advise = advise.pace(pause);
+        }
+        if let Some(most) = self.how.max_stall {
+            advise = advise.max_stall(most);
+        }
+        let advised = advise.give(target);
+        drop(bar);
+        let advised = advised?;
+        let looks = before.zip(look());
+        let change = looks.map(|((before, _), (after, _))| Change { before, after });
+        let major_faults =
+            looks.and_then(|((_, before), (_, after))| Some(after?.saturating_sub(before?)));
+        Ok(Done::Given(Box::new(Given {
+            advised,
+            change,
+            major_faults,
+        })))
+    }
+}
+
+/// `majflt` of proc_pid_stat(5): the tenth field after the command's name.
+fn major_faults(target: &Target) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", target.pid())).ok()?;
+    // The number may belong to another process by now.
+    target.is_alive().then_some(())?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(9)?.parse().ok()
+}

@@ -1,0 +1,161 @@
+//! What `--json` prints.
+
+use mctl::advise::{Advised, Range, Skipped, Way};
+use mctl::coverage::Bytes;
+use mctl::reclaim::Change;
+use serde::Serialize;
+
+use crate::advising::job::{Done, Given, Job, Row, Sum};
+use crate::advising::passed_over::{Reason, reasons};
+use crate::advising::tell::huge_percent;
+use crate::report::JsonError;
+
+#[derive(Serialize)]
+pub(crate) struct Json<'a> {
+    advice: String,
+    processes: Vec<Process<'a>>,
+    ended: u64,
+    not_begun: u64,
+    interrupted: bool,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: i32,
+    inode: Option<u64>,
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advised: Option<Summary<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<Seen<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<JsonError>,
+}
+
+/// Of the library's result everything but the entries, of which there may be a great many.
+#[derive(Serialize)]
+struct Summary<'a> {
+    bytes: u64,
+    advised: u64,
+    complete: bool,
+    way: Way,
+    error: Option<String>,
+    skipped_total: u64,
+    skipped_why: Vec<Reason>,
+    skipped: &'a [Skipped],
+    batches: u64,
+    cancelled: bool,
+    ended: Option<&'a str>,
+    longest_stop_us: u128,
+    stopped_us: u128,
+    took_us: u128,
+}
+
+#[derive(Serialize)]
+struct Seen<'a> {
+    #[serde(flatten)]
+    change: &'a Change,
+    left_memory: Bytes,
+    went_to_swap: Bytes,
+    became_huge: Bytes,
+    huge_percent_before: Option<f64>,
+    huge_percent_after: Option<f64>,
+    host_wide: mctl::reclaim::HostCounters,
+    major_faults: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Plan {
+    mappings: usize,
+    bytes: u64,
+    ranges: Vec<Span>,
+}
+
+#[derive(Serialize)]
+struct Span {
+    start: u64,
+    len: u64,
+}
+
+impl From<&Range> for Span {
+    fn from(range: &Range) -> Span {
+        Span {
+            start: range.start,
+            len: range.len,
+        }
+    }
+}
+
+impl<'a> Json<'a> {
+    pub(crate) fn of(job: &Job<'_>, sum: &'a Sum) -> Json<'a> {
+        Json {
+            advice: job.advice.to_string(),
+            processes: sum.rows.iter().map(|row| process(job, row)).collect(),
+            ended: sum.ended,
+            not_begun: sum.not_begun,
+            interrupted: sum.interrupted,
+        }
+    }
+}
+
+fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
+    let (mut advised, mut change, mut plan, mut error) = (None, None, None, None);
+    match &row.result {
+        Err(failure) => error = Some(JsonError::of(failure)),
+        Ok(Done::Planned(ranges)) => {
+            plan = Some(Plan {
+                mappings: ranges.len(),
+                bytes: ranges.iter().map(|range| range.len).sum(),
+                ranges: ranges.iter().map(Span::from).collect(),
+            });
+        }
+        Ok(Done::Given(given)) => {
+            advised = Some(summary(job, &given.advised));
+            change = given.change.as_ref().map(|change| seen(given, change));
+        }
+    }
+    Process {
+        pid: row.spec.pid,
+        inode: row.spec.inode,
+        name: row.name.as_deref(),
+        advised,
+        change,
+        plan,
+        error,
+    }
+}
+
+fn summary<'a>(job: &Job<'_>, advised: &'a Advised) -> Summary<'a> {
+    let error = advised.entries.iter().find_map(|entry| entry.error);
+    Summary {
+        bytes: advised.bytes,
+        advised: advised.advised,
+        complete: advised.is_complete(),
+        way: advised.way,
+        error: error.map(|errno| errno.to_string()),
+        skipped_total: advised.skipped_total,
+        skipped_why: reasons(job.advice, advised),
+        skipped: &advised.skipped,
+        batches: advised.batches,
+        cancelled: advised.cancelled,
+        ended: advised.ended.as_deref(),
+        longest_stop_us: advised.longest_stop.as_micros(),
+        stopped_us: advised.stopped.as_micros(),
+        took_us: advised.took.as_micros(),
+    }
+}
+
+fn seen<'a>(given: &Given, change: &'a Change) -> Seen<'a> {
+    Seen {
+        change,
+        left_memory: change.left_memory(),
+        went_to_swap: change.went_to_swap(),
+        became_huge: change.became_huge(),
+        huge_percent_before: huge_percent(&change.before.memory),
+        huge_percent_after: huge_percent(&change.after.memory),
+        host_wide: change.host_wide(),
+        major_faults: given.major_faults,
+    }
+}

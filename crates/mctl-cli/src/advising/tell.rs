@@ -1,0 +1,335 @@
+//! Saying what was done.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use mctl::advise::{Advice, Advised, Range, Way};
+use mctl::coverage::{Bytes, Coverage};
+use mctl::reclaim::host_has_swap;
+
+use crate::advising::What;
+use crate::advising::job::{Done, Given, Job, Row, Style, Sum};
+use crate::advising::json::Json;
+use crate::advising::passed_over::{reasons, why};
+use crate::exit;
+use crate::fail::Ended;
+use crate::output::Out;
+use crate::report;
+
+/// Errors and notes on standard error, the rest on standard output.
+pub(crate) fn tell(job: &Job<'_>, sum: Sum) -> Ended {
+    let mut out = Out::new();
+    let mut code = exit::DONE;
+    for row in &sum.rows {
+        match &row.result {
+            Err(error) => {
+                code = exit::FAILED;
+                let who = row.spec.pid.to_string();
+                let sentence = report::sentence(error, &who, &job.advice.to_string());
+                report::error(&sentence, error.hint().as_deref());
+            }
+            Ok(Done::Planned(ranges)) if !job.how.json => planned(&mut out, job, row, ranges)?,
+            Ok(Done::Planned(_)) => {}
+            Ok(Done::Given(given)) => {
+                if !job.how.json {
+                    told(&mut out, job, row, given)?;
+                }
+                // Otherwise errors would stand before the lines that they belong to.
+                out.flush()?;
+                if !is_well(job, row, given) {
+                    code = exit::FAILED;
+                }
+            }
+        }
+    }
+    if sum.rows.is_empty() && sum.not_begun == 0 && !job.how.quiet {
+        report::note("there is no process there");
+    }
+    if job.how.json {
+        out.json(&Json::of(job, &sum))?;
+    } else if job.how.verbose && sum.ended > 0 {
+        writeln!(out, "{} processes ended meanwhile", sum.ended)?;
+    }
+    out.finish()?;
+    if sum.interrupted {
+        let rest = match sum.not_begun {
+            0 => String::new(),
+            1 => "; 1 process was not begun".to_owned(),
+            n => format!("; {n} processes were not begun"),
+        };
+        report::error(
+            &format!("interrupted{rest}; what was done stays done"),
+            Some("give the same command again to go on"),
+        );
+        return Ok(exit::INTERRUPTED);
+    }
+    Ok(code)
+}
+
+fn who(row: &Row) -> String {
+    match &row.name {
+        Some(name) => format!("{} ({name})", row.spec.pid),
+        None => row.spec.pid.to_string(),
+    }
+}
+
+fn planned(out: &mut Out, job: &Job<'_>, row: &Row, ranges: &[Range]) -> io::Result<()> {
+    let bytes: u64 = ranges.iter().map(|range| range.len).sum();
+    writeln!(
+        out,
+        "{}: would give {} to {} in {}",
+        who(row),
+        job.advice,
+        Bytes(bytes),
+        mappings(ranges.len() as u64)
+    )?;
+    if job.how.verbose {
+        for range in ranges {
+            writeln!(out, "  {}", span(range.start, range.len))?;
+        }
+    }
+    Ok(())
+}
+
+fn mappings(count: u64) -> String {
+    match count {
+        1 => "1 mapping".to_owned(),
+        count => format!("{count} mappings"),
+    }
+}
+
+fn span(start: u64, len: u64) -> String {
+    format!("{start:x}-{:x}", start.saturating_add(len))
+}
+
+/// What goes to standard output.
+fn told(out: &mut Out, job: &Job<'_>, row: &Row, given: &Given) -> io::Result<()> {
+    let advised = &given.advised;
+    if job.how.quiet || (job.style == Style::Terse && !job.how.verbose) {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{}: {}: {} advised in {}{}",
+        who(row),
+        job.advice,
+        Bytes(advised.advised),
+        time(advised.took),
+        stops(advised)
+    )?;
+    if job.style == Style::Friendly {
+        before_and_after(out, job, given)?;
+    }
+    if advised.skipped_total > 0 {
+        passed_over(out, job, advised)?;
+    }
+    Ok(())
+}
+
+fn stops(advised: &Advised) -> String {
+    match advised.way {
+        Way::Own | Way::Remote => String::new(),
+        Way::Injected => format!(
+            ", run in the process; longest stop {}",
+            time(advised.longest_stop)
+        ),
+    }
+}
+
+fn before_and_after(out: &mut Out, job: &Job<'_>, given: &Given) -> io::Result<()> {
+    let Some(change) = &given.change else {
+        return writeln!(out, "  before and after: not to be seen");
+    };
+    let (before, after) = (&change.before.memory, &change.after.memory);
+    writeln!(out, "  resident     {} → {}", before.rss, after.rss)?;
+    if job.advice == Advice::COLLAPSE {
+        writeln!(
+            out,
+            "  huge pages   {} → {} of {}",
+            percent(before),
+            percent(after),
+            could_be_huge(after)
+        )?;
+    } else {
+        writeln!(out, "  swap         {} → {}", before.swap, after.swap)?;
+    }
+    if job.advice != Advice::COLLAPSE && before.anon_huge != after.anon_huge {
+        writeln!(
+            out,
+            "  huge pages   {} → {}",
+            before.anon_huge, after.anon_huge
+        )?;
+    }
+    let host = change.host_wide();
+    let refaults: u64 = host.refault_anon.unwrap_or(0) + host.refault_file.unwrap_or(0);
+    let faults = given.major_faults.unwrap_or(0);
+    if faults > 0 || (refaults > 0 && job.advice == Advice::PAGEOUT) {
+        writeln!(
+            out,
+            "  came back    {faults} times the process waited for storage; {refaults} pages on the \
+             whole host"
+        )?;
+    }
+    Ok(())
+}
+
+fn passed_over(out: &mut Out, job: &Job<'_>, advised: &Advised) -> io::Result<()> {
+    let reasons = reasons(job.advice, advised);
+    writeln!(out, "  passed over  {}", mappings(advised.skipped_total))?;
+    for reason in &reasons {
+        writeln!(
+            out,
+            "    {}, {}: {} ({})",
+            mappings(reason.mappings),
+            reason.bytes,
+            reason.why,
+            reason.errno
+        )?;
+    }
+    let named = advised.skipped.len() as u64;
+    if advised.skipped_total > named {
+        writeln!(out, "    {} more", mappings(advised.skipped_total - named))?;
+    }
+    if job.how.verbose {
+        for skipped in &advised.skipped {
+            writeln!(
+                out,
+                "    {}: {} ({})",
+                span(skipped.start, skipped.len),
+                why(job.advice, skipped),
+                skipped.errno
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Says on standard error what is not well; whether nothing failed.
+fn is_well(job: &Job<'_>, row: &Row, given: &Given) -> bool {
+    let advised = &given.advised;
+    let (pid, advice) = (row.spec.pid, job.advice);
+    let so_far = Bytes(advised.advised);
+    if let Some(why) = &advised.ended {
+        let why = format!("process {pid}: {advice}: after {so_far} it ended early: {why}");
+        report::error(&why, None);
+        return false;
+    }
+    if let Some((entry, errno)) = advised
+        .entries
+        .iter()
+        .find_map(|entry| Some((entry, entry.error?)))
+    {
+        let failed = mctl::advise::Skipped {
+            start: entry.start,
+            len: entry.len,
+            errno,
+        };
+        // The range of an entire address space says nothing.
+        let place = match job.what {
+            What::Entire => "at the first mapping that fails".to_owned(),
+            _ => format!("in {}", span(entry.start, entry.len)),
+        };
+        report::error(
+            &format!(
+                "process {pid}: {advice}: stopped {place}, after {so_far}: {} ({errno})",
+                why(advice, &failed)
+            ),
+            Some("--skip-errors passes over what fails and goes on"),
+        );
+        return false;
+    }
+    if advised.advised == 0 && advised.skipped_total > 0 && job.style == Style::Terse {
+        report::error(
+            &format!(
+                "process {pid}: {advice}: nothing was advised: {}",
+                in_short(job, advised)
+            ),
+            None,
+        );
+        return false;
+    }
+    if !job.how.quiet && !advised.cancelled {
+        notes(job, pid, given);
+    }
+    job.min_coverage
+        .is_none_or(|least| covers(pid, given, least))
+}
+
+fn notes(job: &Job<'_>, pid: i32, given: &Given) {
+    let (advice, advised) = (job.advice, &given.advised);
+    if advised.entries.is_empty() {
+        report::note(&format!("process {pid}: it has no such mapping"));
+        return;
+    }
+    if job.style == Style::Terse && advised.skipped_total > 0 && !job.how.verbose {
+        report::note(&format!(
+            "process {pid}: {advice}: passed over {}",
+            in_short(job, advised)
+        ));
+    }
+    let stays = given
+        .change
+        .is_some_and(|change| !could_be_huge(&change.before.memory).is_zero());
+    let entire = matches!(job.what, What::Entire);
+    if advice == Advice::PAGEOUT && entire && stays && !host_has_swap() {
+        report::note(&format!(
+            "process {pid}: the host has no swap: anonymous and shared memory stays, its huge \
+             pages may have been split; only pages of files could go"
+        ));
+    }
+}
+
+/// `3 mappings: 2 locked (EINVAL), 1 …`.
+fn in_short(job: &Job<'_>, advised: &Advised) -> String {
+    let parts: Vec<String> = reasons(job.advice, advised)
+        .iter()
+        .map(|reason| format!("{} {} ({})", reason.mappings, reason.why, reason.errno))
+        .collect();
+    format!("{}: {}", mappings(advised.skipped_total), parts.join(", "))
+}
+
+/// Anonymous and shared memory that is present.
+fn could_be_huge(memory: &Coverage) -> Bytes {
+    memory.anonymous + memory.shmem
+}
+
+/// How much of what collapse is for is in huge pages.
+pub(crate) fn huge_percent(memory: &Coverage) -> Option<f64> {
+    (memory.anon_huge + memory.shmem_huge).percent_of(could_be_huge(memory))
+}
+
+/// Rounded down: 99.96 is not all.
+fn percent(memory: &Coverage) -> String {
+    huge_percent(memory).map_or("–".to_owned(), |percent| {
+        format!("{:.1} %", (percent * 10.0).floor() / 10.0)
+    })
+}
+
+/// Whether enough is huge at the end; says it where it is not.
+fn covers(pid: i32, given: &Given, least: f64) -> bool {
+    let why = match &given.change {
+        None => "its coverage cannot be seen".to_owned(),
+        Some(change) => match huge_percent(&change.after.memory) {
+            // Nothing there is nothing that is small.
+            None => return true,
+            Some(reached) if reached >= least => return true,
+            Some(_) => format!(
+                "{} of {} is in huge pages, less than the {least} % asked for",
+                percent(&change.after.memory),
+                could_be_huge(&change.after.memory)
+            ),
+        },
+    };
+    let hint = format!("mctl map {pid} shows what is not, and why");
+    report::error(&format!("process {pid}: collapse: {why}"), Some(&hint));
+    false
+}
+
+/// Three digits are enough.
+pub(crate) fn time(duration: Duration) -> String {
+    match duration.as_micros() {
+        0..1000 => format!("{} µs", duration.as_micros()),
+        1000..10_000_000 => format!("{} ms", duration.as_millis()),
+        _ => format!("{} s", duration.as_secs()),
+    }
+}

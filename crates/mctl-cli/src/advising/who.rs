@@ -1,0 +1,101 @@
+//! Which processes.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use mctl::process::ProcessFacts;
+use mctl::tree::{members_of_cgroup, members_of_tree};
+use mctl::{Error, ProcessSpec, Target};
+
+use crate::fail::Fail;
+use crate::{limits, words};
+
+/// The arguments that name processes.
+#[derive(Args, Debug)]
+pub(crate) struct Who {
+    /// The processes
+    #[arg(value_name = "PID", allow_negative_numbers = true)]
+    pids: Vec<OsString>,
+    /// Name a process; may be repeated
+    #[arg(short, long, value_name = "PID", allow_hyphen_values = true)]
+    pid: Vec<OsString>,
+    /// Include all descendants that the processes have now
+    #[arg(long, conflicts_with = "cgroup")]
+    tree: bool,
+    /// Take every process that this cgroup and those below it have now
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
+    cgroup: Option<PathBuf>,
+}
+
+/// Processes held by pidfds, and those that could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) failed: Vec<(ProcessSpec, Error)>,
+    /// Members of a group may end before it is their turn; that is no failure.
+    pub(crate) group: bool,
+}
+
+impl Who {
+    /// Opens all of them, each once, before the first is touched.
+    pub(crate) fn open(&self) -> Result<Opened, Fail> {
+        let specs = words::processes(&self.pids, &self.pid)?;
+        match (&self.cgroup, specs.as_slice()) {
+            (None, []) => {
+                return Err(Fail::Usage {
+                    why: "no process was named".to_owned(),
+                    hint: Some("give process numbers, or --cgroup PATH".to_owned()),
+                });
+            }
+            (Some(_), [_, ..]) => {
+                return Err(Fail::usage("name processes or a cgroup, not both at once"));
+            }
+            _ => {}
+        }
+        let group = self.tree || self.cgroup.is_some();
+        limits::open_files_for(specs.len(), group);
+        let mut opened = Opened {
+            group,
+            ..Opened::default()
+        };
+        let mut seen = HashSet::new();
+        if let Some(path) = &self.cgroup {
+            opened.take_members(members_of_cgroup(path)?, &mut seen);
+        }
+        for spec in specs {
+            let target = match Target::open(spec) {
+                Ok(target) => target,
+                Err(error) => {
+                    opened.failed.push((spec, error));
+                    continue;
+                }
+            };
+            if !self.tree {
+                if seen.insert(target.pid()) {
+                    opened.targets.push(target);
+                }
+                continue;
+            }
+            match members_of_tree(&target) {
+                Ok(members) => opened.take_members(members, &mut seen),
+                Err(error) => opened.failed.push((spec, error)),
+            }
+        }
+        Ok(opened)
+    }
+}
+
+impl Opened {
+    /// Of a group neither we ourselves are meant nor kernel threads, which have no memory.
+    fn take_members(&mut self, members: Vec<Target>, seen: &mut HashSet<i32>) {
+        let meant = |target: &Target| {
+            !target.is_own() && !ProcessFacts::read(target).is_ok_and(|facts| facts.kernel_thread)
+        };
+        let new = members
+            .into_iter()
+            .filter(|target| meant(target) && seen.insert(target.pid()));
+        self.targets.extend(new);
+    }
+}

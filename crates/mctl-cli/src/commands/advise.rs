@@ -1,0 +1,77 @@
+//! `mctl advise`: any advice of madvise(2), for running processes.
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::advise::Advice;
+
+use crate::advising::{Choice, How, Job, Style, What, Who, carry_out, parse};
+use crate::cli::Entry;
+use crate::fail::{Ended, Fail};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "advise",
+    about: "give an advice of madvise(2) to running processes",
+    long: "The advice comes first, by its word, its C name or its number, then the processes. It \
+           is for the entire address space unless less is chosen; kinds of memory add up, and \
+           --range, --maps and a kind together choose what fits all three. What the kernel does not take for other \
+           processes is run in them, in stops that are kept short. Advice that may lose contents \
+           needs --destructive. Without --skip-errors it stops at the first mapping that fails; an \
+           entire address space nearly always has one ([vvar]). Ctrl-C ends it between two batches.",
+    define: Line::augment_args,
+    run,
+    takes_policies: false,
+    examples: &[
+        (
+            "mctl advise willneed --maps /srv/data/* 1234",
+            "read ahead what process 1234 has mapped of some files",
+        ),
+        (
+            "mctl advise MADV_COLD --skip-errors --tree 1234",
+            "let the pages of a process and its descendants be reclaimed first",
+        ),
+        (
+            "mctl advise mergeable --anon --dry-run 1234",
+            "show how much would be advised; do nothing",
+        ),
+        (
+            "mctl advise dontneed --destructive --range 7f1200000000+2M 1234",
+            "throw the contents of a range away",
+        ),
+    ],
+};
+
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "mctl advise [OPTIONS] ADVICE PID[:INODE]...\n       \
+                      mctl advise [OPTIONS] --cgroup PATH ADVICE"
+)]
+struct Line {
+    /// The advice: pageout, MADV_PAGEOUT or 21
+    #[arg(value_name = "ADVICE", value_parser = parse::advice, allow_hyphen_values = true)]
+    advice: Advice,
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    choice: Choice,
+    /// Pass over mappings that fail, and go on
+    #[arg(long)]
+    skip_errors: bool,
+    /// Allow advice that may lose the contents of memory
+    #[arg(long)]
+    destructive: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+fn run(matches: &ArgMatches) -> Ended {
+    let line = Line::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
+    let job = Job {
+        advice: line.advice,
+        what: line.choice.what()?.unwrap_or(What::Entire),
+        skip_errors: line.skip_errors,
+        destructive: line.destructive,
+        style: Style::Terse,
+        min_coverage: None,
+        how: &line.how,
+    };
+    carry_out(&job, &line.who)
+}

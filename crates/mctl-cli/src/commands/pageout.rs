@@ -1,0 +1,57 @@
+//! `mctl pageout`.
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::advise::Advice;
+
+use crate::advising::{Choice, How, Job, Style, What, Who, carry_out};
+use crate::cli::Entry;
+use crate::fail::{Ended, Fail};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "pageout",
+    about: "reclaim the memory of running processes now",
+    long: "Anonymous and shared memory goes to swap, pages of files back to their files; nothing is lost, and what is used again comes back. What cannot be reclaimed is passed over. Says afterwards what was resident and on swap before and after, and what came back meanwhile.",
+    define: Line::augment_args,
+    run,
+    takes_policies: false,
+    examples: &[
+        (
+            "mctl pageout 1234",
+            "put everything that process 1234 has in memory out",
+        ),
+        (
+            "mctl pageout --file --cgroup /user.slice",
+            "only pages of files, of every process of a cgroup",
+        ),
+        (
+            "mctl pageout --pace 3ms 1234",
+            "gently: small steps with pauses between",
+        ),
+    ],
+};
+
+#[derive(Args, Debug)]
+#[command(override_usage = "mctl pageout [OPTIONS] PID[:INODE]...\n       \
+                      mctl pageout [OPTIONS] --cgroup PATH")]
+struct Line {
+    #[command(flatten)]
+    who: Who,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    how: How,
+}
+
+fn run(matches: &ArgMatches) -> Ended {
+    let line = Line::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
+    let job = Job {
+        advice: Advice::PAGEOUT,
+        what: line.choice.what()?.unwrap_or(What::Entire),
+        skip_errors: true,
+        destructive: false,
+        style: Style::Friendly,
+        min_coverage: None,
+        how: &line.how,
+    };
+    carry_out(&job, &line.who)
+}

@@ -1,0 +1,71 @@
+//! `mctl collapse` on real processes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::memory::{kib, populated};
+use common::{host_says, mctl};
+use mctl_testkit::start;
+
+const NOHUGEPAGE: i32 = 15;
+const HUGEPAGE: i32 = 14;
+
+/// Memory that was populated small and may be huge now.
+fn small(fixture: &mut mctl_testkit::Fixture) -> (String, String) {
+    let answer = fixture.ask("map 33554432").unwrap();
+    let words: Vec<&str> = answer.split(' ').collect();
+    let (start, len) = (words[1].to_owned(), words[2].to_owned());
+    for step in [
+        format!("advise {start} {len} {NOHUGEPAGE}"),
+        format!("touch {start} {len}"),
+        format!("advise {start} {len} {HUGEPAGE}"),
+    ] {
+        assert_eq!(fixture.ask(&step).unwrap(), "ok");
+    }
+    (start, len)
+}
+
+#[test]
+fn small_pages_become_huge() {
+    if host_says().is_none() {
+        mctl_testkit::skip!("needs a kernel with transparent huge pages");
+    }
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = small(&mut fixture);
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 0);
+    let ran = mctl(&["collapse", "--dry-run", &pid]).assert(0);
+    assert!(ran.out.contains("would give collapse"), "{ran:?}");
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 0);
+    let ran = mctl(&["collapse", "--min-coverage", "90", &pid]).assert(0);
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 32768, "{ran:?}");
+    assert!(ran.out.contains("huge pages   0.0 % → 9"), "{ran:?}");
+    assert!(ran.out.contains("too small for a huge page"), "{ran:?}");
+    assert_eq!(fixture.ask(&format!("check {start} {len}")).unwrap(), "ok");
+    let json = mctl(&["collapse", "--json", &pid]).assert(0).json();
+    let change = &json["processes"][0]["change"];
+    assert!(change["huge_percent_after"].as_f64().unwrap() > 90.0);
+}
+
+#[test]
+fn too_little_is_a_failure_where_it_is_asked_for() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = populated(&mut fixture, "map 8388608");
+    let advise = format!("advise {start} {len} {NOHUGEPAGE}");
+    assert_eq!(fixture.ask(&advise).unwrap(), "ok");
+    mctl(&["collapse", "--heap", &pid]).assert(0);
+    let ran = mctl(&["collapse", "--min-coverage", "95%", "--heap", &pid]).assert(1);
+    assert!(ran.err.contains("less than the 95 % asked for"), "{ran:?}");
+    assert!(ran.err.contains("hint: mctl map"), "{ran:?}");
+    mctl(&["collapse", "--min-coverage", "0", "--heap", &pid]).assert(0);
+}
+
+#[test]
+fn bad_words() {
+    for percent in ["", "101", "-1", "x", "nan"] {
+        mctl(&["collapse", "--min-coverage", percent, "1"]).assert(2);
+    }
+    mctl::<&str>(&["collapse"]).assert(2);
+}
