@@ -72,5 +72,7 @@ fn driver_takes(wrapper: &Path, out: &Path) -> bool {
     if let Ok(linker) = std::env::var("RUSTC_LINKER") {
         rustc.arg(format!("-Clinker={linker}"));
     }
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS");
+    rustc.args(flags.split('\u{1f}').filter(|flag| !flag.is_empty()));
     rustc.output().is_ok_and(|output| output.status.success())
 }
