@@ -68,6 +68,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::pageout::ENTRY,
     commands::cold::ENTRY,
     commands::collapse::ENTRY,
+    commands::lock::ENTRY,
+    commands::unlock::ENTRY,
     commands::probe::ENTRY,
     commands::man::ENTRY,
     commands::completions::ENTRY,

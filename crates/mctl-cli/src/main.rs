@@ -11,6 +11,7 @@ mod exit;
 mod fail;
 mod interrupt;
 mod limits;
+mod locking;
 mod output;
 mod report;
 mod table;

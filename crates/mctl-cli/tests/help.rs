@@ -18,6 +18,8 @@ fn the_whole_manual() {
         "pageout",
         "cold",
         "collapse",
+        "lock",
+        "unlock",
         "probe",
         "man",
         "completions",

@@ -10,5 +10,6 @@ mod what;
 mod who;
 
 pub(crate) use job::{How, Job, Style, carry_out};
+pub(crate) use tell::time;
 pub(crate) use what::{Choice, What};
 pub(crate) use who::{Opened, Who};

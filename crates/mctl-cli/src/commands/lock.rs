@@ -1,0 +1,61 @@
+//! `mctl lock`.
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::memlock::Lock;
+
+use crate::advising::Who;
+use crate::cli::Entry;
+use crate::fail::{Ended, Fail};
+use crate::locking::{How, Work, carry_out};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: "lock",
+    about: "keep the memory of running processes from being reclaimed",
+    long: "As mlockall(2), called in the process: what it has mapped now (unless --future alone \
+           is given), what it maps later, or both. Its own RLIMIT_MEMLOCK and CAP_IPC_LOCK are \
+           what counts; they are looked at first, and said where they do not suffice. Children and \
+           the next program that it executes start unlocked.",
+    define: Line::augment_args,
+    run,
+    takes_policies: false,
+    examples: &[
+        ("mctl lock 1234", "lock what process 1234 has mapped now"),
+        (
+            "mctl lock --current --future --onfault 1234",
+            "also what it maps later, but bring nothing in for it",
+        ),
+        (
+            "mctl lock --dry-run 1234",
+            "say whether its limit allows it",
+        ),
+    ],
+};
+
+#[derive(Args, Debug)]
+#[command(override_usage = "mctl lock [OPTIONS] PID[:INODE]...\n       \
+                      mctl lock [OPTIONS] --cgroup PATH")]
+struct Line {
+    #[command(flatten)]
+    who: Who,
+    /// Lock what is mapped now; the default
+    #[arg(long)]
+    current: bool,
+    /// Lock what is mapped later
+    #[arg(long)]
+    future: bool,
+    /// Lock pages when they come in; do not bring them in
+    #[arg(long)]
+    onfault: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+fn run(matches: &ArgMatches) -> Ended {
+    let line = Line::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
+    let what = Lock {
+        current: line.current || !line.future,
+        future: line.future,
+        on_fault: line.onfault,
+    };
+    carry_out(Work::Lock(what), &line.who, &line.how)
+}
