@@ -90,7 +90,8 @@ fn entries_as_the_kernel_answers_and_as_we_do() {
         len: 100,
     };
     // Entries, what the kernel answers without flags, ours with NONE, GAPS and SKIP.
-    let cases: Vec<(&str, Vec<Range>, [Result<u64, Errno>; 4])> = vec![
+    type Case<'a> = (&'a str, Vec<Range>, [Result<u64, Errno>; 4]);
+    let cases: Vec<Case<'_>> = vec![
         ("no entry", vec![], [pages(0); 4]),
         ("one", vec![at(0, 16)], [pages(16); 4]),
         ("two in order", vec![at(24, 4), at(0, 4)], [pages(8); 4]),
