@@ -153,7 +153,10 @@ fn words_that_make_no_sense() {
             &["cold", pid, "--range", "fffffffffffff000+2M"],
             "beyond the end",
         ),
-        (&["cold", pid, "--range", "1000-zz"], "no hexadecimal address"),
+        (
+            &["cold", pid, "--range", "1000-zz"],
+            "no hexadecimal address",
+        ),
         (&["cold", pid, "--range", "5"], "START-END or START+LENGTH"),
         (&["cold", pid, "--maps", "["], "is not closed"),
         (&["cold", pid, "-q", "-v"], "cannot be used with"),
@@ -211,7 +214,7 @@ fn json_has_every_process() {
     let list = json["processes"].as_array().unwrap();
     let row = |pid: &str| {
         list.iter()
-            .find(|row| row["pid"].to_string() == pid)
+            .find(|row| row["pid"].as_i64() == pid.parse().ok())
             .unwrap()
     };
     let advised = &row(&pid)["advised"];

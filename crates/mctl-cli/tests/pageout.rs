@@ -50,7 +50,7 @@ fn everything_with_what_was_passed_over() {
         .as_array()
         .unwrap()
         .iter()
-        .find(|row| row["pid"].to_string() == pid)
+        .find(|row| row["pid"].as_i64() == pid.parse().ok())
         .unwrap();
     assert!(row["advised"]["skipped_total"].as_u64().unwrap() > 0);
     assert_eq!(row["advised"]["skipped_why"][0]["errno"], "EINVAL");

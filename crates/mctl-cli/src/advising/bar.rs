@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mctl::advise::Progress;
+use mctl::coverage::Bytes;
 
 /// What ends before this needs no bar.
 const SHORT: Duration = Duration::from_millis(300);
@@ -33,10 +34,25 @@ impl Bar {
             ProgressBar::with_draw_target(Some(progress.total), ProgressDrawTarget::stderr())
                 .with_style(style())
                 .with_message(label.clone())
-                .with_elapsed(progress.elapsed)
         });
         bar.set_length(progress.total);
+        bar.set_prefix(rate_and_rest(progress));
         bar.set_position(progress.bytes);
+    }
+}
+
+/// By the average since the beginning, which jumps least.
+fn rate_and_rest(progress: &Progress) -> String {
+    let micros = progress.elapsed.as_micros().max(1);
+    let rate = u128::from(progress.bytes) * 1_000_000 / micros;
+    let rest = u128::from(progress.total.saturating_sub(progress.bytes));
+    let Some(seconds) = rest.checked_div(rate) else {
+        return String::new();
+    };
+    let rate = Bytes(u64::try_from(rate).unwrap_or(u64::MAX));
+    match seconds {
+        0..120 => format!("{rate}/s, {seconds} s left"),
+        _ => format!("{rate}/s, {} min left", seconds / 60),
     }
 }
 
@@ -49,8 +65,7 @@ impl Drop for Bar {
     }
 }
 
-const TEMPLATE: &str =
-    "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
+const TEMPLATE: &str = "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {prefix}";
 
 fn style() -> ProgressStyle {
     ProgressStyle::with_template(TEMPLATE)
@@ -65,6 +80,20 @@ mod tests {
     #[test]
     fn the_template_is_sound() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn rate_and_time_left() {
+        let at = |bytes, seconds| {
+            rate_and_rest(&Progress {
+                bytes,
+                total: 1 << 30,
+                elapsed: Duration::from_secs(seconds),
+            })
+        };
+        assert_eq!(at(0, 1), "");
+        assert_eq!(at(512 << 20, 4), "128 MiB/s, 4 s left");
+        assert_eq!(at(1 << 20, 1), "1 MiB/s, 17 min left");
     }
 
     #[test]
