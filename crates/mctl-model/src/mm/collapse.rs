@@ -1,0 +1,74 @@
+//! `MADV_COLLAPSE`.
+
+use mctl_abi::Errno;
+use mctl_abi::thp::may_collapse;
+
+use super::{Cx, Mm};
+use crate::pages::{PageKind, Run};
+use crate::vma::{Backing, Vma};
+use crate::{HUGE, PAGE};
+
+impl Mm {
+    /// `madvise_collapse()` (mm/khugepaged.c) on a part of one mapping: every aligned block
+    /// inside becomes huge. `EINVAL` where the policy or the advice says no, where the mapping
+    /// holds no aligned block, and where a block has no page yet; the walk over the blocks goes
+    /// on after such a block.
+    pub(super) fn collapse(&mut self, cx: &mut Cx<'_>, part: &Vma) -> Result<(), Errno> {
+        let whole = self.vmas.at(part.start).copied().ok_or(Errno::EINVAL)?;
+        may_collapse(self.policy.thp(), self.thp_disable, part.flags.advice())?;
+        if !whole.holds_block() || !part.supports_mlock() {
+            return Err(Errno::EINVAL);
+        }
+        if let Backing::File(file) = part.backing
+            && cx.cache.file(file).is_none_or(|f| !f.shmem)
+        {
+            return Err(Errno::EINVAL);
+        }
+        if part.is_anon() && whole.anon == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut block = part.start.next_multiple_of(HUGE);
+        let mut result = Ok(());
+        while block + HUGE <= part.end {
+            if part.is_anon() {
+                result = self
+                    .collapse_block(cx, block)
+                    .or(Err(Errno::EINVAL))
+                    .and(result);
+            }
+            block += HUGE;
+        }
+        result
+    }
+
+    /// One block. Its pages are copied into a huge page of its own; a table must be there.
+    fn collapse_block(&mut self, cx: &mut Cx<'_>, block: u64) -> Result<(), ()> {
+        let runs: Vec<Run> = self.anon.range(block, block + HUGE).collect();
+        match runs.first() {
+            Some(run) if matches!(run.kind, PageKind::Huge | PageKind::HugeZero) => return Ok(()),
+            None if !self.tables.has(block) => return Err(()),
+            _ => {}
+        }
+        if runs.iter().any(|run| run.kind == PageKind::Guard) {
+            return Err(());
+        }
+        self.tables.free(block);
+        let swapped: u64 = runs
+            .iter()
+            .filter(|run| run.kind == PageKind::Swapped)
+            .map(|run| (run.end - run.start) / PAGE)
+            .sum();
+        cx.cache.swap_used = cx.cache.swap_used.saturating_sub(swapped);
+        let frame = cx.cache.new_frames(HUGE / PAGE);
+        self.anon.change(block, block + HUGE, |_| None);
+        self.anon.put(Run {
+            start: block,
+            end: block + HUGE,
+            kind: PageKind::Huge,
+            frame,
+            dirty: true,
+            young: true,
+        });
+        Ok(())
+    }
+}
