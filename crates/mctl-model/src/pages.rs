@@ -250,11 +250,14 @@ impl Pages {
 
     fn take_exact(&mut self, start: u64, end: u64, mut change: impl FnMut(Run) -> Option<Run>) {
         let mut cursor = start;
-        while let Some(run) = self.tree.find(cursor).copied() {
+        while cursor < end {
+            let Some(run) = self.tree.find(cursor).copied() else {
+                break;
+            };
             if run.start >= end {
                 break;
             }
-            let part = run.part(run.start.max(start), run.end.min(end));
+            let part = run.part(run.start.max(cursor), run.end.min(end));
             cursor = part.end;
             let new = change(part);
             if new == Some(part) {

@@ -57,6 +57,8 @@ impl Mm {
         {
             return Err(SEGV);
         }
+        // The anon_vma comes before the limits are looked at.
+        self.prepare_anon(vma.start);
         let pages = (vma.start - page) / PAGE;
         if pages > vma.offset || vma.end - page > cx.limits.stack {
             return Err(SEGV);
@@ -64,7 +66,6 @@ impl Mm {
         if !self.may_lock(cx, vma.flags, pages) {
             return Err(SEGV);
         }
-        self.prepare_anon(vma.start);
         self.vmas.modify(vma.start, |vma| {
             vma.start = page;
             vma.offset -= pages;

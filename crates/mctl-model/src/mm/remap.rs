@@ -94,10 +94,10 @@ impl Mm {
         }
         let mut cursor = old;
         while let Some(vma) = self.vmas.find(cursor).copied() {
-            if vma.start >= old + len {
+            if cursor >= old + len || vma.start >= old + len {
                 break;
             }
-            let start = vma.start.max(old);
+            let start = vma.start.max(cursor);
             let end = vma.end.min(old + len);
             let to = new + (start - old);
             self.check_resize(cx, &vma, start, end - start, end - start, true, dontunmap)?;
@@ -134,10 +134,10 @@ impl Mm {
         if !moves && new_len <= old_len {
             return Ok(());
         }
-        if old_len > vma.end - old {
+        if old_len.min(new_len) > vma.end - old {
             return Err(Errno::EFAULT);
         }
-        if new_len == old_len {
+        if new_len <= old_len {
             return Ok(());
         }
         if rigid {

@@ -62,7 +62,9 @@ impl Model {
         flags: u32,
     ) -> Result<u64, Errno> {
         let creds = self.running(caller)?.creds;
-        if flags != 0 || vec.len() > MAX_ENTRIES {
+        // import_iovec(): a length that is negative as a ssize_t is refused before all else.
+        let negative = vec.iter().any(|entry| i64::try_from(entry.len).is_err());
+        if flags != 0 || vec.len() > MAX_ENTRIES || negative {
             return Err(Errno::EINVAL);
         }
         let target = self.pidfd_target(caller, fd)?.ok_or(Errno::ESRCH)?;

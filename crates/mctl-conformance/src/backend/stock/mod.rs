@@ -1,1 +1,505 @@
-//! x
+//! Real processes on this kernel.
+//!
+//! A small static agent carries the steps out inside itself; it forks and execs for real. What
+//! comes of them is looked at from outside, through /proc. `mctl` goes through an [`Engine`].
+
+mod calls;
+mod engine;
+mod hand;
+mod proc;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mctl_abi::thp::Host;
+use mctl_model::{Caps, Image, page_align};
+
+use super::{Answer, Backend, NewFile, Places, Start, Trouble};
+use crate::call::{Call, Life, Look};
+use crate::lang::{Names, Setup};
+use crate::view::{Scope, View};
+pub use engine::{Engine, EngineAdvice, EngineCall, EngineTarget, OwnPrctl, OwnProcess};
+use hand::{Agent, Hand, Order, order};
+use proc::Reader;
+
+/// One task of a history.
+#[derive(Debug)]
+struct Task {
+    hand: Hand,
+    reader: Reader,
+    /// It has been waited for: its number may be somebody else's.
+    reaped: bool,
+    /// The name of the parent that waits in vfork(2).
+    frees: Option<u16>,
+    /// It waits in vfork(2).
+    blocked: bool,
+    thread: bool,
+    /// It was made to end.
+    ended: bool,
+}
+
+/// Runs histories on this kernel.
+pub struct StockBackend {
+    agent: Agent,
+    engine: Box<dyn Engine + Send>,
+    image: Image,
+    tasks: Vec<Option<Task>>,
+    fds: Vec<Option<i64>>,
+    files: Vec<Option<(PathBuf, NewFile)>>,
+    shm: Option<tempfile::TempDir>,
+    places: Places,
+    host: Setup,
+    names: u64,
+}
+
+impl std::fmt::Debug for StockBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StockBackend")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+mod nr {
+    //! System-call numbers of x86-64.
+    pub(super) const OPEN: u64 = 2;
+    pub(super) const CLOSE: u64 = 3;
+    pub(super) const MMAP: u64 = 9;
+    pub(super) const MPROTECT: u64 = 10;
+    pub(super) const MUNMAP: u64 = 11;
+    pub(super) const BRK: u64 = 12;
+    pub(super) const PREAD: u64 = 17;
+    pub(super) const MREMAP: u64 = 25;
+    pub(super) const MADVISE: u64 = 28;
+    pub(super) const EXIT: u64 = 60;
+    pub(super) const WAIT4: u64 = 61;
+    pub(super) const KILL: u64 = 62;
+    pub(super) const SETRESUID: u64 = 117;
+    pub(super) const SETRESGID: u64 = 119;
+    pub(super) const CAPSET: u64 = 126;
+    pub(super) const MLOCK: u64 = 149;
+    pub(super) const MUNLOCK: u64 = 150;
+    pub(super) const MLOCKALL: u64 = 151;
+    pub(super) const MUNLOCKALL: u64 = 152;
+    pub(super) const PRCTL: u64 = 157;
+    pub(super) const EXIT_GROUP: u64 = 231;
+    pub(super) const UNSHARE: u64 = 272;
+    pub(super) const PRLIMIT: u64 = 302;
+    pub(super) const MLOCK2: u64 = 325;
+    pub(super) const PIDFD_OPEN: u64 = 434;
+    pub(super) const PROCESS_MADVISE: u64 = 440;
+}
+
+fn knob(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}"));
+    let text = text.ok()?;
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(word, _)| word.to_owned())
+}
+
+/// The effective knob for 2 MiB pages.
+fn thp_knob() -> Result<Host, Trouble> {
+    let size = knob("hugepages-2048kB/enabled").unwrap_or_else(|| "inherit".to_owned());
+    let word = if size == "inherit" {
+        knob("enabled").unwrap_or_default()
+    } else {
+        size
+    };
+    match word.as_str() {
+        "always" => Ok(Host::Always),
+        "madvise" => Ok(Host::Madvise),
+        "never" => Ok(Host::Never),
+        _ => Err(Trouble::NotPossible(
+            "the kernel has no transparent huge pages".to_owned(),
+        )),
+    }
+}
+
+/// The host as a scenario would describe it.
+fn host() -> Result<Setup, Trouble> {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let swap_pages = if swaps.lines().count() > 1 {
+        u64::MAX
+    } else {
+        0
+    };
+    Ok(Setup {
+        thp: thp_knob()?,
+        shmem: match knob("shmem_enabled").as_deref() {
+            Some("always" | "force") => Host::Always,
+            Some("advise" | "within_size") => Host::Madvise,
+            _ => Host::Never,
+        },
+        swap_pages,
+        hugetlb_pages: read("/proc/sys/vm/nr_hugepages").unwrap_or(0),
+        max_map_count: read("/proc/sys/vm/max_map_count").unwrap_or(0),
+        yama: u32::try_from(read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0)).unwrap_or(3),
+    })
+}
+
+impl StockBackend {
+    /// Builds and starts the agent, with `engine` for `mctl`.
+    ///
+    /// # Errors
+    /// `NotPossible` where this is no Linux on x86-64, there is no C compiler, the kernel lacks
+    /// huge pages, or the harness may not start processes of other users.
+    pub fn new(engine: Box<dyn Engine + Send>) -> Result<StockBackend, Trouble> {
+        if !rustix::process::geteuid().is_root() {
+            let why = "the suite starts processes of several users and needs root";
+            return Err(Trouble::NotPossible(why.to_owned()));
+        }
+        let host = host()?;
+        let agent = Agent::start()?;
+        let mut backend = StockBackend {
+            agent,
+            engine,
+            image: Image::default(),
+            tasks: Vec::new(),
+            fds: Vec::new(),
+            files: Vec::new(),
+            shm: None,
+            places: Places::default(),
+            host,
+            names: 0,
+        };
+        backend.image = backend.measure_image()?;
+        Ok(backend)
+    }
+
+    /// What exec really maps here: give it to the model, so that both agree on sizes.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The host, as a scenario describes it.
+    #[must_use]
+    pub fn host(&self) -> &Setup {
+        &self.host
+    }
+
+    fn measure_image(&mut self) -> Result<Image, Trouble> {
+        let start = Start {
+            uid: 0,
+            caps: Caps::FULL,
+            memlock: 8 << 20,
+            kernel: false,
+        };
+        self.spawn(0, &start)?;
+        let task = self.task(0)?;
+        let mut image = proc::image(task.hand.tid)?;
+        let end = task.hand.syscall(nr::BRK, [0; 6])?;
+        image.brk = u64::try_from(end).unwrap_or(image.brk_start);
+        self.clear()?;
+        Ok(image)
+    }
+
+    fn task(&mut self, task: u16) -> Result<&mut Task, Trouble> {
+        let found = self.tasks.get_mut(usize::from(task));
+        found
+            .and_then(Option::as_mut)
+            .ok_or_else(|| Trouble::broken("the task was never started"))
+    }
+
+    fn put(&mut self, at: u16, task: Task) {
+        let at = usize::from(at);
+        if self.tasks.len() <= at {
+            self.tasks.resize_with(at + 1, || None);
+        }
+        if let Some(slot) = self.tasks.get_mut(at) {
+            *slot = Some(task);
+        }
+    }
+
+    /// A number that no other task came in by.
+    fn fresh_name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    /// Makes a task by an order to a maker, and binds it to its name.
+    fn welcome(&mut self, at: u16, name: u64, thread: bool) -> Result<(), Trouble> {
+        let hand = self.agent.welcome(name)?;
+        self.put(
+            at,
+            Task {
+                hand,
+                reader: Reader::default(),
+                reaped: false,
+                frees: None,
+                blocked: false,
+                thread,
+                ended: false,
+            },
+        );
+        Ok(())
+    }
+
+    /// Ends every task of the history and waits for all of them.
+    fn clear(&mut self) -> Result<(), Trouble> {
+        for task in self.tasks.iter().flatten() {
+            // One that was not waited for keeps its number, so it is still the same process.
+            if !task.reaped
+                && !task.thread
+                && let Ok(pid) = i32::try_from(task.hand.pid)
+                && let Some(pid) = rustix::process::Pid::from_raw(pid)
+            {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            }
+        }
+        let any = !self.tasks.is_empty();
+        self.tasks.clear();
+        self.fds.clear();
+        if !any {
+            return Ok(());
+        }
+        let mut left = 10_000;
+        let all = [u64::MAX, 0, 0, 0, 0, 0];
+        while self.agent.zygote.syscall(nr::WAIT4, all)? > 0 {
+            left -= 1;
+            if left == 0 {
+                return Err(Trouble::broken("the tasks of a history do not end"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the other tasks of a process have ended; with `gone` nothing is left of them.
+    fn others_ended(&mut self, task: u16, gone: bool) -> Result<(), Trouble> {
+        let (pid, tid) = {
+            let hand = &self.task(task)?.hand;
+            (hand.pid, hand.tid)
+        };
+        for other in self.tasks.iter_mut().flatten() {
+            if other.hand.pid == pid && other.hand.tid != tid && !other.reaped {
+                other.ended = true;
+                other.reaped |= gone;
+            }
+        }
+        Ok(())
+    }
+
+    /// A task was made to end: waits until others see it dead.
+    fn ended(&mut self, task: u16) -> Result<(), Trouble> {
+        let found = self.task(task)?;
+        found.ended = true;
+        let tid = found.hand.tid;
+        let limit = Instant::now() + Duration::from_secs(10);
+        while proc::life(tid) == Life::Alive {
+            if Instant::now() > limit {
+                return Err(Trouble::broken("a task does not end"));
+            }
+            std::thread::yield_now();
+        }
+        self.release(task)
+    }
+
+    /// After a vfork child has left the address space its parent goes on, and answers.
+    fn release(&mut self, child: u16) -> Result<(), Trouble> {
+        if let Some(parent) = self.task(child)?.frees.take() {
+            self.task(parent)?.blocked = false;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StockBackend {
+    fn drop(&mut self) {
+        self.clear().ok();
+    }
+}
+
+/// CAP_* by number, for the capabilities that scenarios name.
+fn capability_mask(caps: Caps) -> u64 {
+    if caps == Caps::FULL {
+        return (1 << 41) - 1;
+    }
+    [
+        (Caps::SYS_ADMIN, 21),
+        (Caps::SYS_PTRACE, 19),
+        (Caps::SYS_NICE, 23),
+        (Caps::IPC_LOCK, 14),
+        (Caps::SETUID, 7),
+        (Caps::KILL, 5),
+    ]
+    .iter()
+    .filter(|(cap, _)| caps.has(*cap))
+    .fold(0, |mask, (_, number)| mask | 1 << number)
+}
+
+/// Orders that change who a task is; `scratch` is where its scratch memory lies.
+fn identity(scratch: u64, uid: u32, caps: Caps) -> Vec<Order> {
+    const PR_SET_KEEPCAPS: u64 = 8;
+    let mask = capability_mask(caps);
+    let (low, high) = (mask & 0xffff_ffff, mask >> 32);
+    let id = u64::from(uid);
+    let ids = [id, id, id, 0, 0, 0];
+    vec![
+        order::syscall(nr::PRCTL, [PR_SET_KEEPCAPS, 1, 0, 0, 0, 0]),
+        order::syscall(nr::SETRESGID, ids),
+        order::syscall(nr::SETRESUID, ids),
+        // struct __user_cap_header_struct {version 3, pid 0}, then two of
+        // __user_cap_data_struct {effective, permitted, inheritable}.
+        order::poke(0, 0x2008_0522),
+        order::poke(1, low | low << 32),
+        order::poke(2, high << 32),
+        order::poke(3, high),
+        order::syscall(nr::CAPSET, [scratch, scratch + 8, 0, 0, 0, 0]),
+    ]
+}
+
+/// Orders that set the soft limit; the hard one stays as the suite was started with it.
+fn memlock(scratch: u64, bytes: u64) -> Result<Vec<Order>, Trouble> {
+    const RLIMIT_MEMLOCK: u64 = 8;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    if bytes > hard {
+        let why = "the case asks for more RLIMIT_MEMLOCK than the suite was started with";
+        return Err(Trouble::NotPossible(why.to_owned()));
+    }
+    Ok(vec![
+        order::poke(0, bytes),
+        order::poke(1, hard),
+        order::syscall(nr::PRLIMIT, [0, RLIMIT_MEMLOCK, scratch, 0, 0, 0]),
+    ])
+}
+
+impl Backend for StockBackend {
+    fn name(&self) -> &'static str {
+        "stock"
+    }
+
+    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble> {
+        self.clear()?;
+        self.files.clear();
+        let wanted = [
+            (setup.thp == self.host.thp, "transparent_hugepage/enabled"),
+            (setup.shmem == self.host.shmem, "shmem_enabled"),
+            (setup.swap_pages == self.host.swap_pages, "swap"),
+            (
+                setup.hugetlb_pages == self.host.hugetlb_pages,
+                "nr_hugepages",
+            ),
+            (
+                setup.max_map_count == self.host.max_map_count,
+                "max_map_count",
+            ),
+            (setup.yama == self.host.yama, "yama/ptrace_scope"),
+        ];
+        if let Some((_, name)) = wanted.iter().find(|(same, _)| !same) {
+            return Err(Trouble::NotPossible(format!(
+                "the case asks for another {name} than this host has, and the suite never changes one"
+            )));
+        }
+        let heap = page_align(self.image.brk).unwrap_or(self.image.brk);
+        self.places.reset(names.regions.len(), heap);
+        Ok(())
+    }
+
+    fn spawn(&mut self, task: u16, start: &Start) -> Result<(), Trouble> {
+        if start.kernel {
+            let why = "a test cannot start a kernel thread";
+            return Err(Trouble::NotPossible(why.to_owned()));
+        }
+        let name = self.fresh_name();
+        self.agent.zygote.all(&[order::make(0, name)])?;
+        self.welcome(task, name, false)?;
+        let hand = &mut self.task(task)?.hand;
+        let mut orders = memlock(hand.scratch, start.memlock)?;
+        if start.uid != 0 || start.caps != Caps::FULL {
+            const PR_SET_DUMPABLE: u64 = 4;
+            orders.extend(identity(hand.scratch, start.uid, start.caps));
+            // A change of user makes a process undumpable; a program that was started so is not.
+            orders.push(order::syscall(nr::PRCTL, [PR_SET_DUMPABLE, 1, 0, 0, 0, 0]));
+        }
+        hand.all(&orders).map(|_| ())
+    }
+
+    fn file(&mut self, file: u16, new: &NewFile) -> Result<(), Trouble> {
+        let dir = if new.shmem {
+            let dir = match self.shm.take() {
+                Some(dir) => dir,
+                None => tempfile::Builder::new()
+                    .prefix("mctl-conformance-")
+                    .tempdir_in("/dev/shm")
+                    .map_err(|e| Trouble::NotPossible(format!("no tmpfs: {e}")))?,
+            };
+            self.shm.insert(dir).path()
+        } else {
+            self.agent.dir()
+        };
+        let path = dir.join(format!("file-{file}"));
+        let made = std::fs::File::create(&path).map_err(Trouble::broken)?;
+        made.set_len(new.len).map_err(Trouble::broken)?;
+        let at = usize::from(file);
+        if self.files.len() <= at {
+            self.files.resize(at + 1, None);
+        }
+        if let Some(slot) = self.files.get_mut(at) {
+            *slot = Some((path, *new));
+        }
+        Ok(())
+    }
+
+    fn reclaim(&mut self, _folios: u64) -> Result<(), Trouble> {
+        let why = "a test does not put the whole host under memory pressure";
+        Err(Trouble::NotPossible(why.to_owned()))
+    }
+
+    fn recycle(&mut self, _task: u16) -> Result<(), Trouble> {
+        let why = "a test does not move the host's last PID";
+        Err(Trouble::NotPossible(why.to_owned()))
+    }
+
+    fn call(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
+        self.carry_out(task, call)
+    }
+
+    fn observe(&mut self, task: u16, scope: Scope) -> Result<View, Trouble> {
+        let Task { hand, reader, .. } = self.task(task)?;
+        let mut view = reader.view(hand.tid, scope.everywhere)?;
+        if scope.status {
+            view.status = Some(reader.status(hand.tid)?);
+        }
+        Ok(view)
+    }
+
+    fn life(&mut self, task: u16) -> Result<Life, Trouble> {
+        let task = self.task(task)?;
+        if task.reaped {
+            return Ok(Life::Gone);
+        }
+        Ok(proc::life(task.hand.tid))
+    }
+
+    fn policy(&mut self, task: u16) -> Result<u32, Trouble> {
+        let call = Call::Mctl(
+            crate::call::Whom::SelfThread,
+            mctl_abi::Action::GetPolicy.number(),
+            0,
+            false,
+        );
+        match self.carry_out(task, &call)? {
+            Ok(mask) => u32::try_from(mask).map_err(Trouble::broken),
+            Err(errno) => Err(Trouble::broken(errno)),
+        }
+    }
+
+    fn measure(&mut self, look: &Look) -> Result<u64, Trouble> {
+        let why = match look {
+            Look::Folios(..) | Look::Refaults(..) => {
+                "the kernel does not tell on which list a file's folio is"
+            }
+            _ => "the suite does not read single pages of a real process",
+        };
+        Err(Trouble::NotPossible(why.to_owned()))
+    }
+
+    fn places(&self) -> &Places {
+        &self.places
+    }
+}
