@@ -448,6 +448,10 @@ impl Backend for ModelBackend {
                 return self.mctl(id, *whom, *action, *flags, *owner);
             }
             Call::Prctl(which, args) => self.prctl(id, *which, *args),
+            Call::Memlock(_) if self.model.state(id) != Some(TaskState::Running) => {
+                let blocked = self.model.state(id) == Some(TaskState::InVfork);
+                Err(if blocked { Errno::EBUSY } else { Errno::ESRCH })
+            }
             Call::Memlock(bytes) => {
                 let mut limits = self.model.limits(id).unwrap_or_default();
                 limits.memlock = *bytes;

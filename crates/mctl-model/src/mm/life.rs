@@ -67,6 +67,7 @@ impl Mm {
         // Page-cache pages are not copied: a fault brings them again.
         child.file = crate::pages::Pages::default();
         child.def_lock = LockMode::None;
+        child.stale_locked = 0;
         child.policy = self.policy.on_fork();
         child.epoch = self.epoch + 1;
         child.users = 1;

@@ -75,6 +75,9 @@ pub struct Mm {
     pub(crate) next_anon: u32,
     /// Address spaces that may share pages by a fork carry the same number.
     pub(crate) family: u32,
+    /// Locked pages that the kernel goes on counting after `MREMAP_DONTUNMAP` took the lock off
+    /// their mapping: see docs/model-vs-kernel.md.
+    pub(crate) stale_locked: u64,
     /// Pages were moved by mremap(2), so a relative may hold them at other addresses.
     pub(crate) moved: bool,
 }
@@ -158,7 +161,7 @@ impl Mm {
     }
 
     pub(crate) fn locked_pages(&self) -> u64 {
-        self.vmas.sum().weights[1]
+        self.vmas.sum().weights[1] + self.stale_locked
     }
 
     /// Resident bytes, zero pages left out.

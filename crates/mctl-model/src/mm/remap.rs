@@ -227,7 +227,11 @@ impl Mm {
                 self.vmas.modify(start, |vma| vma.anon = 0);
             }
             if vma.flags != unlocked {
-                // The kernel clears the lock on the whole mapping.
+                // The kernel clears the lock on the whole mapping and goes on counting its pages
+                // (`dontunmap_complete()`, mm/mremap.c).
+                if vma.flags.has(VmFlags::LOCKED) {
+                    self.stale_locked += (vma.end - whole.start.max(vma.start)) / PAGE;
+                }
                 self.set_flags(cx, whole.start.max(vma.start), vma.end, unlocked)?;
             }
         }

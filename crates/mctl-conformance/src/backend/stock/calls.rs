@@ -79,10 +79,7 @@ impl StockBackend {
                 self.task(task)?
                     .hand
                     .send(&[order::syscall(number, [0; 6])])?;
-                if *call == Call::Exit {
-                    self.others_ended(task, false)?;
-                }
-                self.ended(task)?;
+                self.ended(task, *call == Call::Exit)?;
                 Ok(Ok(0))
             }
             Call::Wait(child) => self.wait(task, *child),
@@ -92,8 +89,7 @@ impl StockBackend {
                 let args = [pid, signal_arg, 0, 0, 0, 0];
                 let done = unit(self.task(task)?.hand.syscall(nr::KILL, args)?);
                 if done.is_ok() && *signal != 0 && *target != task {
-                    self.others_ended(*target, false)?;
-                    self.ended(*target)?;
+                    self.ended(*target, true)?;
                 }
                 Ok(done)
             }
@@ -376,12 +372,14 @@ impl StockBackend {
             hand.owes();
             self.welcome(child, name, false)?;
             self.task(child)?.frees = Some(task);
+            self.task(child)?.parent = Some(task);
             self.task(task)?.blocked = true;
             return Ok(Ok(0));
         }
         let made = answer(hand.all(&order)?);
         if made.is_ok() {
             self.welcome(child, name, kind == CloneKind::Thread)?;
+            self.task(child)?.parent = Some(task);
         }
         Ok(made.map(|_| 0))
     }
@@ -404,7 +402,7 @@ impl StockBackend {
         let done = unit(slot.hand.all(&[order::exec(at)])?);
         slot.reader.forget();
         if done.is_ok() {
-            self.others_ended(task, true)?;
+            self.others_gone(task)?;
             let hand = &mut self.task(task)?.hand;
             // A thread that execs takes the first one's number.
             hand.tid = hand.pid;

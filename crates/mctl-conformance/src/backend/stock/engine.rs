@@ -123,7 +123,7 @@ impl Checks for Facts<'_> {
                 wrong_identity: true,
                 ..
             } => Err(Errno::ESRCH),
-            EngineTarget::Process { pid, .. } if proc::life(pid) != crate::call::Life::Alive => {
+            EngineTarget::Process { pid, .. } if !proc::has_living_thread(pid) => {
                 Err(Errno::ESRCH)
             }
             _ => Ok(()),

@@ -36,6 +36,8 @@ struct Task {
     thread: bool,
     /// It was made to end.
     ended: bool,
+    /// Who made it.
+    parent: Option<u16>,
 }
 
 /// Runs histories on this kernel.
@@ -234,6 +236,7 @@ impl StockBackend {
                 blocked: false,
                 thread,
                 ended: false,
+                parent: None,
             },
         );
         Ok(())
@@ -268,34 +271,52 @@ impl StockBackend {
         Ok(())
     }
 
-    /// Notes that the other tasks of a process have ended; with `gone` nothing is left of them.
-    fn others_ended(&mut self, task: u16, gone: bool) -> Result<(), Trouble> {
-        let (pid, tid) = {
-            let hand = &self.task(task)?.hand;
-            (hand.pid, hand.tid)
-        };
-        for other in self.tasks.iter_mut().flatten() {
-            if other.hand.pid == pid && other.hand.tid != tid && !other.reaped {
+    /// The tasks of a task's process, itself included.
+    fn group(&mut self, task: u16) -> Result<Vec<u16>, Trouble> {
+        let pid = self.task(task)?.hand.pid;
+        Ok((0..)
+            .zip(&self.tasks)
+            .filter(|(_, other)| {
+                let other = other.as_ref();
+                other.is_some_and(|other| other.hand.pid == pid && !other.reaped)
+            })
+            .map(|(at, _)| at)
+            .collect())
+    }
+
+    /// After an exec nothing is left of the process's other tasks.
+    fn others_gone(&mut self, task: u16) -> Result<(), Trouble> {
+        for other in self.group(task)? {
+            if other != task {
+                let other = self.task(other)?;
                 other.ended = true;
-                other.reaped |= gone;
+                other.reaped = true;
             }
         }
         Ok(())
     }
 
-    /// A task was made to end: waits until others see it dead.
-    fn ended(&mut self, task: u16) -> Result<(), Trouble> {
-        let found = self.task(task)?;
-        found.ended = true;
-        let tid = found.hand.tid;
+    /// A task, or with `whole` its process, was made to end: waits until others see it dead.
+    fn ended(&mut self, task: u16, whole: bool) -> Result<(), Trouble> {
+        let tasks = if whole {
+            self.group(task)?
+        } else {
+            vec![task]
+        };
         let limit = Instant::now() + Duration::from_secs(10);
-        while proc::life(tid) == Life::Alive {
-            if Instant::now() > limit {
-                return Err(Trouble::broken("a task does not end"));
+        for task in tasks {
+            let found = self.task(task)?;
+            found.ended = true;
+            let tid = found.hand.tid;
+            while proc::life(tid) == Life::Alive {
+                if Instant::now() > limit {
+                    return Err(Trouble::broken("a task does not end"));
+                }
+                std::thread::yield_now();
             }
-            std::thread::yield_now();
+            self.release(task)?;
         }
-        self.release(task)
+        Ok(())
     }
 
     /// After a vfork child has left the address space its parent goes on, and answers.
@@ -469,11 +490,29 @@ impl Backend for StockBackend {
     }
 
     fn life(&mut self, task: u16) -> Result<Life, Trouble> {
-        let task = self.task(task)?;
-        if task.reaped {
+        let found = self.task(task)?;
+        if found.reaped {
             return Ok(Life::Gone);
         }
-        Ok(proc::life(task.hand.tid))
+        let (tid, parent) = (found.hand.tid, found.parent);
+        let life = proc::life(tid);
+        if life != Life::Zombie {
+            return Ok(life);
+        }
+        // What no task of the history waits for is init's; here the harness waits at the end.
+        let mut runs = false;
+        for other in self.group(task)? {
+            runs |= !self.task(other)?.ended;
+        }
+        let orphan = match parent {
+            None => true,
+            Some(parent) => self.task(parent)?.ended,
+        };
+        Ok(if orphan && !runs {
+            Life::Gone
+        } else {
+            Life::Zombie
+        })
     }
 
     fn policy(&mut self, task: u16) -> Result<u32, Trouble> {

@@ -23,6 +23,17 @@ pub(super) fn life(tid: u32) -> Life {
     }
 }
 
+/// Whether any thread of a process lives; its first may be a zombie before the others.
+pub(super) fn has_living_thread(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
+        .any(|tid| life(tid) == Life::Alive)
+}
+
 /// The files of one task that are read again and again.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
