@@ -208,6 +208,9 @@ pub struct Vma {
     pub(crate) epoch: u32,
 }
 
+/// Set in `anon` of the pieces of a mapping that came by fork: they merge with each other only.
+pub(crate) const INHERITED: u32 = 1 << 31;
+
 /// The mark of mappings with a file behind them, beside the flags' bits.
 pub(crate) const MARK_FILE: u32 = 1 << 31;
 
@@ -312,11 +315,18 @@ impl Vma {
             && !self.flags.any(VmFlags::SPECIAL)
             && self.offset + self.pages() == above.offset
             && match (self.anon, above.anon) {
-                (a, b) if a == b => a == 0 || self.epoch == above.epoch && self.epoch == epoch,
-                (0, _) => above.epoch == epoch,
-                (_, 0) => self.epoch == epoch,
+                (0, 0) => true,
+                (a, b) if a == b => self.epoch == epoch && above.epoch == epoch,
+                (0, _) => above.owns_anon(epoch),
+                (_, 0) => self.owns_anon(epoch),
                 _ => false,
             }
+    }
+
+    /// Whether its `anon_vma` is its address space's own, not shared with a parent by fork
+    /// (`vma_had_uncowed_parents()`, mm/vma.c).
+    pub(crate) fn owns_anon(&self, epoch: u32) -> bool {
+        self.anon != 0 && self.anon & INHERITED == 0 && self.epoch == epoch
     }
 
     /// Whether a fresh anonymous fault here may use the neighbour's `anon_vma`

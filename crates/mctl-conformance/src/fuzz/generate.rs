@@ -26,7 +26,7 @@ pub struct History {
 /// Regions 0 to 3 are small; 4 and 5 hold several aligned 2 MiB blocks.
 const REGIONS: u16 = 6;
 const SMALL: u64 = 24 * PAGE;
-const LARGE: u64 = 6 << 20;
+const LARGE: u64 = 4 << 20;
 /// The most tasks of one history.
 const TASKS: u16 = 4;
 
@@ -247,7 +247,7 @@ fn range(u: &mut Unstructured<'_>) -> Result<(Addr, u64)> {
     let unit = if region < 4 {
         PAGE
     } else {
-        *u.choose(&[512 << 10, 1 << 20, 2 << 20, PAGE])?
+        *u.choose(&[512 << 10, 1 << 20, 2 << 20])?
     };
     let units = whole / unit;
     let first = u.int_in_range(0..=units - 1)?.min(units - 1);

@@ -5,7 +5,7 @@ use mctl_abi::thp::may_collapse;
 
 use super::{Cx, Mm};
 use crate::pages::{PageKind, Run};
-use crate::vma::{Backing, Vma};
+use crate::vma::{Backing, FileId, Vma};
 use crate::{HUGE, PAGE};
 
 impl Mm {
@@ -30,12 +30,11 @@ impl Mm {
         let mut block = part.start.next_multiple_of(HUGE);
         let mut result = Ok(());
         while block + HUGE <= part.end {
-            if part.is_anon() {
-                result = self
-                    .collapse_block(cx, block)
-                    .or(Err(Errno::EINVAL))
-                    .and(result);
-            }
+            let done = match part.backing {
+                Backing::File(file) => collapse_object(cx, file, &whole, block),
+                _ => self.collapse_block(cx, block),
+            };
+            result = done.map_err(|()| Errno::EINVAL).and(result);
             block += HUGE;
         }
         result
@@ -71,4 +70,20 @@ impl Mm {
         });
         Ok(())
     }
+}
+
+/// A block of shared memory: the object's pages become one huge page. One of them must be there.
+fn collapse_object(cx: &mut Cx<'_>, file: FileId, vma: &Vma, block: u64) -> Result<(), ()> {
+    let first = vma.offset + (block - vma.start) / PAGE;
+    let pages = first..first + HUGE / PAGE;
+    if !first.is_multiple_of(HUGE / PAGE) {
+        return Err(());
+    }
+    if !pages.clone().any(|page| cx.cache.folio(file, page).is_some()) {
+        return Err(());
+    }
+    for page in pages {
+        cx.cache.load(file, page);
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use mctl_abi::Errno;
 
 use super::{Cx, Mm};
 use crate::PAGE;
-use crate::vma::{VmFlags, Vma};
+use crate::vma::{INHERITED, VmFlags, Vma};
 
 impl Mm {
     /// A fresh `anon_vma` identity.
@@ -65,11 +65,13 @@ impl Mm {
         self.anon.break_huge(address);
         if vma.anon != 0 && vma.epoch != self.epoch {
             // Two halves of one inherited mapping keep a common identity that nothing else has.
-            vma.anon = self.new_anon();
+            vma.anon = self.new_anon() | INHERITED;
+            vma.epoch = self.epoch;
         }
         self.vmas.modify(vma.start, |low| {
             low.end = address;
             low.anon = vma.anon;
+            low.epoch = vma.epoch;
         });
         self.vmas.insert(vma.part(address, vma.end));
     }

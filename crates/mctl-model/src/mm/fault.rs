@@ -70,9 +70,6 @@ impl Mm {
             vma.start = page;
             vma.offset -= pages;
         });
-        if vma.flags.has(VmFlags::LOCKED) {
-            self.populate(cx, page, vma.start);
-        }
         self.vmas.at(page).copied().ok_or(SEGV)
     }
 
@@ -86,7 +83,7 @@ impl Mm {
             return;
         }
         let epoch = self.epoch;
-        let usable = |other: &Vma| (other.anon != 0 && other.epoch == epoch).then_some(other.anon);
+        let usable = |other: &Vma| other.owns_anon(epoch).then_some(other.anon);
         let above = self.vmas.at(vma.end).filter(|a| vma.anon_compatible(a));
         let below = self
             .vmas

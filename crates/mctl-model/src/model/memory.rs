@@ -103,6 +103,7 @@ impl Model {
     /// # Errors
     /// `EINVAL` for an unknown flag; else as [`Model::mlock`].
     pub fn mlock2(&mut self, task: TaskId, addr: u64, len: u64, flags: u32) -> Result<(), Errno> {
+        self.running(task)?;
         if flags & !1 != 0 {
             return Err(Errno::EINVAL);
         }

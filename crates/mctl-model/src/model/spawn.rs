@@ -84,12 +84,15 @@ impl Model {
         Ok(id)
     }
 
-    /// Sets the resource limits of a task.
+    /// Sets the resource limits of a task's process.
     ///
     /// # Errors
     /// `ESRCH` where it is gone.
     pub fn set_limits(&mut self, task: TaskId, limits: Limits) -> Result<(), Errno> {
-        self.tasks.get_mut(&task).ok_or(Errno::ESRCH)?.limits = limits;
+        let leader = self.tasks.get(&task).ok_or(Errno::ESRCH)?.leader;
+        for thread in self.tasks.values_mut().filter(|t| t.leader == leader) {
+            thread.limits = limits;
+        }
         Ok(())
     }
 

@@ -288,6 +288,7 @@ impl StockBackend {
     fn others_gone(&mut self, task: u16) -> Result<(), Trouble> {
         for other in self.group(task)? {
             if other != task {
+                self.release(other)?;
                 let other = self.task(other)?;
                 other.ended = true;
                 other.reaped = true;
