@@ -12,11 +12,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use mctl_conformance::backend::Backend;
 use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::{OwnPrctl, StockBackend};
+use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, load};
 use mctl_conformance::run::Verdict;
-use mctl_conformance::draw;
 
 /// Hold the model and this kernel to the mctl contract
 #[derive(Debug, Parser)]

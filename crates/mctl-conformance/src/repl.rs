@@ -26,8 +26,8 @@ pub struct FileRun {
 /// Where the file cannot be read, or is wrong: the message says line, column and what was
 /// expected.
 pub fn run_file(path: &Path) -> Result<FileRun> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let scenario = parse(&text).with_context(|| path.display().to_string())?;
     let mut frames = Vec::new();
     let verdict = run_traced(&scenario, &mut ModelBackend::default(), Some(&mut frames));

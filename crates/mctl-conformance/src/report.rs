@@ -44,7 +44,8 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![root.to_owned()]);
     }
     let mut found = Vec::new();
-    let entries = std::fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
+    let entries =
+        std::fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -175,7 +176,9 @@ impl Report {
     /// Whether no sentence differs anywhere.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.backends().iter().all(|name| self.counts(name).differs == 0)
+        self.backends()
+            .iter()
+            .all(|name| self.counts(name).differs == 0)
     }
 
     /// The table for people; with `all` the sentences that hold too.

@@ -43,7 +43,11 @@ fn side_by_side(menu: Menu) {
         "{} steps in {:?}, {} not reproduced",
         report.steps, report.time, report.not_reproduced
     );
-    let texts: Vec<&str> = report.disagreements.iter().map(|(_, t)| t.as_str()).collect();
+    let texts: Vec<&str> = report
+        .disagreements
+        .iter()
+        .map(|(_, t)| t.as_str())
+        .collect();
     assert!(texts.is_empty(), "{}", texts.join("\n"));
     assert!(report.steps > 100, "too few steps to mean anything");
 }

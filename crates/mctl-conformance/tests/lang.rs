@@ -14,17 +14,57 @@ fn errors_say_where_and_what() {
         ("spawn p\np mapp a 4M", 2, 3, "a verb", "`mapp`"),
         ("spawn p\np map a 4X", 2, 9, "a size", "`4X`"),
         ("spawn p\np map a", 2, 8, "a size", "the end of the line"),
-        ("spawn p\np madvise b 4K hugepage", 2, 11, "an address", "`b`"),
-        ("spawn p\np map a 4K\np madvise a 4K huge", 3, 16, "an advice", "`huge`"),
-        ("spawn p\np unlockall extra", 2, 13, "the end of the line", "`extra`"),
-        ("spawn p\np unlockall -> EWHAT", 2, 16, "an errno", "`EWHAT`"),
-        ("case \"open", 1, 11, "a closing quote", "the end of the line"),
+        (
+            "spawn p\np madvise b 4K hugepage",
+            2,
+            11,
+            "an address",
+            "`b`",
+        ),
+        (
+            "spawn p\np map a 4K\np madvise a 4K huge",
+            3,
+            16,
+            "an advice",
+            "`huge`",
+        ),
+        (
+            "spawn p\np unlockall extra",
+            2,
+            13,
+            "the end of the line",
+            "`extra`",
+        ),
+        (
+            "spawn p\np unlockall -> EWHAT",
+            2,
+            16,
+            "an errno",
+            "`EWHAT`",
+        ),
+        (
+            "case \"open",
+            1,
+            11,
+            "a closing quote",
+            "the end of the line",
+        ),
         ("host thp=sometimes", 1, 10, "`always`", "`sometimes`"),
-        ("spawn p\nexpect p vma 0x1000 zz", 2, 21, "two letters", "`zz`"),
+        (
+            "spawn p\nexpect p vma 0x1000 zz",
+            2,
+            21,
+            "two letters",
+            "`zz`",
+        ),
         ("spawn heap", 1, 7, "the name of a task", "`heap`"),
     ] {
         let error = wrong(text);
-        assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
+        assert_eq!(
+            (error.line, error.column),
+            (line, column),
+            "{text:?}: {error}"
+        );
         assert!(error.expected.contains(expected), "{text:?}: {error}");
         assert_eq!(error.found, found, "{text:?}");
     }

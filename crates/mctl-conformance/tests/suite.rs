@@ -82,9 +82,13 @@ fn the_reports_forms_agree() {
     let report = Report::run(&cases, &mut [&mut model]);
     assert!(!report.is_clean());
     let junit = report.junit();
-    assert!(junit.contains("tests=\"6\" failures=\"1\" skipped=\"0\""), "{junit}");
+    assert!(
+        junit.contains("tests=\"6\" failures=\"1\" skipped=\"0\""),
+        "{junit}"
+    );
     assert!(junit.contains("a &lt;bad&gt; one"), "{junit}");
-    let json: serde_json::Value = serde_json::from_str(&report.json().expect("json")).expect("valid");
+    let json: serde_json::Value =
+        serde_json::from_str(&report.json().expect("json")).expect("valid");
     assert_eq!(json["rows"][5]["backends"]["model"]["verdict"], "differs");
     assert_eq!(json["rows"][5]["backends"]["model"]["got"], "ok");
 }

@@ -178,7 +178,9 @@ impl Made {
                 set_uid: None,
                 script: u.ratio(1, 4)?,
             },
-            99 if actor != 0 => *u.choose(&[Call::Exit, Call::ExitThread].map(Box::new))?.clone(),
+            99 if actor != 0 => *u
+                .choose(&[Call::Exit, Call::ExitThread].map(Box::new))?
+                .clone(),
             _ => Call::Memlock(*u.choose(&[0, 64 << 10, 1 << 20, 8 << 20])?),
         };
         Ok(Step::Do(actor, call))

@@ -173,7 +173,11 @@ fn counter_example(
     let names = History::names();
     let step = history.steps.get(found.step);
     let step = step.map_or_else(String::new, |step| print_step(step, &names));
-    text.push_str(&format!("# after step {}: {step}: {}\n", found.step + 1, found.what));
+    text.push_str(&format!(
+        "# after step {}: {step}: {}\n",
+        found.step + 1,
+        found.what
+    ));
     for (name, side) in [("left", &found.left), ("right", &found.right)] {
         text.push_str(&format!("# {name}:\n"));
         for line in side.lines() {
@@ -263,7 +267,10 @@ pub fn compare_history(
                 continue;
             }
             if let Some((what, l, r)) = compare_task(task, left, right)? {
-                let what = format!("{what} of {}", names.tasks.get(usize::from(task)).map_or("", |n| n));
+                let what = format!(
+                    "{what} of {}",
+                    names.tasks.get(usize::from(task)).map_or("", |n| n)
+                );
                 return Ok((done, Some(differs(&what, l, r))));
             }
         }
@@ -278,7 +285,11 @@ fn compare_task(
 ) -> Result<Option<(String, String, String)>, Trouble> {
     let (a, b) = (left.life(task)?, right.life(task)?);
     if a != b {
-        return Ok(Some(("life".to_owned(), format!("{a:?}"), format!("{b:?}"))));
+        return Ok(Some((
+            "life".to_owned(),
+            format!("{a:?}"),
+            format!("{b:?}"),
+        )));
     }
     if a != Life::Alive {
         return Ok(None);

@@ -79,7 +79,10 @@ fn collapse_object(cx: &mut Cx<'_>, file: FileId, vma: &Vma, block: u64) -> Resu
     if !first.is_multiple_of(HUGE / PAGE) {
         return Err(());
     }
-    if !pages.clone().any(|page| cx.cache.folio(file, page).is_some()) {
+    if !pages
+        .clone()
+        .any(|page| cx.cache.folio(file, page).is_some())
+    {
         return Err(());
     }
     for page in pages {

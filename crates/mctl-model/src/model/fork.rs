@@ -69,7 +69,8 @@ impl Model {
                 inode,
                 leader,
                 mm: Some(child_mm),
-                parent: Some(if thread { parent.leader } else { caller }),
+                // Children belong to the process: a thread's death leaves them with the others.
+                parent: Some(parent.leader),
                 state: TaskState::Running,
                 frees: vfork.then_some(caller),
                 fds,

@@ -8,6 +8,8 @@
 mod edit;
 mod gap;
 mod iter;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -394,11 +394,7 @@ impl StockBackend {
         // By itself: the results of orders before it in a batch would go with the old image.
         let pokes = path.as_deref().map(poke_path).unwrap_or_default();
         slot.hand.all(&pokes)?;
-        let at = if path.is_some() {
-            slot.hand.scratch
-        } else {
-            0
-        };
+        let at = if path.is_some() { slot.hand.scratch } else { 0 };
         let done = unit(slot.hand.all(&[order::exec(at)])?);
         slot.reader.forget();
         if done.is_ok() {

@@ -123,9 +123,7 @@ impl Checks for Facts<'_> {
                 wrong_identity: true,
                 ..
             } => Err(Errno::ESRCH),
-            EngineTarget::Process { pid, .. } if !proc::has_living_thread(pid) => {
-                Err(Errno::ESRCH)
-            }
+            EngineTarget::Process { pid, .. } if !proc::has_living_thread(pid) => Err(Errno::ESRCH),
             _ => Ok(()),
         }
     }

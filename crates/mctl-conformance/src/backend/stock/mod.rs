@@ -299,11 +299,7 @@ impl StockBackend {
 
     /// A task, or with `whole` its process, was made to end: waits until others see it dead.
     fn ended(&mut self, task: u16, whole: bool) -> Result<(), Trouble> {
-        let tasks = if whole {
-            self.group(task)?
-        } else {
-            vec![task]
-        };
+        let tasks = if whole { self.group(task)? } else { vec![task] };
         let limit = Instant::now() + Duration::from_secs(10);
         for task in tasks {
             let found = self.task(task)?;
@@ -507,7 +503,11 @@ impl Backend for StockBackend {
         }
         let orphan = match parent {
             None => true,
-            Some(parent) => self.task(parent)?.ended,
+            Some(parent) => {
+                let pid = self.task(parent)?.hand.pid;
+                let mut family = self.tasks.iter().flatten();
+                family.all(|other| other.hand.pid != pid || other.ended)
+            }
         };
         Ok(if orphan && !runs {
             Life::Gone
