@@ -1,6 +1,7 @@
 //! Whoever can run a history: the model, this kernel, and later the native kernel.
 
 pub mod model;
+mod remote;
 pub mod stock;
 
 use mctl_abi::Errno;

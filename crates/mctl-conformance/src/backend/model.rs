@@ -3,20 +3,19 @@
 use mctl_abi::Errno;
 use mctl_abi::permission::Yama;
 use mctl_model::{
-    CloneArgs, ExecArgs, FileId, FileInfo, IdType, Image, IoVec, Knobs, Limits, MapArgs, MapSource,
-    Model, PAGE, PageKind, Program, Rule, SpawnArgs, Target, TaskId, TaskState, WholeOrVec,
-    page_align,
+    CloneArgs, ExecArgs, FileId, FileInfo, Image, IoVec, Knobs, Limits, MapArgs, MapSource, Model,
+    PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState, page_align,
 };
 
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
-use crate::call::{Addr, Call, Entries, Life, Look, Place, Prctl, Source, Whom};
+use crate::call::{Addr, Call, Life, Look, Place, Prctl, Source};
 use crate::lang::{Names, Setup};
 use crate::view::{ARENA, Scope, Span, View, comparable};
 
 /// Runs histories on [`Model`].
 #[derive(Debug)]
 pub struct ModelBackend {
-    model: Model,
+    pub(super) model: Model,
     image: Image,
     tasks: Vec<Option<TaskId>>,
     /// The numbers of tasks, kept after their death.
@@ -46,7 +45,7 @@ fn unit(result: Result<(), Errno>) -> Answer {
     result.map(|()| 0)
 }
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -102,7 +101,7 @@ impl ModelBackend {
         }
     }
 
-    fn fd(&self, fd: u16) -> i32 {
+    pub(super) fn fd(&self, fd: u16) -> i32 {
         self.fds
             .get(usize::from(fd))
             .copied()
@@ -110,40 +109,12 @@ impl ModelBackend {
             .unwrap_or(-1)
     }
 
-    /// The target of a call, and the descriptor to be closed after it.
-    fn target(&mut self, caller: TaskId, whom: Whom) -> Result<Result<Meant, Errno>, Trouble> {
-        Ok(Ok(match whom {
-            Whom::SelfThread => Meant::fd(mctl_abi::PIDFD_SELF_THREAD),
-            Whom::SelfProcess => Meant::fd(mctl_abi::PIDFD_SELF_THREAD_GROUP),
-            Whom::Fd(fd) => Meant::fd(self.fd(fd)),
-            Whom::RawFd(fd) => Meant::fd(fd),
-            Whom::Task(task) => {
-                let (pid, _) = self.pid(task)?;
-                match self.model.pidfd_open(caller, i64::from(pid), 0) {
-                    Ok(fd) => Meant {
-                        target: Target::Fd(fd),
-                        close: Some(fd),
-                    },
-                    Err(errno) => return Ok(Err(errno)),
-                }
-            }
-            Whom::Pid(task, right) => {
-                let (pid, inode) = self.pid(task)?;
-                let inode = if right { inode } else { inode + 1 };
-                Meant {
-                    target: Target::Pid(pid, Some(inode)),
-                    close: None,
-                }
-            }
-        }))
-    }
-
-    fn pid(&self, task: u16) -> Result<(u32, u64), Trouble> {
+    pub(super) fn pid(&self, task: u16) -> Result<(u32, u64), Trouble> {
         self.task(task)?;
         Ok(self.pids.get(usize::from(task)).copied().unwrap_or((0, 0)))
     }
 
-    fn vec(&self, list: &[(Addr, u64)]) -> Vec<IoVec> {
+    pub(super) fn vec(&self, list: &[(Addr, u64)]) -> Vec<IoVec> {
         list.iter()
             .map(|(at, len)| IoVec {
                 start: self.places.resolve(*at),
@@ -207,84 +178,6 @@ impl ModelBackend {
             Prctl::SetNoNewPrivs => unit(self.model.set_no_new_privs(task, args)),
             Prctl::GetNoNewPrivs => self.model.get_no_new_privs(task, args),
             Prctl::SetDumpable => unit(self.model.set_dumpable(task, args[0])),
-        }
-    }
-
-    fn mctl(
-        &mut self,
-        caller: TaskId,
-        whom: Whom,
-        action: i32,
-        flags: u32,
-        owner: bool,
-    ) -> Result<Answer, Trouble> {
-        let meant = match self.target(caller, whom)? {
-            Ok(meant) => meant,
-            Err(errno) => return Ok(Err(errno)),
-        };
-        let rule = if owner { Rule::Owner } else { Rule::Admin };
-        let answer = self.model.mctl(caller, meant.target, action, flags, rule);
-        self.close_after(caller, meant);
-        Ok(answer.map(i64::from))
-    }
-
-    fn close_after(&mut self, caller: TaskId, meant: Meant) {
-        if let Some(fd) = meant.close {
-            self.model.close(caller, fd).ok();
-        }
-    }
-
-    fn advise_other(&mut self, caller: TaskId, call: &Call) -> Result<Answer, Trouble> {
-        let (whom, advice) = match call {
-            Call::ProcessMadvise(whom, advice, ..) | Call::Pmadvise(whom, advice, ..) => {
-                (*whom, *advice)
-            }
-            _ => return Err(Trouble::broken("not an advice")),
-        };
-        let meant = match self.target(caller, whom)? {
-            Ok(meant) => meant,
-            Err(errno) => return Ok(Err(errno)),
-        };
-        let answer = match call {
-            Call::ProcessMadvise(_, _, flags, list) => {
-                let Target::Fd(fd) = meant.target else {
-                    return Err(Trouble::broken("process_madvise(2) takes a descriptor"));
-                };
-                let vec = self.vec(list);
-                self.model.process_madvise(caller, fd, &vec, advice, *flags)
-            }
-            Call::Pmadvise(_, _, flags, entries, destructive) => {
-                let (kind, id) = match meant.target {
-                    Target::Fd(fd) => (IdType::Pidfd, i64::from(fd)),
-                    Target::Pid(pid, inode) => (IdType::Pid { inode }, i64::from(pid)),
-                };
-                let vec = match entries {
-                    Entries::Null(count) => WholeOrVec::Null(*count),
-                    Entries::List(list) => WholeOrVec::Vec(self.vec(list)),
-                };
-                self.model
-                    .mctl_process_madvise(caller, kind, id, &vec, advice, *flags, *destructive)
-                    .map(|outcome| outcome.bytes)
-            }
-            _ => Err(Errno::EINVAL),
-        };
-        self.close_after(caller, meant);
-        Ok(answer.map(number))
-    }
-}
-
-/// A resolved target.
-#[derive(Clone, Copy)]
-struct Meant {
-    target: Target,
-    close: Option<i32>,
-}
-
-impl Meant {
-    fn fd(fd: i32) -> Meant {
-        Meant {
-            target: Target::Fd(fd),
-            close: None,
         }
     }
 }

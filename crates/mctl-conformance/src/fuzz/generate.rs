@@ -152,7 +152,7 @@ impl Made {
             57..=76 => touch(u)?,
             77..=83 => lock(u)?,
             84..=86 => remap(u)?,
-            87..=91 => prctl(u)?,
+            87..=91 => prctl(u, self.menu)?,
             92..=93 => {
                 let offset = u.int_in_range(0..=40)? * PAGE / 2;
                 Call::Brk(Addr {
@@ -198,7 +198,7 @@ impl Made {
             return Ok(Call::ProcessMadvise(whom, *u.choose(ADVICES)?, flags, list));
         }
         let action = *u.choose(&[3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11])?;
-        let flags = *u.choose(&[0, 1, 1, 1, 2])?;
+        let flags = *u.choose(&[1, 1, 1, 1, 2])?;
         Ok(Call::Mctl(Whom::SelfThread, action, flags, false))
     }
 }
@@ -319,8 +319,10 @@ fn remap(u: &mut Unstructured<'_>) -> Result<Call> {
     })
 }
 
-fn prctl(u: &mut Unstructured<'_>) -> Result<Call> {
-    let which = *u.choose(&[
+/// On a stock kernel PR_SET_THP_DISABLE is what mctl works by, so that it is told apart from the
+/// policy on the model only: histories with mctl do without it.
+fn prctl(u: &mut Unstructured<'_>, menu: Menu) -> Result<Call> {
+    let all = [
         Prctl::SetThpDisable,
         Prctl::SetThpDisable,
         Prctl::GetThpDisable,
@@ -328,7 +330,11 @@ fn prctl(u: &mut Unstructured<'_>) -> Result<Call> {
         Prctl::GetMemoryMerge,
         Prctl::SetNoNewPrivs,
         Prctl::GetNoNewPrivs,
-    ])?;
+    ];
+    let which = match menu {
+        Menu::Plain => *u.choose(&all)?,
+        Menu::Policy => *u.choose(all.get(3..).unwrap_or(&all))?,
+    };
     let sets = matches!(
         which,
         Prctl::SetThpDisable | Prctl::SetMemoryMerge | Prctl::SetNoNewPrivs

@@ -17,6 +17,7 @@ mod lex;
 mod looks;
 mod parse;
 mod print;
+mod print_call;
 
 use mctl_abi::Errno;
 use mctl_abi::thp::Host;

@@ -1,16 +1,16 @@
 //! Steps as orders to the agent.
 
 use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
-use mctl_model::{CloneKind, Madvise, VmFlags};
+use mctl_model::{CloneKind, VmFlags};
 
-use super::engine::{EngineAdvice, EngineCall, EngineTarget, OwnProcess};
+use super::engine::{EngineCall, EngineTarget, OwnProcess};
 use super::hand::{Hand, order};
 use super::{StockBackend, identity, memlock, nr, proc};
-use crate::backend::{Answer, Places, Trouble};
-use crate::call::{Addr, Call, Entries, Place, Prctl, Source, Whom};
+use crate::backend::{Answer, Trouble};
+use crate::call::{Addr, Call, Prctl, Whom};
 
 /// A raw result as an answer; a pointer or a number above zero counts as success.
-fn answer(result: i64) -> Answer {
+pub(super) fn answer(result: i64) -> Answer {
     if (-4095..0).contains(&result) {
         Err(Errno::from_raw(i32::try_from(-result).unwrap_or(0)))
     } else {
@@ -18,16 +18,16 @@ fn answer(result: i64) -> Answer {
     }
 }
 
-fn unit(result: i64) -> Answer {
+pub(super) fn unit(result: i64) -> Answer {
     answer(result).map(|_| 0)
 }
 
 /// A descriptor as an argument: sign-extended.
-fn fd_arg(fd: i64) -> u64 {
+pub(super) fn fd_arg(fd: i64) -> u64 {
     u64::from_ne_bytes(fd.to_ne_bytes())
 }
 
-fn rights(prot: VmFlags) -> u64 {
+pub(super) fn rights(prot: VmFlags) -> u64 {
     u64::from(prot.bits() & 7)
 }
 
@@ -183,7 +183,7 @@ impl StockBackend {
         })
     }
 
-    fn fd(&self, fd: u16) -> i64 {
+    pub(super) fn fd(&self, fd: u16) -> i64 {
         self.fds
             .get(usize::from(fd))
             .copied()
@@ -202,26 +202,36 @@ impl StockBackend {
         0
     }
 
-    fn close(&mut self, task: u16, fd: i64) -> Result<Answer, Trouble> {
+    pub(super) fn close(&mut self, task: u16, fd: i64) -> Result<Answer, Trouble> {
         let args = [fd_arg(fd), 0, 0, 0, 0, 0];
         Ok(unit(self.task(task)?.hand.syscall(nr::CLOSE, args)?))
     }
 
-    fn close_after(&mut self, task: u16, fd: Option<i64>) -> Result<(), Trouble> {
+    pub(super) fn close_after(&mut self, task: u16, fd: Option<i64>) -> Result<(), Trouble> {
         match fd {
             Some(fd) => self.close(task, fd).map(|_| ()),
             None => Ok(()),
         }
     }
 
-    fn open_pidfd(&mut self, task: u16, target: u16, flags: u32) -> Result<Answer, Trouble> {
+    pub(super) fn open_pidfd(
+        &mut self,
+        task: u16,
+        target: u16,
+        flags: u32,
+    ) -> Result<Answer, Trouble> {
         let tid = u64::from(self.task(target)?.hand.tid);
         let args = [tid, u64::from(flags), 0, 0, 0, 0];
         Ok(answer(self.task(task)?.hand.syscall(nr::PIDFD_OPEN, args)?))
     }
 
     /// Opens a path in a task.
-    fn open(&mut self, task: u16, path: &std::path::Path, flags: u64) -> Result<Answer, Trouble> {
+    pub(super) fn open(
+        &mut self,
+        task: u16,
+        path: &std::path::Path,
+        flags: u64,
+    ) -> Result<Answer, Trouble> {
         let hand = &mut self.task(task)?.hand;
         let mut orders = poke_path(path);
         orders.push(order::syscall(nr::OPEN, [hand.scratch, flags, 0, 0, 0, 0]));
@@ -229,7 +239,7 @@ impl StockBackend {
     }
 
     /// Whom a call names, and the descriptor to close after it.
-    fn name(
+    pub(super) fn name(
         &mut self,
         task: u16,
         whom: Whom,
@@ -268,93 +278,6 @@ impl StockBackend {
             }
         };
         Ok(Ok((target, None)))
-    }
-
-    fn map(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
-        let Call::Map {
-            region,
-            at,
-            len,
-            prot,
-            shared,
-            place,
-            growsdown,
-            locked,
-            populate,
-            noreserve,
-            stack,
-            source,
-        } = call
-        else {
-            return Err(Trouble::broken("not a mapping"));
-        };
-        let own = at.map_or_else(|| Places::own(*region), |at| self.places.resolve(at));
-        let mut flags = if *shared { 1 } else { 2 };
-        for (on, bit) in [
-            (*place == Place::Fixed, 0x10),
-            (*place == Place::Noreplace, 0x10_0000),
-            (*growsdown, 0x100),
-            (*locked, 0x2000),
-            (*noreserve, 0x4000),
-            (*populate, 0x8000),
-            (*stack, 0x2_0000),
-        ] {
-            if on {
-                flags |= bit;
-            }
-        }
-        let (mut fd, mut from) = (-1, 0);
-        match source {
-            Source::Anon => flags |= 0x20,
-            Source::Hugetlb => flags |= 0x20 | 0x4_0000,
-            Source::File(file, offset) => {
-                let known = self.files.get(usize::from(*file)).cloned().flatten();
-                let (path, new) =
-                    known.ok_or_else(|| Trouble::broken("the file was never made"))?;
-                match self.open(task, &path, if new.readonly { 0 } else { 2 })? {
-                    Ok(number) => fd = number,
-                    Err(errno) => return Ok(Err(errno)),
-                }
-                from = *offset;
-            }
-        }
-        let addr = if *place == Place::Anywhere { 0 } else { own };
-        let args = [addr, *len, rights(*prot), flags, fd_arg(fd), from];
-        let result = self.task(task)?.hand.syscall(nr::MMAP, args)?;
-        if fd >= 0 {
-            self.close_after(task, Some(fd))?;
-        }
-        Ok(answer(result).map(|address| self.bind_region(*region, address)))
-    }
-
-    fn bind_region(&mut self, region: u16, address: i64) -> i64 {
-        if let Ok(address) = u64::try_from(address) {
-            self.places.bind(region, address);
-        }
-        0
-    }
-
-    fn remap(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
-        let Call::Remap {
-            at,
-            old,
-            new,
-            maymove,
-            to,
-            dontunmap,
-            result,
-        } = call
-        else {
-            return Err(Trouble::broken("not a remapping"));
-        };
-        let flags = u64::from(*maymove) | u64::from(to.is_some()) << 1 | u64::from(*dontunmap) << 2;
-        let to = to.map_or(0, |to| self.places.resolve(to));
-        let args = [self.places.resolve(*at), *old, *new, flags, to, 0];
-        let moved = answer(self.task(task)?.hand.syscall(nr::MREMAP, args)?);
-        Ok(moved.map(|address| match result {
-            Some(region) => self.bind_region(*region, address),
-            None => 0,
-        }))
     }
 
     fn make(&mut self, task: u16, kind: CloneKind, child: u16) -> Result<Answer, Trouble> {
@@ -425,82 +348,6 @@ impl StockBackend {
         })
     }
 
-    fn process_madvise(
-        &mut self,
-        task: u16,
-        whom: Whom,
-        advice: Madvise,
-        flags: u32,
-        list: &[(Addr, u64)],
-    ) -> Result<Answer, Trouble> {
-        let (fd, close) = match whom {
-            Whom::SelfThread => (i64::from(PIDFD_SELF_THREAD), None),
-            Whom::SelfProcess => (i64::from(PIDFD_SELF_THREAD_GROUP), None),
-            Whom::Fd(fd) => (self.fd(fd), None),
-            Whom::RawFd(fd) => (i64::from(fd), None),
-            Whom::Task(other) => match self.open_pidfd(task, other, 0)? {
-                Ok(fd) => (fd, Some(fd)),
-                Err(errno) => return Ok(Err(errno)),
-            },
-            Whom::Pid(..) => return Err(Trouble::broken("process_madvise(2) takes a descriptor")),
-        };
-        let mut orders = Vec::new();
-        for (at, (addr, len)) in (0..).zip(list) {
-            orders.push(order::poke(at * 2, self.places.resolve(*addr)));
-            orders.push(order::poke(at * 2 + 1, *len));
-        }
-        let hand = &mut self.task(task)?.hand;
-        let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
-        let args = [
-            fd_arg(fd),
-            hand.scratch,
-            count,
-            fd_arg(i64::from(advice.raw())),
-            u64::from(flags),
-            0,
-        ];
-        orders.push(order::syscall(nr::PROCESS_MADVISE, args));
-        let done = answer(hand.all(&orders)?);
-        self.close_after(task, close)?;
-        Ok(done)
-    }
-
-    fn pmadvise(
-        &mut self,
-        task: u16,
-        whom: Whom,
-        advice: Madvise,
-        flags: u32,
-        entries: &Entries,
-        destructive: bool,
-    ) -> Result<Answer, Trouble> {
-        let (target, close) = match self.name(task, whom)? {
-            Ok(named) => named,
-            Err(errno) => return Ok(Err(errno)),
-        };
-        let call = EngineAdvice {
-            caller: self.task(task)?.hand.pid,
-            target,
-            by_number: matches!(whom, Whom::Pid(..)),
-            entries: match entries {
-                Entries::Null(count) => Err(*count),
-                Entries::List(list) => Ok(list
-                    .iter()
-                    .map(|(at, len)| (self.places.resolve(*at), *len))
-                    .collect()),
-            },
-            advice,
-            flags,
-            destructive,
-        };
-        let StockBackend { engine, tasks, .. } = self;
-        let own = tasks.get_mut(usize::from(task)).and_then(Option::as_mut);
-        let own = own.ok_or_else(|| Trouble::broken("the task was never started"))?;
-        let done = engine.process_madvise(&call, &mut own.hand);
-        self.close_after(task, close)?;
-        done
-    }
-
     fn read_file(
         &mut self,
         task: u16,
@@ -542,7 +389,7 @@ fn is_getter(which: Prctl) -> bool {
 }
 
 /// Writes a path into the scratch memory.
-fn poke_path(path: &std::path::Path) -> Vec<super::Order> {
+fn poke_path(path: &std::path::Path) -> Vec<super::hand::Order> {
     use std::os::unix::ffi::OsStrExt;
     let mut bytes = path.as_os_str().as_bytes().to_vec();
     bytes.push(0);

@@ -6,12 +6,16 @@
 mod calls;
 mod engine;
 mod hand;
+mod host;
+mod identity;
+mod memory;
+mod nr;
 mod proc;
+mod remote;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mctl_abi::thp::Host;
 use mctl_model::{Caps, Image, page_align};
 
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
@@ -19,7 +23,9 @@ use crate::call::{Call, Life, Look};
 use crate::lang::{Names, Setup};
 use crate::view::{Scope, View};
 pub use engine::{Engine, EngineAdvice, EngineCall, EngineTarget, OwnPrctl, OwnProcess};
-use hand::{Agent, Hand, Order, order};
+use hand::{Agent, Hand, order};
+use host::host;
+use identity::{identity, memlock};
 use proc::Reader;
 
 /// One task of a history.
@@ -60,87 +66,6 @@ impl std::fmt::Debug for StockBackend {
             .field("host", &self.host)
             .finish_non_exhaustive()
     }
-}
-
-mod nr {
-    //! System-call numbers of x86-64.
-    pub(super) const OPEN: u64 = 2;
-    pub(super) const CLOSE: u64 = 3;
-    pub(super) const MMAP: u64 = 9;
-    pub(super) const MPROTECT: u64 = 10;
-    pub(super) const MUNMAP: u64 = 11;
-    pub(super) const BRK: u64 = 12;
-    pub(super) const PREAD: u64 = 17;
-    pub(super) const MREMAP: u64 = 25;
-    pub(super) const MADVISE: u64 = 28;
-    pub(super) const EXIT: u64 = 60;
-    pub(super) const WAIT4: u64 = 61;
-    pub(super) const KILL: u64 = 62;
-    pub(super) const SETRESUID: u64 = 117;
-    pub(super) const SETRESGID: u64 = 119;
-    pub(super) const CAPSET: u64 = 126;
-    pub(super) const MLOCK: u64 = 149;
-    pub(super) const MUNLOCK: u64 = 150;
-    pub(super) const MLOCKALL: u64 = 151;
-    pub(super) const MUNLOCKALL: u64 = 152;
-    pub(super) const PRCTL: u64 = 157;
-    pub(super) const EXIT_GROUP: u64 = 231;
-    pub(super) const UNSHARE: u64 = 272;
-    pub(super) const PRLIMIT: u64 = 302;
-    pub(super) const MLOCK2: u64 = 325;
-    pub(super) const PIDFD_OPEN: u64 = 434;
-    pub(super) const PROCESS_MADVISE: u64 = 440;
-}
-
-fn knob(name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}"));
-    let text = text.ok()?;
-    let (_, rest) = text.split_once('[')?;
-    rest.split_once(']').map(|(word, _)| word.to_owned())
-}
-
-/// The effective knob for 2 MiB pages.
-fn thp_knob() -> Result<Host, Trouble> {
-    let size = knob("hugepages-2048kB/enabled").unwrap_or_else(|| "inherit".to_owned());
-    let word = if size == "inherit" {
-        knob("enabled").unwrap_or_default()
-    } else {
-        size
-    };
-    match word.as_str() {
-        "always" => Ok(Host::Always),
-        "madvise" => Ok(Host::Madvise),
-        "never" => Ok(Host::Never),
-        _ => Err(Trouble::NotPossible(
-            "the kernel has no transparent huge pages".to_owned(),
-        )),
-    }
-}
-
-/// The host as a scenario would describe it.
-fn host() -> Result<Setup, Trouble> {
-    let read = |path: &str| {
-        let text = std::fs::read_to_string(path).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let swap_pages = if swaps.lines().count() > 1 {
-        u64::MAX
-    } else {
-        0
-    };
-    Ok(Setup {
-        thp: thp_knob()?,
-        shmem: match knob("shmem_enabled").as_deref() {
-            Some("always" | "force") => Host::Always,
-            Some("advise" | "within_size") => Host::Madvise,
-            _ => Host::Never,
-        },
-        swap_pages,
-        hugetlb_pages: read("/proc/sys/vm/nr_hugepages").unwrap_or(0),
-        max_map_count: read("/proc/sys/vm/max_map_count").unwrap_or(0),
-        yama: u32::try_from(read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0)).unwrap_or(3),
-    })
 }
 
 impl StockBackend {
@@ -329,61 +254,6 @@ impl Drop for StockBackend {
     fn drop(&mut self) {
         self.clear().ok();
     }
-}
-
-/// CAP_* by number, for the capabilities that scenarios name.
-fn capability_mask(caps: Caps) -> u64 {
-    if caps == Caps::FULL {
-        return (1 << 41) - 1;
-    }
-    [
-        (Caps::SYS_ADMIN, 21),
-        (Caps::SYS_PTRACE, 19),
-        (Caps::SYS_NICE, 23),
-        (Caps::IPC_LOCK, 14),
-        (Caps::SETUID, 7),
-        (Caps::KILL, 5),
-    ]
-    .iter()
-    .filter(|(cap, _)| caps.has(*cap))
-    .fold(0, |mask, (_, number)| mask | 1 << number)
-}
-
-/// Orders that change who a task is; `scratch` is where its scratch memory lies.
-fn identity(scratch: u64, uid: u32, caps: Caps) -> Vec<Order> {
-    const PR_SET_KEEPCAPS: u64 = 8;
-    let mask = capability_mask(caps);
-    let (low, high) = (mask & 0xffff_ffff, mask >> 32);
-    let id = u64::from(uid);
-    let ids = [id, id, id, 0, 0, 0];
-    vec![
-        order::syscall(nr::PRCTL, [PR_SET_KEEPCAPS, 1, 0, 0, 0, 0]),
-        order::syscall(nr::SETRESGID, ids),
-        order::syscall(nr::SETRESUID, ids),
-        // struct __user_cap_header_struct {version 3, pid 0}, then two of
-        // __user_cap_data_struct {effective, permitted, inheritable}.
-        order::poke(0, 0x2008_0522),
-        order::poke(1, low | low << 32),
-        order::poke(2, high << 32),
-        order::poke(3, high),
-        order::syscall(nr::CAPSET, [scratch, scratch + 8, 0, 0, 0, 0]),
-    ]
-}
-
-/// Orders that set the soft limit; the hard one stays as the suite was started with it.
-fn memlock(scratch: u64, bytes: u64) -> Result<Vec<Order>, Trouble> {
-    const RLIMIT_MEMLOCK: u64 = 8;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
-    let hard = limit.maximum.unwrap_or(u64::MAX);
-    if bytes > hard {
-        let why = "the case asks for more RLIMIT_MEMLOCK than the suite was started with";
-        return Err(Trouble::NotPossible(why.to_owned()));
-    }
-    Ok(vec![
-        order::poke(0, bytes),
-        order::poke(1, hard),
-        order::syscall(nr::PRLIMIT, [0, RLIMIT_MEMLOCK, scratch, 0, 0, 0]),
-    ])
 }
 
 impl Backend for StockBackend {
