@@ -287,9 +287,14 @@ impl Vma {
         }
     }
 
-    /// Whether it holds an aligned 2 MiB block at all.
+    /// Whether it holds an aligned 2 MiB block at all; of an object, one that is aligned in the
+    /// object too (`thp_vma_suitable_order()`).
     #[must_use]
     pub const fn holds_block(&self) -> bool {
+        let shift = (self.start / PAGE).wrapping_sub(self.offset);
+        if matches!(self.backing, Backing::File(_)) && shift % (crate::HUGE / PAGE) != 0 {
+            return false;
+        }
         match self.end.checked_sub(crate::HUGE) {
             Some(last) => self.huge_block(last).is_some(),
             None => false,

@@ -147,7 +147,8 @@ impl Made {
             }
             31..=56 => {
                 let (at, len) = range(u)?;
-                Call::Madvise(at, len, *u.choose(ADVICES)?)
+                let advice = *u.choose(ADVICES)?;
+                Call::Madvise(at, len, unless_split(at, advice))
             }
             57..=76 => touch(u)?,
             77..=83 => lock(u)?,
@@ -195,7 +196,11 @@ impl Made {
                 list.push(range(u)?);
             }
             let flags = u32::from(u.ratio(1, 20)?);
-            return Ok(Call::ProcessMadvise(whom, *u.choose(ADVICES)?, flags, list));
+            let advice = *u.choose(ADVICES)?;
+            let advice = list
+                .iter()
+                .fold(advice, |advice, (at, _)| unless_split(*at, advice));
+            return Ok(Call::ProcessMadvise(whom, advice, flags, list));
         }
         let action = *u.choose(&[3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11])?;
         let flags = *u.choose(&[1, 1, 1, 1, 2])?;
@@ -237,6 +242,16 @@ fn map(u: &mut Unstructured<'_>) -> Result<Call> {
         place,
         source: Source::Anon,
     })
+}
+
+/// FREE and COLD split the large folio that they cut, and the kernel then gives the pages that
+/// hold only zeroes back; the model does not know what pages hold (docs/model-vs-kernel.md).
+fn unless_split(at: Addr, advice: Madvise) -> Madvise {
+    let splits = matches!(advice, Madvise::FREE | Madvise::COLD);
+    match at.base {
+        Base::Region(region) if splits && region >= 4 => Madvise::NORMAL,
+        _ => advice,
+    }
 }
 
 /// A range in one region, mostly of whole pages, and mostly inside.
@@ -299,7 +314,13 @@ fn lock(u: &mut Unstructured<'_>) -> Result<Call> {
 
 fn remap(u: &mut Unstructured<'_>) -> Result<Call> {
     let (at, old) = range(u)?;
-    let target = u.int_in_range(0..=REGIONS - 1)?;
+    // Huge pages stay among the large regions.
+    let large = matches!(at.base, Base::Region(region) if region >= 4);
+    let target = if large {
+        u.int_in_range(4..=5)?
+    } else {
+        u.int_in_range(0..=3)?
+    };
     let resize = u.ratio(1, 3)?;
     let new = if resize {
         u.int_in_range(0..=32)? * PAGE

@@ -11,8 +11,7 @@ use crate::{HUGE, PAGE};
 impl Mm {
     /// `madvise_collapse()` (mm/khugepaged.c) on a part of one mapping: every aligned block
     /// inside becomes huge. `EINVAL` where the policy or the advice says no, where the mapping
-    /// holds no aligned block, and where a block has no page yet; the walk over the blocks goes
-    /// on after such a block.
+    /// holds no aligned block, and where a block has no page table yet, which ends the walk.
     pub(super) fn collapse(&mut self, cx: &mut Cx<'_>, part: &Vma) -> Result<(), Errno> {
         let whole = self.vmas.at(part.start).copied().ok_or(Errno::EINVAL)?;
         may_collapse(self.policy.thp(), self.thp_disable, part.flags.advice())?;
@@ -28,8 +27,17 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let mut block = part.start.next_multiple_of(HUGE);
+        if part.end & !(HUGE - 1) < block {
+            // A range inside one block is refused; one that touches two and holds none is not.
+            return Err(Errno::EINVAL);
+        }
         let mut result = Ok(());
         while block + HUGE <= part.end {
+            if part.is_anon() && self.anon.is_clear(block, block + HUGE) && !self.tables.has(block)
+            {
+                // SCAN_PMD_NONE is not among the results after which the walk goes on.
+                return Err(Errno::EINVAL);
+            }
             let done = match part.backing {
                 Backing::File(file) => collapse_object(cx, file, &whole, block),
                 _ => self.collapse_block(cx, block),

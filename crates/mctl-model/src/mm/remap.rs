@@ -203,7 +203,7 @@ impl Mm {
         self.merge_at(vma.end);
         self.merge_at(vma.start);
         if keep {
-            self.leave_behind(cx, &whole, old, old + len)?;
+            self.leave_behind(cx, old, old + len)?;
         } else if len > 0 {
             self.unmap(cx, old, old + len)?;
         }
@@ -214,13 +214,7 @@ impl Mm {
     }
 
     /// `MREMAP_DONTUNMAP`: the old mapping stays, empty and no longer locked.
-    fn leave_behind(
-        &mut self,
-        cx: &Cx<'_>,
-        whole: &Vma,
-        start: u64,
-        end: u64,
-    ) -> Result<(), Errno> {
+    fn leave_behind(&mut self, cx: &Cx<'_>, start: u64, end: u64) -> Result<(), Errno> {
         if let Some(vma) = self.vmas.at(start).copied() {
             let unlocked = vma.flags.without(VmFlags::LOCK_MASK);
             if vma.start == start && vma.end == end {
@@ -230,9 +224,9 @@ impl Mm {
                 // The kernel clears the lock on the whole mapping and goes on counting its pages
                 // (`dontunmap_complete()`, mm/mremap.c).
                 if vma.flags.has(VmFlags::LOCKED) {
-                    self.stale_locked += (vma.end - whole.start.max(vma.start)) / PAGE;
+                    self.stale_locked += vma.pages();
                 }
-                self.set_flags(cx, whole.start.max(vma.start), vma.end, unlocked)?;
+                self.set_flags(cx, vma.start, vma.end, unlocked)?;
             }
         }
         Ok(())

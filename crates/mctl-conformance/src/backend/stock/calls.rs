@@ -39,11 +39,11 @@ impl OwnProcess for Hand {
 
 impl StockBackend {
     pub(super) fn carry_out(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
-        if self.task(task)?.blocked {
-            return Ok(Err(Errno::EBUSY));
-        }
         if self.task(task)?.reaped || self.task(task)?.ended {
             return Ok(Err(Errno::ESRCH));
+        }
+        if self.task(task)?.blocked {
+            return Ok(Err(Errno::EBUSY));
         }
         if let Some((number, args)) = self.plain(call) {
             return Ok(unit(self.task(task)?.hand.syscall(number, args)?));
