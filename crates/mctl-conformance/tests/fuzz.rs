@@ -3,6 +3,12 @@
 //! `MCTL_FUZZ_SECONDS` makes the run longer (600 is the nightly length) and `MCTL_FUZZ_SEED`
 //! another one.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stop where a test would"
+)]
+
 use std::time::Duration;
 
 use arbitrary::Unstructured;

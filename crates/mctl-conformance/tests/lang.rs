@@ -1,5 +1,11 @@
 //! Mistakes in scenarios are told with line, column and what was expected.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stop where a test would"
+)]
+
 use mctl_conformance::lang::{SyntaxError, parse};
 use proptest::prelude::*;
 

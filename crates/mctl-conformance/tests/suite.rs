@@ -1,5 +1,11 @@
 //! The whole suite on the model and on this kernel, and what the suite promises of itself.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stop where a test would"
+)]
+
 use std::path::Path;
 
 use mctl_conformance::backend::Trouble;

@@ -292,7 +292,7 @@ impl Vma {
     #[must_use]
     pub const fn holds_block(&self) -> bool {
         let shift = (self.start / PAGE).wrapping_sub(self.offset);
-        if matches!(self.backing, Backing::File(_)) && shift % (crate::HUGE / PAGE) != 0 {
+        if matches!(self.backing, Backing::File(_)) && !shift.is_multiple_of(crate::HUGE / PAGE) {
             return false;
         }
         match self.end.checked_sub(crate::HUGE) {

@@ -1,5 +1,11 @@
 //! The machine by itself: what no scenario says.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stop where a test would"
+)]
+
 use mctl_abi::{Action, Errno};
 use mctl_model::{
     CloneArgs, CloneKind, HUGE, Knobs, Limits, Madvise, MapArgs, Model, PAGE, Rule, SpawnArgs,
