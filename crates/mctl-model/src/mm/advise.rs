@@ -232,7 +232,7 @@ impl Mm {
         if cx.cache.file(file).is_none_or(|f| !f.shmem) {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.zap(cx, part, Why::Unmap);
+        self.zap(cx, part, Why::Hole);
         Ok(())
     }
 

@@ -14,6 +14,8 @@ pub(super) enum Why {
     /// `MADV_DONTNEED`: guard markers stay, and a whole block's table is freed
     /// (CONFIG_PT_RECLAIM, Linux 6.14).
     Dontneed,
+    /// A hole is punched into the object: guard markers stay.
+    Hole,
     /// The mapping goes.
     Unmap,
     /// The address space goes.
@@ -63,7 +65,7 @@ impl Mm {
                 0
             }
         };
-        if why == Why::Dontneed {
+        if matches!(why, Why::Dontneed | Why::Hole) {
             self.anon.change(part.start, part.end, |run| {
                 swapped += count(run);
                 (run.kind == PageKind::Guard).then_some(run)
