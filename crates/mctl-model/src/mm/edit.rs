@@ -15,13 +15,17 @@ impl Mm {
 
     /// Makes one mapping of the two that meet at `address`, where they are alike.
     pub(super) fn merge_at(&mut self, address: u64) {
-        let Some(below) = self.vmas.before(address).copied() else {
-            return;
-        };
+        // The usual case is a gap on one side, which one look finds.
         let Some(above) = self.vmas.at(address).copied() else {
             return;
         };
-        if above.start != address || !below.merges_with(&above, self.epoch) {
+        if above.start != address {
+            return;
+        }
+        let Some(below) = self.vmas.before(address).copied() else {
+            return;
+        };
+        if !below.merges_with(&above, self.epoch) {
             return;
         }
         self.vmas.remove(above.start);

@@ -50,7 +50,8 @@ impl Mm {
         match self.populate_strictly(cx, start, start + len) {
             Ok(()) => Ok(()),
             // __mlock_posix_error_return()
-            Err(Errno::EFAULT) => Err(Errno::ENOMEM),
+            // A page beyond the object's end counts as a bad address.
+            Err(Errno::EFAULT | Errno::ENXIO) => Err(Errno::ENOMEM),
             Err(Errno::ENOMEM) => Err(Errno::EAGAIN),
             Err(other) => Err(other),
         }

@@ -111,8 +111,8 @@ impl Model {
             .get(&reached)
             .and_then(|t| t.mm)
             .ok_or(Errno::ESRCH)?;
-        self.on_mm(mm, Limits::default(), true, |mm, cx| {
-            mm.apply(cx, request);
+        self.on_mm(mm, Limits::default(), true, |mm, _| {
+            mm.apply(request);
             if request.action() == Action::GetPolicy {
                 mm.policy.mask()
             } else {

@@ -132,14 +132,9 @@ impl Model {
             };
             let request = Request::new(action, Flags::DEFAULT_EXEC)?;
             let mm = self.tasks.get(&target).and_then(|t| t.mm);
-            self.on_mm(
-                mm.ok_or(Errno::ESRCH)?,
-                Limits::default(),
-                true,
-                |mm, cx| {
-                    mm.apply(cx, request);
-                },
-            )?;
+            self.on_mm(mm.ok_or(Errno::ESRCH)?, Limits::default(), true, |mm, _| {
+                mm.apply(request);
+            })?;
         }
         let mm = self.tasks.get(&target).and_then(|t| t.mm);
         let outcome = self.on_mm(

@@ -61,7 +61,7 @@ impl Model {
         } else {
             Request::new(Action::SetMergeable, Flags::DEFAULT_EXEC)?
         };
-        self.with_mm(task, |mm, cx| mm.apply(cx, request))
+        self.with_mm(task, |mm, _| mm.apply(request))
     }
 
     /// `PR_GET_MEMORY_MERGE`.

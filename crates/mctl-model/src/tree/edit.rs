@@ -35,9 +35,6 @@ impl<T: Item> Tree<T> {
     /// Changes the item that starts at `start` in place. The change may move its start or end
     /// only so far that order and disjointness stay.
     pub(crate) fn modify<R>(&mut self, start: u64, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if self.at(start).is_none_or(|item| item.start() != start) {
-            return None;
-        }
         modify(&mut self.root, start, change).map(|(result, _)| result)
     }
 }
@@ -130,7 +127,7 @@ fn modify<T: Item, R>(
     let (result, stale) = match Arc::make_mut(&mut node.body) {
         Body::Leaf(items) => {
             let at = items.partition_point(|other| other.start() < start);
-            let item = items.get_mut(at)?;
+            let item = items.get_mut(at).filter(|item| item.start() == start)?;
             let before = Sum::of(item);
             let result = change(item);
             (result, Sum::of(item) != before)

@@ -321,6 +321,7 @@ impl StockBackend {
         let done = unit(slot.hand.all(&[order::exec(at)])?);
         slot.reader.forget();
         if done.is_ok() {
+            self.take_first_place(task)?;
             self.others_gone(task)?;
             let hand = &mut self.task(task)?.hand;
             // A thread that execs takes the first one's number.

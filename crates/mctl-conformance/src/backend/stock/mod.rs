@@ -209,6 +209,20 @@ impl StockBackend {
             .collect())
     }
 
+    /// A thread that execs takes the first one's place, under the first one's parent.
+    fn take_first_place(&mut self, task: u16) -> Result<(), Trouble> {
+        for other in self.group(task)? {
+            let first = self.task(other)?;
+            if other != task && first.hand.tid == first.hand.pid {
+                let parent = first.parent;
+                let found = self.task(task)?;
+                found.parent = parent;
+                found.thread = false;
+            }
+        }
+        Ok(())
+    }
+
     /// After an exec nothing is left of the process's other tasks.
     fn others_gone(&mut self, task: u16) -> Result<(), Trouble> {
         for other in self.group(task)? {
