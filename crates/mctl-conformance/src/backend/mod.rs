@@ -1,0 +1,172 @@
+//! Whoever can run a history: the model, this kernel, and later the native kernel.
+
+pub mod model;
+mod remote;
+pub mod stock;
+
+use mctl_abi::Errno;
+use thiserror::Error;
+
+use crate::call::{Addr, Base, Call, FileIx, Life, Look, TaskIx};
+use crate::lang::{Names, Setup};
+use crate::view::{ARENA, SLOT, Scope, View};
+
+/// What a call came to: its value, or its error.
+pub type Answer = Result<i64, Errno>;
+
+/// Why a backend did not do a step.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Trouble {
+    /// It cannot be done here, and why. It is no disagreement.
+    #[error("not possible here: {0}")]
+    NotPossible(String),
+    /// Something is broken: the harness, or the scenario.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Trouble {
+    pub(crate) fn broken(what: impl std::fmt::Display) -> Trouble {
+        Trouble::Broken(what.to_string())
+    }
+}
+
+/// A process to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// User and group.
+    pub uid: u32,
+    /// Capabilities.
+    pub caps: mctl_model::Caps,
+    /// RLIMIT_MEMLOCK in bytes.
+    pub memlock: u64,
+    /// A kernel thread.
+    pub kernel: bool,
+}
+
+/// A file to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// Size in bytes.
+    pub len: u64,
+    /// tmpfs.
+    pub shmem: bool,
+    /// Opened read-only.
+    pub readonly: bool,
+}
+
+/// Runs steps. A history begins with [`Backend::begin`]; what the one before left is gone then.
+pub trait Backend {
+    /// What reports call it.
+    fn name(&self) -> &'static str;
+
+    /// Begins a history.
+    ///
+    /// # Errors
+    /// `NotPossible` where the host is not as the scenario asks.
+    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble>;
+
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn spawn(&mut self, task: TaskIx, start: &Start) -> Result<(), Trouble>;
+
+    /// Makes a file.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn file(&mut self, file: FileIx, new: &NewFile) -> Result<(), Trouble>;
+
+    /// Puts memory pressure on file folios.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn reclaim(&mut self, folios: u64) -> Result<(), Trouble>;
+
+    /// Makes the next process get a dead task's number.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn recycle(&mut self, task: TaskIx) -> Result<(), Trouble>;
+
+    /// One call by one task.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`. An error of the call itself is an answer.
+    fn call(&mut self, task: TaskIx, call: &Call) -> Result<Answer, Trouble>;
+
+    /// What an observer sees of a task's address space.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn observe(&mut self, task: TaskIx, scope: Scope) -> Result<View, Trouble>;
+
+    /// Whether a task lives.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn life(&mut self, task: TaskIx) -> Result<Life, Trouble>;
+
+    /// The mask that `MCTL_GET_POLICY` would return.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn policy(&mut self, task: TaskIx) -> Result<u32, Trouble>;
+
+    /// A number that only some backends can tell: pages in swap, dirty, young; folios.
+    ///
+    /// # Errors
+    /// `NotPossible`, `Broken`.
+    fn measure(&mut self, look: &Look) -> Result<u64, Trouble>;
+
+    /// Where a region lies, if it lies anywhere yet.
+    fn places(&self) -> &Places;
+}
+
+/// Where regions and the heap lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    regions: Vec<Option<u64>>,
+    heap: u64,
+}
+
+impl Places {
+    pub(crate) fn reset(&mut self, regions: usize, heap: u64) {
+        self.regions.clear();
+        self.regions.resize(regions, None);
+        self.heap = heap;
+    }
+
+    pub(crate) fn bind(&mut self, region: u16, address: u64) {
+        let at = usize::from(region);
+        if self.regions.len() <= at {
+            self.regions.resize(at + 1, None);
+        }
+        if let Some(slot) = self.regions.get_mut(at) {
+            *slot = Some(address);
+        }
+    }
+
+    /// A region's own place in the arena: one slot each, so that regions never touch.
+    #[must_use]
+    pub fn own(region: u16) -> u64 {
+        ARENA.start + u64::from(region) % 60 * SLOT
+    }
+
+    /// An address in numbers.
+    #[must_use]
+    pub fn resolve(&self, addr: Addr) -> u64 {
+        let base = match addr.base {
+            Base::Zero => 0,
+            Base::Heap => self.heap,
+            Base::Region(at) => self
+                .regions
+                .get(usize::from(at))
+                .copied()
+                .flatten()
+                .unwrap_or_else(|| Places::own(at)),
+        };
+        base.wrapping_add(addr.offset)
+    }
+}

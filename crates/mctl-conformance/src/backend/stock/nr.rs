@@ -1,0 +1,27 @@
+//! System-call numbers of x86-64.
+pub(super) const OPEN: u64 = 2;
+pub(super) const CLOSE: u64 = 3;
+pub(super) const MMAP: u64 = 9;
+pub(super) const MPROTECT: u64 = 10;
+pub(super) const MUNMAP: u64 = 11;
+pub(super) const BRK: u64 = 12;
+pub(super) const PREAD: u64 = 17;
+pub(super) const MREMAP: u64 = 25;
+pub(super) const MADVISE: u64 = 28;
+pub(super) const EXIT: u64 = 60;
+pub(super) const WAIT4: u64 = 61;
+pub(super) const KILL: u64 = 62;
+pub(super) const SETRESUID: u64 = 117;
+pub(super) const SETRESGID: u64 = 119;
+pub(super) const CAPSET: u64 = 126;
+pub(super) const MLOCK: u64 = 149;
+pub(super) const MUNLOCK: u64 = 150;
+pub(super) const MLOCKALL: u64 = 151;
+pub(super) const MUNLOCKALL: u64 = 152;
+pub(super) const PRCTL: u64 = 157;
+pub(super) const EXIT_GROUP: u64 = 231;
+pub(super) const UNSHARE: u64 = 272;
+pub(super) const PRLIMIT: u64 = 302;
+pub(super) const MLOCK2: u64 = 325;
+pub(super) const PIDFD_OPEN: u64 = 434;
+pub(super) const PROCESS_MADVISE: u64 = 440;

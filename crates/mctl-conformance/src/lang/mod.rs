@@ -1,0 +1,154 @@
+//! The language of scenarios: one step a line, words apart by blanks, `#` begins a comment.
+//!
+//! ```text
+//! case "CLEAR_x returns to Inherit where x stands, exec bit included"
+//! spawn p
+//! p map a 4M
+//! p mctl self set-nohugepage default-exec
+//! p mctl self clear-nohugepage
+//! expect p policy inherit
+//! expect p eligible a no
+//! ```
+//!
+//! The whole grammar is in docs/design/model.md. Errors say line, column and what was expected.
+
+mod calls;
+mod lex;
+mod looks;
+mod parse;
+mod print;
+mod print_call;
+
+use mctl_abi::Errno;
+use mctl_abi::thp::Host;
+use mctl_model::Knobs;
+use thiserror::Error;
+
+use crate::call::Step;
+
+pub use parse::Parser;
+pub use print::{print_scenario, print_step};
+
+/// What is wrong with a scenario, and where.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("line {line}, column {column}: expected {expected}, found {found}")]
+pub struct SyntaxError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What would have been right.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// What a step must come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// It succeeds.
+    #[default]
+    Ok,
+    /// It returns this number.
+    Value(i64),
+    /// It fails with this errno.
+    Fails(Errno),
+    /// Anything.
+    Any,
+}
+
+/// A step with its place and what it must come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Line in the file, from 1; 0 where it comes from no file.
+    pub number: usize,
+    /// What is done.
+    pub step: Step,
+    /// What must come of it.
+    pub wanted: Wanted,
+}
+
+/// The names that a scenario gives; steps hold places in these lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Tasks.
+    pub tasks: Vec<String>,
+    /// Regions.
+    pub regions: Vec<String>,
+    /// Descriptors.
+    pub fds: Vec<String>,
+    /// Files.
+    pub files: Vec<String>,
+}
+
+/// What a scenario asks of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// The host's knob for huge pages.
+    pub thp: Host,
+    /// The host's knob for shared memory.
+    pub shmem: Host,
+    /// Free pages of swap.
+    pub swap_pages: u64,
+    /// hugetlb pages in the pool.
+    pub hugetlb_pages: u64,
+    /// vm.max_map_count.
+    pub max_map_count: u64,
+    /// Yama's ptrace_scope.
+    pub yama: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let knobs = Knobs::default();
+        Setup {
+            thp: knobs.thp,
+            shmem: knobs.shmem,
+            swap_pages: 0,
+            hugetlb_pages: 0,
+            max_map_count: knobs.max_map_count,
+            yama: 0,
+        }
+    }
+}
+
+/// A scenario.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scenario {
+    /// The sentence of the contract that it proves.
+    pub sentence: String,
+    /// Why it can run on the model only, if so.
+    pub model_only: Option<String>,
+    /// What it asks of the host.
+    pub setup: Setup,
+    /// The names.
+    pub names: Names,
+    /// The steps.
+    pub lines: Vec<Line>,
+}
+
+/// Reads a scenario.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn parse(text: &str) -> Result<Scenario, SyntaxError> {
+    let mut parser = Parser::default();
+    for line in text.lines() {
+        if let Some(line) = parser.line(line)? {
+            parser.scenario_mut().lines.push(line);
+        }
+    }
+    Ok(parser.into_scenario())
+}
+
+/// A size in the largest unit that fits.
+#[must_use]
+pub(crate) fn size_text(bytes: u64) -> String {
+    print::size(bytes)
+}
+
+/// A policy mask in words.
+#[must_use]
+pub(crate) fn policy_text(mask: u32) -> String {
+    print::policy_text(mask)
+}

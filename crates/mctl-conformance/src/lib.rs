@@ -1,0 +1,20 @@
+//! One suite that holds the model, the stock-kernel engine and the native kernel to the same
+//! contract.
+//!
+//! - [`lang`]: scenarios, in a small text language.
+//! - [`backend`]: who can run them: the executable model, and this kernel by real processes.
+//! - [`run`](mod@run): running one and holding it to what it must come to.
+//! - [`report`]: what came of every sentence; [`draw`]: traces; [`repl`](mod@repl): by hand.
+//! - [`fuzz`](mod@fuzz): random histories on two backends side by side.
+
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod call;
+pub mod draw;
+pub mod fuzz;
+pub mod lang;
+pub mod repl;
+pub mod report;
+pub mod run;
+pub mod view;

@@ -1,0 +1,186 @@
+//! The suite as a command.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use mctl_conformance::backend::Backend;
+use mctl_conformance::backend::model::ModelBackend;
+use mctl_conformance::backend::stock::{OwnPrctl, StockBackend};
+use mctl_conformance::draw;
+use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
+use mctl_conformance::repl::{repl, run_file};
+use mctl_conformance::report::{Report, load};
+use mctl_conformance::run::Verdict;
+
+/// Hold the model and this kernel to the mctl contract
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum On {
+    Model,
+    Stock,
+    Both,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the cases and report every sentence
+    Report {
+        /// A folder of cases, or one
+        #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))]
+        cases: PathBuf,
+        /// Where to run them
+        #[arg(long, value_enum, default_value = "both")]
+        on: On,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+        /// Write the report as JUnit XML
+        #[arg(long)]
+        junit: Option<PathBuf>,
+        /// List the sentences that hold too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run one scenario on the model and draw its trace
+    Run {
+        /// The scenario
+        file: PathBuf,
+        /// Write the trace as SVG
+        #[arg(long)]
+        svg: Option<PathBuf>,
+    },
+    /// Try steps by hand on the model
+    Repl,
+    /// Run random histories on the model and this kernel side by side
+    Fuzz {
+        /// Seconds
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Where random numbers begin
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// mctl and process_madvise too
+        #[arg(long)]
+        policy: bool,
+        /// Give up after this many disagreements
+        #[arg(long, default_value_t = 1)]
+        stop_after: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match go(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "mctl-conformance: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether everything held.
+fn go(cli: Cli) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match cli.command {
+        Command::Report {
+            cases,
+            on,
+            json,
+            junit,
+            all,
+        } => {
+            let cases = load(&cases)?;
+            let mut stock = match on {
+                On::Model => None,
+                On::Stock | On::Both => Some(StockBackend::new(Box::new(OwnPrctl))?),
+            };
+            let mut model = ModelBackend::default();
+            let mut backends: Vec<&mut dyn Backend> = Vec::new();
+            if on != On::Stock {
+                backends.push(&mut model);
+            }
+            if let Some(stock) = &mut stock {
+                backends.push(stock);
+            }
+            let report = Report::run(&cases, &mut backends);
+            if let Some(path) = junit {
+                std::fs::write(path, report.junit())?;
+            }
+            if json {
+                writeln!(out, "{}", report.json()?)?;
+            } else {
+                write!(out, "{}", report.table(all))?;
+            }
+            Ok(report.is_clean())
+        }
+        Command::Run { file, svg } => {
+            let run = run_file(&file)?;
+            write!(out, "{}", draw::text(&run.frames))?;
+            if let Some(path) = svg {
+                std::fs::write(path, draw::svg(&run.frames))?;
+            }
+            if let Verdict::Differs {
+                line,
+                step,
+                wanted,
+                got,
+            } = &run.verdict
+            {
+                writeln!(out, "line {line}: {step}: wanted {wanted}, got {got}")?;
+            }
+            Ok(run.verdict == Verdict::Holds)
+        }
+        Command::Repl => {
+            repl(std::io::stdin().lock(), out)?;
+            Ok(true)
+        }
+        Command::Fuzz {
+            seconds,
+            seed,
+            policy,
+            stop_after,
+        } => {
+            let mut stock = StockBackend::new(Box::new(OwnPrctl))?;
+            let mut model = ModelBackend::new(stock.image().clone());
+            let options = FuzzOptions {
+                menu: if policy { Menu::Policy } else { Menu::Plain },
+                seed,
+                time: Duration::from_secs(seconds),
+                stop_after,
+                setup: stock.host().clone(),
+                ..FuzzOptions::default()
+            };
+            let report = fuzz(&options, &mut model, &mut stock)?;
+            let seconds = report.time.as_secs_f64();
+            if report.steps == 0 {
+                bail!("no step could be run");
+            }
+            writeln!(
+                out,
+                "{} steps in {} histories, {seconds:.1} s, {:.0} steps/s, {} not reproduced, {} disagreements",
+                report.steps,
+                report.histories,
+                f64::from(u32::try_from(report.steps).unwrap_or(u32::MAX)) / seconds,
+                report.not_reproduced,
+                report.disagreements.len()
+            )?;
+            for (_, text) in &report.disagreements {
+                writeln!(out, "----\n{text}")?;
+            }
+            Ok(report.disagreements.is_empty())
+        }
+    }
+}

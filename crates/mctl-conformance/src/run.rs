@@ -1,0 +1,351 @@
+//! Running a scenario on a backend.
+
+use mctl_abi::Errno;
+
+use crate::backend::{Answer, Backend, NewFile, Start, Trouble};
+use crate::call::{Addr, Look, Step};
+use crate::lang::{Line, Names, Scenario, Wanted, print_step};
+use crate::view::{Scope, View, life_word};
+
+/// What a scenario came to on one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every step came to what it must.
+    Holds,
+    /// One did not.
+    Differs {
+        /// The line.
+        line: usize,
+        /// The step.
+        step: String,
+        /// What it must come to.
+        wanted: String,
+        /// What it came to.
+        got: String,
+    },
+    /// It cannot be run here, and why.
+    NotPossible(String),
+}
+
+/// What was seen after one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The step.
+    pub step: String,
+    /// What it came to.
+    pub result: String,
+    /// Each task's address space after it, by name.
+    pub views: Vec<(String, View)>,
+}
+
+/// A backend's answer in words.
+#[must_use]
+pub fn answer_text(answer: Answer) -> String {
+    match answer {
+        Ok(0) => "ok".to_owned(),
+        Ok(value) => value.to_string(),
+        Err(errno) => errno.to_string(),
+    }
+}
+
+fn wanted_text(wanted: Wanted) -> String {
+    match wanted {
+        Wanted::Ok => "ok".to_owned(),
+        Wanted::Any => "anything".to_owned(),
+        Wanted::Value(value) => value.to_string(),
+        Wanted::Fails(errno) => errno.to_string(),
+    }
+}
+
+/// What one step came to: nothing to say, or what it should have been and was.
+type Checked = Result<Result<Answer, (String, String)>, Trouble>;
+
+/// Runs a scenario.
+pub fn run(scenario: &Scenario, backend: &mut dyn Backend) -> Verdict {
+    run_traced(scenario, backend, None)
+}
+
+/// Runs a scenario; `frames` gets the address spaces after every step.
+pub fn run_traced(
+    scenario: &Scenario,
+    backend: &mut dyn Backend,
+    mut frames: Option<&mut Vec<Frame>>,
+) -> Verdict {
+    if let Some(reason) = scenario
+        .model_only
+        .as_ref()
+        .filter(|_| backend.name() != "model")
+    {
+        return Verdict::NotPossible(reason.clone());
+    }
+    if let Err(trouble) = backend.begin(&scenario.setup, &scenario.names) {
+        return troubled(&trouble, 0, "begin");
+    }
+    for line in &scenario.lines {
+        let step = print_step(&line.step, &scenario.names);
+        match run_line(line, backend) {
+            Ok(Ok(answer)) => {
+                if let Some(frames) = frames.as_deref_mut() {
+                    frames.push(frame(step, answer, &scenario.names, backend));
+                }
+            }
+            Ok(Err((wanted, got))) => {
+                return Verdict::Differs {
+                    line: line.number,
+                    step,
+                    wanted,
+                    got,
+                };
+            }
+            Err(trouble) => return troubled(&trouble, line.number, &step),
+        }
+    }
+    Verdict::Holds
+}
+
+fn troubled(trouble: &Trouble, line: usize, step: &str) -> Verdict {
+    match trouble {
+        Trouble::NotPossible(why) => Verdict::NotPossible(why.clone()),
+        Trouble::Broken(what) => Verdict::Differs {
+            line,
+            step: step.to_owned(),
+            wanted: "a step that can be carried out".to_owned(),
+            got: what.clone(),
+        },
+    }
+}
+
+/// Every live task's address space.
+pub(crate) fn frame(
+    step: String,
+    answer: Answer,
+    names: &Names,
+    backend: &mut dyn Backend,
+) -> Frame {
+    let mut views = Vec::new();
+    for (at, name) in names.tasks.iter().enumerate() {
+        let Ok(task) = u16::try_from(at) else { break };
+        let scope = Scope {
+            status: true,
+            everywhere: false,
+        };
+        if backend.life(task) == Ok(crate::call::Life::Alive)
+            && let Ok(view) = backend.observe(task, scope)
+        {
+            views.push((name.clone(), view));
+        }
+    }
+    Frame {
+        step,
+        result: answer_text(answer),
+        views,
+    }
+}
+
+/// Runs one line and holds it to what it must come to.
+///
+/// # Errors
+/// Where the backend cannot do it.
+pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
+    let answer = match &line.step {
+        Step::Spawn {
+            task,
+            uid,
+            caps,
+            memlock,
+            kernel,
+        } => {
+            let start = Start {
+                uid: *uid,
+                caps: *caps,
+                memlock: *memlock,
+                kernel: *kernel,
+            };
+            backend.spawn(*task, &start).map(|()| Ok(0))?
+        }
+        Step::File {
+            file,
+            len,
+            shmem,
+            readonly,
+        } => {
+            let new = NewFile {
+                len: *len,
+                shmem: *shmem,
+                readonly: *readonly,
+            };
+            backend.file(*file, &new).map(|()| Ok(0))?
+        }
+        Step::Reclaim(folios) => backend.reclaim(*folios).map(|()| Ok(0))?,
+        Step::Recycle(task) => backend.recycle(*task).map(|()| Ok(0))?,
+        Step::Do(task, call) => backend.call(*task, call)?,
+        Step::Expect(look) => {
+            return Ok(match look_at(look, backend)? {
+                None => Ok(Ok(0)),
+                Some(difference) => Err(difference),
+            });
+        }
+    };
+    let right = match line.wanted {
+        Wanted::Any => true,
+        Wanted::Ok => answer.is_ok(),
+        Wanted::Value(value) => answer == Ok(value),
+        Wanted::Fails(errno) => answer == Err(errno),
+    };
+    // EOPNOTSUPP is the contract's own word for "this kernel cannot do it exactly" (§1, check 6).
+    if !right && answer == Err(Errno::EOPNOTSUPP) && backend.name() != "model" {
+        let why = "the engine answers EOPNOTSUPP: this kernel cannot do it exactly";
+        return Err(Trouble::NotPossible(why.to_owned()));
+    }
+    Ok(if right {
+        Ok(answer)
+    } else {
+        Err((wanted_text(line.wanted), answer_text(answer)))
+    })
+}
+
+fn differs<T: PartialEq>(
+    wanted: T,
+    got: T,
+    text: impl Fn(&T) -> String,
+) -> Option<(String, String)> {
+    (wanted != got).then(|| (text(&wanted), text(&got)))
+}
+
+fn yes_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+fn size(bytes: u64) -> String {
+    crate::lang::size_text(bytes)
+}
+
+/// Looks; `None` where everything is as it must be.
+fn look_at(look: &Look, backend: &mut dyn Backend) -> Result<Option<(String, String)>, Trouble> {
+    let all = Scope {
+        status: false,
+        everywhere: true,
+    };
+    Ok(match look {
+        Look::Vma(task, at, has, lacks) => {
+            let address = backend.places().resolve(*at);
+            let view = backend.observe(*task, all)?;
+            match view.at(address) {
+                None => Some(("a mapping".to_owned(), "none".to_owned())),
+                Some(span) if span.flags.has(*has) && !span.flags.any(*lacks) => None,
+                Some(span) => Some((format!("{has} and not {lacks}"), span.flags.to_string())),
+            }
+        }
+        Look::Unmapped(task, at, len, free) => {
+            let start = backend.places().resolve(*at);
+            let view = backend.observe(*task, all)?;
+            let covered: u64 = overlaps(&view, start, *len).map(|(_, bytes)| bytes).sum();
+            let wanted = if *free { 0 } else { *len };
+            differs(wanted, covered, |bytes| format!("{} mapped", size(*bytes)))
+        }
+        Look::Rss(task, at, len, wanted) => {
+            let got = sum(backend, *task, *at, *len, |span| span.rss)?;
+            differs(*wanted, got, |bytes| size(*bytes))
+        }
+        Look::Huge(task, at, len, wanted) => {
+            let got = sum(backend, *task, *at, *len, |span| span.huge)?;
+            differs(*wanted, got, |bytes| size(*bytes))
+        }
+        Look::LockedIn(task, at, len, wanted) => {
+            let start = backend.places().resolve(*at);
+            let view = backend.observe(*task, all)?;
+            let got = overlaps(&view, start, *len)
+                .filter(|(span, _)| span.flags.has(mctl_model::VmFlags::LOCKED))
+                .map(|(_, bytes)| bytes)
+                .sum();
+            differs(*wanted, got, |bytes| size(*bytes))
+        }
+        Look::Eligible(task, at, wanted) => {
+            let address = backend.places().resolve(*at);
+            let view = backend.observe(*task, all)?;
+            let got = view.at(address).is_some_and(|span| span.eligible);
+            differs(*wanted, got, |yes| yes_no(*yes))
+        }
+        Look::Locked(task, wanted) => {
+            let (locked, _) = status(backend, *task)?;
+            differs(*wanted, locked, |bytes| size(*bytes))
+        }
+        Look::ThpEnabled(task, wanted) => {
+            let (_, enabled) = status(backend, *task)?;
+            differs(*wanted, enabled, |yes| yes_no(*yes))
+        }
+        Look::Policy(task, wanted) => {
+            let got = backend.policy(*task)?;
+            differs(*wanted, got, |mask| crate::lang::policy_text(*mask))
+        }
+        Look::Life(task, wanted) => {
+            let got = backend.life(*task)?;
+            differs(*wanted, got, |life| life_word(*life).to_owned())
+        }
+        Look::Swapped(_, _, _, wanted)
+        | Look::Dirty(_, _, _, wanted)
+        | Look::Young(_, _, _, wanted) => {
+            let got = backend.measure(look)?;
+            differs(*wanted, got, |bytes| size(*bytes))
+        }
+        Look::Refaults(_, wanted) => {
+            let got = backend.measure(look)?;
+            differs(*wanted, got, u64::to_string)
+        }
+        Look::Folios(_, active, inactive) => {
+            let got = backend.measure(look)?;
+            differs(active << 32 | inactive, got, |both| {
+                format!("{} active, {} inactive", both >> 32, both & 0xffff_ffff)
+            })
+        }
+    })
+}
+
+fn status(backend: &mut dyn Backend, task: u16) -> Result<(u64, bool), Trouble> {
+    let scope = Scope {
+        status: true,
+        everywhere: false,
+    };
+    let view = backend.observe(task, scope)?;
+    view.status
+        .ok_or_else(|| Trouble::broken("no status could be read"))
+}
+
+/// The spans that touch a range, with how much of each lies inside.
+fn overlaps(
+    view: &View,
+    start: u64,
+    len: u64,
+) -> impl Iterator<Item = (&crate::view::Span, u64)> + '_ {
+    let end = start.saturating_add(len);
+    view.spans.iter().filter_map(move |span| {
+        let (low, high) = (span.start.max(start), span.end.min(end));
+        (low < high).then(|| (span, high - low))
+    })
+}
+
+/// Adds something up over a range that must be made of whole spans.
+fn sum(
+    backend: &mut dyn Backend,
+    task: u16,
+    at: Addr,
+    len: u64,
+    of: fn(&crate::view::Span) -> u64,
+) -> Result<u64, Trouble> {
+    let start = backend.places().resolve(at);
+    let scope = Scope {
+        status: false,
+        everywhere: true,
+    };
+    let view = backend.observe(task, scope)?;
+    let mut total = 0;
+    for (span, bytes) in overlaps(&view, start, len) {
+        if bytes != span.end - span.start {
+            return Err(Trouble::broken(
+                "the range cuts a mapping; sizes are told of whole mappings only",
+            ));
+        }
+        total += of(span);
+    }
+    Ok(total)
+}

@@ -1,0 +1,188 @@
+//! mctl(): the contract's call. What it does is `mctl_abi`'s; the model supplies the facts.
+
+use mctl_abi::permission::{self, Holds, Mechanism, OwnerFacts, Relation, Yama};
+use mctl_abi::{Action, Checks, Errno, Request, check};
+
+use super::Model;
+use crate::creds::{Caps, Creds};
+use crate::ids::TaskId;
+use crate::knobs::Limits;
+
+/// Which permission rule the caller wants (CONTRACT §1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// The C ABI's and the native call's.
+    #[default]
+    Admin,
+    /// The command line's: what the kernel's own mechanism asks.
+    Owner,
+}
+
+/// Whose address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A descriptor, or `PIDFD_SELF_THREAD` / `PIDFD_SELF_THREAD_GROUP`.
+    Fd(i32),
+    /// A number, as the command line takes it, with the identity it must have.
+    Pid(u32, Option<u64>),
+}
+
+/// The facts of one call, found out one after the other.
+struct Facts<'a> {
+    model: &'a Model,
+    caller: TaskId,
+    target: Target,
+    rule: Rule,
+    named: Option<TaskId>,
+    reached: Option<TaskId>,
+}
+
+impl Checks for Facts<'_> {
+    fn pidfd(&mut self) -> Result<(), Errno> {
+        self.named = match self.target {
+            Target::Fd(fd) => self.model.pidfd_target(self.caller, fd)?,
+            Target::Pid(pid, inode) => Some(self.model.resolve_pid(pid, inode)?),
+        };
+        Ok(())
+    }
+
+    fn address_space(&mut self) -> Result<(), Errno> {
+        let named = self.named.ok_or(Errno::ESRCH)?;
+        self.reached = Some(self.model.with_address_space(named)?);
+        Ok(())
+    }
+
+    fn permission(&mut self, request: Request) -> Result<(), Errno> {
+        let target = self.reached.ok_or(Errno::ESRCH)?;
+        match self.rule {
+            Rule::Admin => {
+                let relation = self.model.relation(self.caller, target);
+                let holds = self.model.admin_of(self.caller, target)?;
+                permission::admin(request, relation, holds)
+            }
+            Rule::Owner => {
+                let mechanism = if permission::is_read(request.action()) {
+                    Mechanism::Read
+                } else {
+                    Mechanism::Injection
+                };
+                self.model.owner_of(self.caller, target, mechanism)
+            }
+        }
+    }
+
+    fn ability(&mut self, _request: Request) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn reach(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+impl Model {
+    /// `mctl()` on the model's own kernel, which can do everything exactly.
+    ///
+    /// Returns 0, or for `MCTL_GET_POLICY` the mask.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, in that order (CONTRACT §1).
+    pub fn mctl(
+        &mut self,
+        caller: TaskId,
+        target: Target,
+        action: i32,
+        flags: u32,
+        rule: Rule,
+    ) -> Result<u32, Errno> {
+        self.running(caller)?;
+        let mut facts = Facts {
+            model: self,
+            caller,
+            target,
+            rule,
+            named: None,
+            reached: None,
+        };
+        let request = check(action, flags, &mut facts)?;
+        let reached = facts.reached.ok_or(Errno::ESRCH)?;
+        let mm = self
+            .tasks
+            .get(&reached)
+            .and_then(|t| t.mm)
+            .ok_or(Errno::ESRCH)?;
+        self.on_mm(mm, Limits::default(), true, |mm, _| {
+            mm.apply(request);
+            if request.action() == Action::GetPolicy {
+                mm.policy.mask()
+            } else {
+                0
+            }
+        })
+    }
+
+    pub(super) fn relation(&self, caller: TaskId, target: TaskId) -> Relation {
+        let leader = |task| self.tasks.get(&task).map(|t| t.leader);
+        if leader(caller).is_some() && leader(caller) == leader(target) {
+            Relation::Own
+        } else {
+            Relation::Other
+        }
+    }
+
+    /// `CAP_SYS_ADMIN` in the namespace that the target's address space was executed in.
+    pub(super) fn admin_of(&self, caller: TaskId, target: TaskId) -> Result<Holds, Errno> {
+        let creds = self.running(caller)?.creds;
+        let mm = self.mm(target).ok_or(Errno::ESRCH)?;
+        Ok(Holds::from_bool(self.ns_capable(
+            &creds,
+            mm.user_ns,
+            Caps::SYS_ADMIN,
+        )))
+    }
+
+    pub(super) fn owner_of(
+        &self,
+        caller: TaskId,
+        target: TaskId,
+        mechanism: Mechanism,
+    ) -> Result<(), Errno> {
+        let own = self.running(caller)?.creds;
+        let theirs = self.tasks.get(&target).ok_or(Errno::ESRCH)?.creds;
+        let mm = self.mm(target).ok_or(Errno::ESRCH)?;
+        let facts = OwnerFacts {
+            relation: self.relation(caller, target),
+            caller_uid: own.uid,
+            caller_gid: own.gid,
+            target_uid: theirs.uid,
+            target_gid: theirs.gid,
+            target_dumpable: Holds::from_bool(mm.dumpable),
+            caps_cover_target: Holds::from_bool(self.covers(&own, &theirs)),
+            sys_ptrace: Holds::from_bool(self.ns_capable(&own, theirs.ns, Caps::SYS_PTRACE)),
+            sys_nice: Holds::from_bool(self.capable(&own, Caps::SYS_NICE)),
+            yama: self.knobs.yama,
+            yama_related: Holds::from_bool(
+                self.knobs.yama == Yama::Classic || self.descends(target, caller),
+            ),
+        };
+        permission::owner(&facts, mechanism)
+    }
+
+    /// `cap_ptrace_access_check()`: in one namespace the target's capabilities are a subset;
+    /// across namespaces only `CAP_SYS_PTRACE` helps.
+    fn covers(&self, own: &Creds, theirs: &Creds) -> bool {
+        own.ns == theirs.ns && own.caps.has(theirs.caps)
+    }
+
+    fn descends(&self, task: TaskId, ancestor: TaskId) -> bool {
+        let mut at = Some(task);
+        // A task is younger than its parent, so the walk ends.
+        while let Some(id) = at {
+            if id == ancestor {
+                return true;
+            }
+            at = self.tasks.get(&id).and_then(|t| t.parent);
+        }
+        false
+    }
+}

@@ -1,0 +1,289 @@
+//! process_madvise(2) as the kernel has it, and `mctl_process_madvise` as the contract extends
+//! it (CONTRACT §3).
+
+use mctl_abi::permission::{Holds, Mechanism, Relation};
+use mctl_abi::{Action, Errno, Flags, Request};
+
+use super::Model;
+use super::mctl::Rule;
+use super::pidfd::IdType;
+use crate::TASK_SIZE;
+use crate::creds::Caps;
+use crate::ids::TaskId;
+use crate::knobs::Limits;
+use crate::madv::{Madvise, Pmadv};
+use crate::mm::advise::advice_range;
+use crate::mm::{Cx, Mm};
+
+/// One entry: a range in the target's address space, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoVec {
+    /// First address.
+    pub start: u64,
+    /// Size.
+    pub len: u64,
+}
+
+/// The `vec` and `vlen` arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WholeOrVec {
+    /// `vec` NULL, with this `vlen`.
+    Null(u64),
+    /// Entries.
+    Vec(Vec<IoVec>),
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PmadviseOutcome {
+    /// The call's return value: bytes of the entries that count.
+    pub bytes: u64,
+    /// Each entry that was looked at: its bytes, or the first error inside.
+    pub entries: Vec<Result<u64, Errno>>,
+}
+
+/// How many entries the kernel takes at once (`UIO_MAXIOV`).
+const MAX_ENTRIES: usize = 1024;
+
+impl Model {
+    /// process_madvise(2) by descriptor, flags 0. Order of checks: mm/madvise.c of Linux 6.13
+    /// and later, in which any advice is taken for oneself.
+    ///
+    /// # Errors
+    /// `EINVAL` for a flag, too many entries, or an advice not allowed remotely; `EBADF`;
+    /// `ESRCH`; `EACCES` without read access; `EPERM` without `CAP_SYS_NICE`; or the first
+    /// entry's own error.
+    pub fn process_madvise(
+        &mut self,
+        caller: TaskId,
+        fd: i32,
+        vec: &[IoVec],
+        advice: Madvise,
+        flags: u32,
+    ) -> Result<u64, Errno> {
+        let creds = self.running(caller)?.creds;
+        // import_iovec(): a length that is negative as a ssize_t is refused before all else.
+        let negative = vec.iter().any(|entry| i64::try_from(entry.len).is_err());
+        if flags != 0 || vec.len() > MAX_ENTRIES || negative {
+            return Err(Errno::EINVAL);
+        }
+        let target = self.pidfd_target(caller, fd)?.ok_or(Errno::ESRCH)?;
+        // pidfd_get_task(), mm_access(): the named task's own address space.
+        let target = self
+            .tasks
+            .get(&target)
+            .map(|_| target)
+            .ok_or(Errno::ESRCH)?;
+        let mm = self
+            .tasks
+            .get(&target)
+            .and_then(|t| t.mm)
+            .ok_or(Errno::ESRCH)?;
+        let own = self.same_mm(caller, target);
+        if !own {
+            self.owner_of(caller, target, Mechanism::Read)
+                .map_err(|_| Errno::EACCES)?;
+            if !advice.is_remote() {
+                return Err(Errno::EINVAL);
+            }
+            if !self.capable(&creds, Caps::SYS_NICE) {
+                return Err(Errno::EPERM);
+            }
+        }
+        self.on_mm(mm, Limits::default(), true, |mm, cx| {
+            let mut bytes = 0;
+            for entry in vec {
+                match mm.madvise(cx, entry.start, entry.len, advice) {
+                    Ok(()) => bytes += entry.len,
+                    Err(error) if bytes == 0 => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            Ok(bytes)
+        })?
+    }
+
+    /// `mctl_process_madvise()`. `destructive` is the caller's explicit override.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM` before anything is done, in that order; or the first
+    /// entry's error where nothing was done.
+    #[expect(clippy::too_many_arguments, reason = "the call's own arguments")]
+    pub fn mctl_process_madvise(
+        &mut self,
+        caller: TaskId,
+        idtype: IdType,
+        id: i64,
+        vec: &WholeOrVec,
+        advice: Madvise,
+        flags: u32,
+        destructive: bool,
+    ) -> Result<PmadviseOutcome, Errno> {
+        self.running(caller)?;
+        let (flags, entries) = decode(idtype, vec, advice, flags)?;
+        let named = self.name_target(caller, idtype, id)?;
+        let target = self.with_address_space(named)?;
+        self.may_advise(caller, target, advice, flags, destructive)?;
+        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) {
+            let action = if advice == Madvise::HUGEPAGE {
+                Action::SetHugepage
+            } else {
+                Action::SetNohugepage
+            };
+            let request = Request::new(action, Flags::DEFAULT_EXEC)?;
+            let mm = self.tasks.get(&target).and_then(|t| t.mm);
+            self.on_mm(mm.ok_or(Errno::ESRCH)?, Limits::default(), true, |mm, _| {
+                mm.apply(request);
+            })?;
+        }
+        let mm = self.tasks.get(&target).and_then(|t| t.mm);
+        let outcome = self.on_mm(
+            mm.ok_or(Errno::ESRCH)?,
+            Limits::default(),
+            true,
+            |mm, cx| advise_entries(mm, cx, &entries, advice, flags),
+        )?;
+        match outcome.entries.iter().find_map(|entry| entry.err()) {
+            Some(error) if outcome.bytes == 0 && !flags.has(Pmadv::SKIP_ERRORS) => Err(error),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// A number is resolved once, at entry.
+    fn name_target(&self, caller: TaskId, idtype: IdType, id: i64) -> Result<TaskId, Errno> {
+        match idtype {
+            IdType::Pid { inode } => {
+                let pid = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
+                self.resolve_pid(pid, inode)
+            }
+            IdType::Pidfd => {
+                let fd = i32::try_from(id).map_err(|_| Errno::EBADF)?;
+                self.pidfd_target(caller, fd)?.ok_or(Errno::ESRCH)
+            }
+            IdType::Other => Err(Errno::EINVAL),
+        }
+    }
+
+    fn may_advise(
+        &self,
+        caller: TaskId,
+        target: TaskId,
+        advice: Madvise,
+        flags: Pmadv,
+        destructive: bool,
+    ) -> Result<(), Errno> {
+        if self.relation(caller, target) == Relation::Other {
+            let mechanism = if advice.is_remote() {
+                Mechanism::RemoteAdvice
+            } else {
+                Mechanism::Injection
+            };
+            self.owner_of(caller, target, mechanism)?;
+            if advice.is_destructive() && !destructive {
+                return Err(Errno::EPERM);
+            }
+        }
+        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) && self.admin_of(caller, target)? != Holds::Yes {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// The rule that the C ABI uses.
+    #[must_use]
+    pub const fn default_rule() -> Rule {
+        Rule::Admin
+    }
+}
+
+/// The checks that need only the arguments: `EINVAL`.
+fn decode(
+    idtype: IdType,
+    vec: &WholeOrVec,
+    advice: Madvise,
+    flags: u32,
+) -> Result<(Pmadv, Vec<IoVec>), Errno> {
+    if idtype == IdType::Other {
+        return Err(Errno::EINVAL);
+    }
+    let flags = Pmadv::from_bits(flags).ok_or(Errno::EINVAL)?;
+    if advice.word().is_none() {
+        return Err(Errno::EINVAL);
+    }
+    if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT)
+        && !matches!(advice, Madvise::HUGEPAGE | Madvise::NOHUGEPAGE)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let entire = flags.has(Pmadv::ENTIRE_ADDRESS_SPACE);
+    let entries = match (vec, entire) {
+        (WholeOrVec::Null(u64::MAX), true) => vec![IoVec {
+            start: 0,
+            len: TASK_SIZE,
+        }],
+        (WholeOrVec::Null(0), false) => Vec::new(),
+        (WholeOrVec::Vec(entries), false) => entries.clone(),
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok((flags, entries))
+}
+
+/// The entries in order. Without SKIP_ERRORS the first that fails is the last looked at.
+fn advise_entries(
+    mm: &mut Mm,
+    cx: &mut Cx<'_>,
+    entries: &[IoVec],
+    advice: Madvise,
+    flags: Pmadv,
+) -> PmadviseOutcome {
+    let skip = flags.has(Pmadv::SKIP_ERRORS);
+    let gaps_allowed =
+        skip || flags.has(Pmadv::NO_ERROR_ON_UNMAPPED) || flags.has(Pmadv::ENTIRE_ADDRESS_SPACE);
+    let mut outcome = PmadviseOutcome {
+        bytes: 0,
+        entries: Vec::new(),
+    };
+    for entry in entries {
+        let done = advise_entry(mm, cx, *entry, advice, skip, gaps_allowed);
+        outcome.entries.push(done.map(|()| entry.len));
+        match done {
+            Ok(()) => outcome.bytes += entry.len,
+            Err(_) if skip => {}
+            Err(_) => break,
+        }
+    }
+    outcome
+}
+
+/// One entry: carried out on what is mapped; with `skip` a mapping that fails is passed over
+/// and its error returned at the end.
+fn advise_entry(
+    mm: &mut Mm,
+    cx: &mut Cx<'_>,
+    entry: IoVec,
+    advice: Madvise,
+    skip: bool,
+    gaps_allowed: bool,
+) -> Result<(), Errno> {
+    let end = advice_range(entry.start, entry.len, advice)?;
+    let mut first = Ok(());
+    let gap = mm.walk(entry.start, end, |mm, part| {
+        let done = match advice {
+            Madvise::POPULATE_READ | Madvise::POPULATE_WRITE => {
+                mm.madvise(cx, part.start, part.end - part.start, advice)
+            }
+            _ => mm.advise_part(cx, &part, advice),
+        };
+        match done {
+            Err(error) if skip => {
+                first = first.and(Err(error));
+                Ok(())
+            }
+            other => other,
+        }
+    })?;
+    if gap && !gaps_allowed {
+        return Err(Errno::ENOMEM);
+    }
+    first
+}
