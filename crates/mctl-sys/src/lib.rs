@@ -8,6 +8,8 @@ pub mod inject;
 pub mod procfs;
 mod ptrace;
 pub mod raw;
+pub mod raw_syscall;
+pub mod syscall_watch;
 mod time;
 
 pub use inject::read_small;
