@@ -1,0 +1,61 @@
+//! `kapi convert`
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use kapi::emit::{Format, emit};
+
+use super::input::Input;
+use super::{Status, print};
+
+/// Convert specifications to another form
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+
+    /// json, rst, man, markdown, html, kerneldoc, syzlang, macros, requirements or plain
+    #[arg(long, short)]
+    to: Format,
+
+    /// Write one file for each call into this directory instead of standard output
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Status> {
+    let specs = args.input.specs()?;
+    let Some(dir) = &args.output else {
+        print(&emit(&specs, args.to))?;
+        return Ok(Status::Good);
+    };
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let extension = match args.to {
+        Format::Plain => "txt",
+        Format::Json => "kapi.json",
+        Format::Rst => "rst",
+        Format::Man => "2",
+        Format::Markdown => "md",
+        Format::Html => "html",
+        Format::Kerneldoc => "kapi",
+        Format::Syzlang => "syz.txt",
+        Format::Macros => "c",
+        Format::Requirements => "requirements.json",
+    };
+    if args.to == Format::Html {
+        let path = dir.join("index.html");
+        std::fs::write(&path, emit(&specs, args.to))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        return Ok(Status::Good);
+    }
+    for spec in &specs {
+        let name = spec.call_name();
+        if name.contains(['/', '\0']) || name.starts_with('.') {
+            bail!("`{name}` cannot be a file name");
+        }
+        let path = dir.join(format!("{name}.{extension}"));
+        std::fs::write(&path, emit(std::slice::from_ref(spec), args.to))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(Status::Good)
+}

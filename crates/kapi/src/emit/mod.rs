@@ -1,0 +1,98 @@
+//! Emitters: everything that specifications are published as.
+
+mod cmacro;
+mod html;
+mod man;
+mod markup;
+mod outline;
+mod requirements;
+mod syzlang;
+
+use std::str::FromStr;
+
+use crate::front::kdoc;
+use crate::ir::{Corpus, Spec};
+
+/// A form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text for a terminal.
+    Plain,
+    /// JSON of the whole corpus.
+    Json,
+    /// reStructuredText.
+    Rst,
+    /// A man page, section 2.
+    Man,
+    /// Markdown.
+    Markdown,
+    /// One HTML page with search.
+    Html,
+    /// The kernel's kerneldoc dialect.
+    Kerneldoc,
+    /// syzkaller descriptions.
+    Syzlang,
+    /// The macro dialect.
+    Macros,
+    /// Requirements with identifiers and hashes, as JSON.
+    Requirements,
+}
+
+impl Format {
+    /// Every format with its name.
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("plain", Self::Plain),
+        ("json", Self::Json),
+        ("rst", Self::Rst),
+        ("man", Self::Man),
+        ("markdown", Self::Markdown),
+        ("html", Self::Html),
+        ("kerneldoc", Self::Kerneldoc),
+        ("syzlang", Self::Syzlang),
+        ("macros", Self::Macros),
+        ("requirements", Self::Requirements),
+    ];
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, format)| *format)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
+                format!("no format `{text}`; one of {}", names.join(", "))
+            })
+    }
+}
+
+/// The specifications in `format`.
+#[must_use]
+pub fn emit(specs: &[Spec], format: Format) -> String {
+    let each = |one: &dyn Fn(&Spec) -> String, between: &str| {
+        specs.iter().map(one).collect::<Vec<_>>().join(between)
+    };
+    match format {
+        Format::Plain => each(&|spec| markup::plain(spec), "\n"),
+        Format::Json => json(&Corpus::new(specs.to_vec())),
+        Format::Rst => each(&|spec| markup::rst(spec), "\n"),
+        Format::Man => each(&man::page, ""),
+        Format::Markdown => each(&|spec| markup::markdown(spec), "\n"),
+        Format::Html => html::page(specs),
+        Format::Kerneldoc => each(&kdoc::write, "\n"),
+        Format::Syzlang => syzlang::emit(specs),
+        Format::Macros => each(&cmacro::emit, "\n"),
+        Format::Requirements => requirements::emit(specs),
+    }
+}
+
+/// Pretty JSON with a final newline.
+pub(crate) fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).map_or_else(
+        |error| format!("{{\"error\": \"{error}\"}}\n"),
+        |text| text + "\n",
+    )
+}
