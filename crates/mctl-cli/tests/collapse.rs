@@ -69,3 +69,24 @@ fn bad_words() {
     }
     mctl::<&str>(&["collapse"]).assert(2);
 }
+
+#[test]
+fn under_never_the_reason_is_the_policy() {
+    if host_says().is_none() {
+        mctl_testkit::skip!("needs a kernel with transparent huge pages");
+    }
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, _) = small(&mut fixture);
+    mctl(&["set", "-q", "nohugepage", &pid]).assert(0);
+    let ran = mctl(&["collapse", &pid]).assert(1);
+    assert!(
+        ran.err.contains("under the policy nohugepage"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 0);
+    mctl(&["clear", "-q", "nohugepage", &pid]).assert(0);
+    mctl(&["collapse", &pid]).assert(0);
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 32 << 10);
+}

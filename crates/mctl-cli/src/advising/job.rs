@@ -168,6 +168,7 @@ impl Job<'_> {
                 .flatten()
                 .zip(Some(major_faults(target)))
         };
+        self.refuse_under_never(target)?;
         let before = look();
         let label = format!("{} {} ({name})", self.advice, target.pid());
         let mut bar = Bar::new(label, self.how.quiet);
@@ -201,6 +202,25 @@ impl Job<'_> {
             change,
             major_faults,
         })))
+    }
+}
+
+impl Job<'_> {
+    /// Under "never" the kernel refuses every collapse: better one reason than one a mapping.
+    fn refuse_under_never(&self, target: &Target) -> Result<(), Error> {
+        if self.advice != Advice::COLLAPSE {
+            return Ok(());
+        }
+        let reading = mctl::read_policy(target, mctl::Look::DoNotStop)?;
+        if reading.thp() != mctl::Known::Is(mctl::Thp::Never) {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("process {}: collapse", target.pid()),
+            why: "it is under the policy nohugepage, or disabled huge pages itself; \
+                  'mctl clear nohugepage' takes that off"
+                .to_owned(),
+        })
     }
 }
 
