@@ -115,3 +115,41 @@ fn a_tree_has_all_its_nodes() {
         assert_eq!(mctl_testkit::tasks(node.parse().expect("a PID")).len(), 1);
     }
 }
+
+#[test]
+fn memory_that_is_used_all_the_time() {
+    let mut f = start!("gaps", "mib=8");
+    assert!(
+        f.info("base")
+            .is_some_and(|base| base.ends_with(" 8388608"))
+    );
+    assert!(f.ask("gap").expect("an answer").starts_with("gap "));
+    assert_eq!(f.ask("again").expect("an answer"), "ok");
+    f.finish().expect("a verdict").assert_clean(1);
+}
+
+#[test]
+fn memory_mapped_wildly() {
+    let mut f = start!("map_wild", "threads=2");
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(f.ask("gap").expect("an answer").starts_with("gap "));
+    f.finish().expect("a verdict").assert_clean(10);
+}
+
+#[test]
+fn the_hand_written_loop_does_the_same_work_in_few_calls() {
+    mctl_testkit::require_root!();
+    let f = start!("vmas", "n=2000", "touch=1");
+    let base = f.info("base").expect("an address");
+    let mut words = base.split(' ');
+    let from = words.next().expect("an address").trim_start_matches("0x");
+    let from = u64::from_str_radix(from, 16).expect("an address");
+    let to = from + 2000 * 4096;
+    let (pid, from, to) = (f.pid().to_string(), from.to_string(), to.to_string());
+    // 20: MADV_COLD.
+    let output = mctl_testkit::run_tool("advise_loop", &[&pid, "20", &from, &to]);
+    let output = output.expect("a run");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("bytes 8192000 calls 2 "), "{text}");
+    f.finish().expect("a verdict").assert_clean(0);
+}
