@@ -2,7 +2,7 @@
 //!
 //! Everything that the executable model, the stock-kernel engine and the native system call must
 //! agree on lives here once: the [action table](mod@action), the [flags](Flags), the
-//! [order of checks](check), the [policy state machine](Policy), the
+//! [order of checks](mod@check), the [policy state machine](Policy), the
 //! [permission rules](permission) and the [table of which memory may become huge](thp).
 //!
 //! The crate is compiled into the Linux kernel as it is. That is why it has no dependency, no

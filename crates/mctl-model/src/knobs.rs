@@ -76,7 +76,7 @@ pub struct Region {
     pub len: u64,
     /// Its flags.
     pub flags: VmFlags,
-    /// A kernel mapping such as [vdso].
+    /// A kernel mapping such as `[vdso]`.
     pub special: bool,
 }
 

@@ -184,7 +184,7 @@ pub enum Backing {
     File(FileId),
     /// hugetlbfs pages.
     Hugetlb,
-    /// The kernel's own mappings ([vdso], [vvar]).
+    /// The kernel's own mappings (`[vdso]`, `[vvar]`).
     Special,
 }
 

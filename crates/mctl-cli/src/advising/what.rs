@@ -13,7 +13,7 @@ pub(crate) struct Choice {
     /// Only this range, hexadecimal as in /proc/PID/maps: START-END, or START+LENGTH; may be repeated
     #[arg(long, value_name = "RANGE", value_parser = parse::range, allow_hyphen_values = true, help_heading = "Which memory")]
     range: Vec<Range>,
-    /// Only mappings whose path or [name] matches this shell pattern; may be repeated
+    /// Only mappings whose path or name in brackets matches this shell pattern; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "Which memory")]
     maps: Vec<String>,
     /// Only private anonymous memory, heap and stacks included

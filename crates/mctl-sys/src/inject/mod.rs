@@ -6,7 +6,7 @@
 //!
 //! [`Prepared::look`] does what can be done before the stop: it refuses targets that must not be
 //! touched and picks the threads that a stop disturbs least. [`run`] then does the rest in a
-//! [shield task](shield) for any number of targets.
+//! shield task for any number of targets.
 
 pub mod blocked;
 mod error;
