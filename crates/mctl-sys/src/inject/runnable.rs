@@ -1,13 +1,13 @@
-//! Whether a thread waits for a processor. Runs in the shield: no allocation.
+//! What a thread is doing, by its state letter. Runs in the shield: no allocation.
 
 use std::io::Write;
 
 use super::pick::read_small;
 
-/// Whether the thread runs or waits for a processor (state R of proc_pid_stat(5)).
-pub(crate) fn is_runnable(tid: i32) -> bool {
+/// The state letter of proc_pid_stat(5). `None`: it has ended.
+pub(crate) fn state_of(tid: i32) -> Option<u8> {
     let mut buffer = [0u8; 1024];
-    state(tid, &mut buffer) == Some(b'R')
+    state(tid, &mut buffer)
 }
 
 fn state(tid: i32, buffer: &mut [u8]) -> Option<u8> {
@@ -29,8 +29,8 @@ mod tests {
     #[test]
     fn of_a_thread() {
         // SAFETY: no arguments.
-        assert!(is_runnable(unsafe { libc::gettid() }));
-        assert!(!is_runnable(i32::MAX));
-        assert!(!is_runnable(-1));
+        assert_eq!(state_of(unsafe { libc::gettid() }), Some(b'R'));
+        assert_eq!(state_of(i32::MAX), None);
+        assert_eq!(state_of(-1), None);
     }
 }

@@ -11,7 +11,7 @@ use super::raw;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::blocked::BlockedCall;
-use crate::inject::runnable::is_runnable;
+use crate::inject::runnable::state_of;
 use crate::time::{Deadline, monotonic_ns};
 
 type Regs = <Native as Arch>::Regs;
@@ -48,7 +48,6 @@ impl Seized {
     pub(crate) fn stop(self, deadline: Deadline) -> Result<Stopped, NotStopped> {
         let mut deadline = deadline;
         let since = monotonic_ns();
-        let last = since.saturating_add(RUNNABLE_NS);
         raw::interrupt(self.tid).map_err(os)?;
         loop {
             match wait(self.tid, deadline) {
@@ -73,12 +72,25 @@ impl Seized {
                 }
                 Event::Gone => return Err(NotStopped::Gone),
                 Event::Timeout => {
-                    let now = monotonic_ns();
-                    if now >= last || !is_runnable(self.tid) {
+                    let waited = monotonic_ns().saturating_sub(since);
+                    let patience = match state_of(self.tid) {
+                        // Awake and only waiting for a processor (a busy machine, a throttled
+                        // cgroup). To give it up now would let its call fail with EINTR.
+                        Some(b'R') => RUNNABLE_NS,
+                        // It has stopped this very moment.
+                        Some(b't' | b'T') => RUNNABLE_NS,
+                        // Perhaps only a page fault or a lock on its address space.
+                        Some(b'D') => BLOCKED_NS,
+                        // Asleep in spite of the request: something else used it up. Once more.
+                        Some(b'S') => {
+                            raw::interrupt(self.tid).map_err(os)?;
+                            ASLEEP_NS
+                        }
+                        _ => 0,
+                    };
+                    if waited >= patience {
                         return Err(NotStopped::Unresponsive);
                     }
-                    // It is awake already and only waits for a processor (a throttled cgroup).
-                    // To give it up now would let its call fail with EINTR.
                     deadline = Deadline::after(RUNNABLE_SLICE_NS);
                 }
             }
@@ -104,6 +116,9 @@ impl Seized {
 /// How long a thread that only waits for a processor is waited for, and how often it is looked at.
 const RUNNABLE_NS: u64 = 10_000_000_000;
 const RUNNABLE_SLICE_NS: u64 = 100_000_000;
+/// How long one in uninterruptible sleep is, or one that sleeps on.
+const BLOCKED_NS: u64 = 1_000_000_000;
+const ASLEEP_NS: u64 = 500_000_000;
 
 fn os(errno: Errno) -> NotStopped {
     if errno == Errno::ESRCH {
