@@ -196,6 +196,10 @@ impl<'a> Job<'a> {
             State::Dispatches => Refusal::SyscallUserDispatch.into(),
             State::Bits32 => Refusal::Bits32.into(),
             State::InRseq => Refusal::InRseqSection.into(),
+            // Its memory went because it was ending.
+            State::NoInsn | State::Replaced if is_alive(self.prepared.pidfd) != Ok(true) => {
+                InjectError::Gone
+            }
             State::NoInsn => Refusal::NoSyscallInstruction.into(),
             State::Seccomp => Refusal::Seccomp.into(),
             State::Replaced => Refusal::Replaced.into(),
