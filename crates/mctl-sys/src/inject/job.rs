@@ -248,12 +248,12 @@ impl<'a> Job<'a> {
 /// has ended, it has called exec, or another injector came first.
 ///
 /// An exec on a busy machine takes its time: with the pauses below it is about half a second.
-const LOOKS: u32 = 40;
-/// So often where attaching was denied: that may pass (a thread that is just ending), but mostly
-/// does not.
-const LOOKS_IF_DENIED: u32 = 5;
+const LOOKS: u32 = 60;
+/// So often where attaching was denied although the look allowed it: another injector was there for
+/// its few microseconds, or the thread is just ending.
+const LOOKS_IF_DENIED: u32 = 30;
 const FIRST_PAUSE: Duration = Duration::from_micros(250);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs jobs, one after the other, in a shield task. Each has its own [`Job::outcome`].
 pub fn run(jobs: &mut [Job<'_>]) {

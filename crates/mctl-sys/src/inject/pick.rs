@@ -79,6 +79,10 @@ const WAIT_FOR_SHIELD: u32 = 250;
 fn is_shield(tracer: i32) -> bool {
     const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
     const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+    // One of our own threads cannot be a tracer: its shield was, a moment ago.
+    if std::path::Path::new(&format!("/proc/self/task/{tracer}")).exists() {
+        return true;
+    }
     match read_status(&format!("/proc/{tracer}/status")) {
         Ok(text) => Status::parse(&text).is_ok_and(|status| {
             let ended = matches!(status.state, Some(b'Z' | b'X'));
