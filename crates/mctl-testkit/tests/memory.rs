@@ -125,7 +125,8 @@ fn memory_that_is_used_all_the_time() {
     );
     assert!(f.ask("gap").expect("an answer").starts_with("gap "));
     assert_eq!(f.ask("again").expect("an answer"), "ok");
-    f.finish().expect("a verdict").assert_clean(1);
+    // It may be asked to end before it has gone round once.
+    f.finish().expect("a verdict").assert_clean(0);
 }
 
 #[test]

@@ -408,9 +408,21 @@ mod tests {
 
     #[test]
     fn only_a_shield_blocks_everything() {
-        // This thread, not the first one, which may be inside pthread_create with all blocked.
+        // Another process of ours, which blocks nothing.
+        let mut other = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let shield = is_shield(i32::try_from(other.id()).unwrap());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(!shield);
         // SAFETY: no arguments.
-        assert!(!is_shield(unsafe { libc::gettid() }));
+        let own = unsafe { libc::gettid() };
+        assert!(
+            is_shield(own),
+            "a thread of ours traces no one: its shield did"
+        );
         assert!(is_shield(i32::MAX), "ended: to be looked for again");
     }
 
