@@ -175,6 +175,14 @@
 #ifndef MCTL_BY_NOTHING
 #define MCTL_BY_NOTHING 16u
 #endif
+/* the kernel's own mctl() */
+#ifndef MCTL_BY_NATIVE_CALL
+#define MCTL_BY_NATIVE_CALL 32u
+#endif
+/* the kernel's own mctl(), run in the target */
+#ifndef MCTL_BY_INJECTED_NATIVE_CALL
+#define MCTL_BY_INJECTED_NATIVE_CALL 64u
+#endif
 /* a mechanism newer than this header */
 #ifndef MCTL_BY_OTHER
 #define MCTL_BY_OTHER 0x80000000u
@@ -230,6 +238,18 @@
 /* a call of the target may be seen late or short */
 #ifndef MCTL_NOTE_DISTURBED
 #define MCTL_NOTE_DISTURBED 256u
+#endif
+/* no effect while the host forbids huge pages */
+#ifndef MCTL_NOTE_HOST_FORBIDS
+#define MCTL_NOTE_HOST_FORBIDS 512u
+#endif
+/* the process's PR_SET_THP_DISABLE is stricter */
+#ifndef MCTL_NOTE_HELD_BACK
+#define MCTL_NOTE_HELD_BACK 1024u
+#endif
+/* by prctl(2), though the kernel has mctl() */
+#ifndef MCTL_NOTE_BY_SWITCH
+#define MCTL_NOTE_BY_SWITCH 2048u
 #endif
 /* another one: see mctl_last_detail() */
 #ifndef MCTL_NOTE_OTHER
@@ -334,6 +354,10 @@ struct mctl_outcome {
     uint64_t failed;
     /* Mappings that keep advice that cannot be taken off. */
     uint64_t residual;
+    /* The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none. */
+    int32_t policy_before;
+    /* And after. */
+    int32_t policy_after;
 };
 
 #ifdef __cplusplus

@@ -70,6 +70,8 @@ constants! {
         MCTL_BY_OWN_MADVISE = (4) "madvise(2) by the process itself";
         MCTL_BY_INJECTED_MADVISE = (8) "madvise(2), run in the target";
         MCTL_BY_NOTHING = (16) "nothing had to be done";
+        MCTL_BY_NATIVE_CALL = (32) "the kernel's own mctl()";
+        MCTL_BY_INJECTED_NATIVE_CALL = (64) "the kernel's own mctl(), run in the target";
         MCTL_BY_OTHER = (0x80000000) "a mechanism newer than this header";
     }
     /// Bits of flags in struct mctl_outcome.
@@ -89,6 +91,9 @@ constants! {
         MCTL_NOTE_KSM_NOT_RUNNING = (64) "nothing is merged for now";
         MCTL_NOTE_UNMERGE_WALKS = (128) "one thread waits while its resident memory is walked";
         MCTL_NOTE_DISTURBED = (256) "a call of the target may be seen late or short";
+        MCTL_NOTE_HOST_FORBIDS = (512) "no effect while the host forbids huge pages";
+        MCTL_NOTE_HELD_BACK = (1024) "the process's PR_SET_THP_DISABLE is stricter";
+        MCTL_NOTE_BY_SWITCH = (2048) "by prctl(2), though the kernel has mctl()";
         MCTL_NOTE_OTHER = (0x80000000) "another one: see mctl_last_detail()";
     }
 }

@@ -54,6 +54,10 @@ pub struct RawOutcome {
     pub failed: u64,
     /// Mappings that keep advice that cannot be taken off.
     pub residual: u64,
+    /// The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none.
+    pub policy_before: i32,
+    /// And after.
+    pub policy_after: i32,
 }
 
 /// The size of the structure's first version. No smaller one was ever published.
@@ -103,6 +107,8 @@ impl RawOutcome {
             skipped_special: counts.skipped_special,
             failed: counts.failed.len() as u64,
             residual: residual.sum(),
+            policy_before: state(outcome.policy_before.map(i64::from)),
+            policy_after: state(outcome.policy_after.map(i64::from)),
         }
     }
 
@@ -134,9 +140,14 @@ impl RawOutcome {
             self.failed,
             self.residual,
         ];
+        let record = [
+            self.policy_before.cast_unsigned(),
+            self.policy_after.cast_unsigned(),
+        ];
         let small = small.iter().flat_map(|field| field.to_ne_bytes());
         let large = large.iter().flat_map(|field| field.to_ne_bytes());
-        for (to, from) in bytes.iter_mut().zip(small.chain(large)) {
+        let record = record.iter().flat_map(|field| field.to_ne_bytes());
+        for (to, from) in bytes.iter_mut().zip(small.chain(large).chain(record)) {
             *to = from;
         }
         bytes
@@ -159,6 +170,8 @@ fn guarantee(guarantee: Guarantee) -> u32 {
 
 fn by(mechanism: Mechanism) -> u32 {
     match mechanism {
+        Mechanism::NativeCall => c::MCTL_BY_NATIVE_CALL,
+        Mechanism::InjectedNativeCall => c::MCTL_BY_INJECTED_NATIVE_CALL,
         Mechanism::OwnPrctl => c::MCTL_BY_OWN_PRCTL,
         Mechanism::InjectedPrctl => c::MCTL_BY_INJECTED_PRCTL,
         Mechanism::OwnMadvise => c::MCTL_BY_OWN_MADVISE,
@@ -171,6 +184,10 @@ fn note(note: &Note) -> u32 {
     match note {
         Note::HoldsWhileHostKnob { .. } => c::MCTL_NOTE_HOST_KNOB,
         Note::SurvivesExec => c::MCTL_NOTE_SURVIVES_EXEC,
+        Note::KeptForExec => c::MCTL_NOTE_SURVIVES_EXEC,
+        Note::HostForbids { .. } => c::MCTL_NOTE_HOST_FORBIDS,
+        Note::HeldBack => c::MCTL_NOTE_HELD_BACK,
+        Note::BySwitch => c::MCTL_NOTE_BY_SWITCH,
         Note::FutureMappings => c::MCTL_NOTE_FUTURE_MAPPINGS,
         Note::LostAtExec => c::MCTL_NOTE_LOST_AT_EXEC,
         Note::PopulatedStaySmall => c::MCTL_NOTE_POPULATED,
@@ -190,7 +207,12 @@ mod tests {
 
     #[test]
     fn layout_is_the_published_one() {
-        assert_eq!((SIZE, align_of::<RawOutcome>()), (FIRST_SIZE, 8));
+        assert_eq!((SIZE, align_of::<RawOutcome>()), (128, 8));
+        assert_eq!(
+            offset_of!(RawOutcome, policy_before),
+            FIRST_SIZE,
+            "it grew at its end"
+        );
         assert_eq!(offset_of!(RawOutcome, thp_before), 32);
         assert_eq!(offset_of!(RawOutcome, stopped_ns), 48);
         assert_eq!(offset_of!(RawOutcome, residual), 112);
@@ -205,7 +227,8 @@ mod tests {
         let bytes = RawOutcome::new(&outcome).to_bytes();
         let small = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         let large = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());
-        assert_eq!(small(offset_of!(RawOutcome, size)), 120);
+        assert_eq!(small(offset_of!(RawOutcome, size)), 128);
+        assert_eq!(small(offset_of!(RawOutcome, policy_after)), u32::MAX);
         assert_eq!(small(offset_of!(RawOutcome, on_exec)), c::MCTL_ENFORCED);
         assert_eq!(
             small(offset_of!(RawOutcome, notes)),

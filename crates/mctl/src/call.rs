@@ -28,6 +28,12 @@ use crate::target::Target;
 /// # Errors
 /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, as the contract's §1 says.
 pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
+    if let Some(native) = crate::host::native() {
+        // The kernel's own call has the contract's checks in the contract's order.
+        return native
+            .call_raw(pidfd, action, flags)
+            .map_err(|errno| from_kernel(pidfd, action, flags, errno));
+    }
     let call = decode(action, flags)?;
     let target = Target::from_raw(pidfd)?;
     if call.action() == Action::GetPolicy {
@@ -49,6 +55,18 @@ pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     let outcome = apply(&request, &target, &caps)?;
     debug_assert!(outcome.is_exact(), "strict means exact");
     Ok(0)
+}
+
+/// The kernel's errno, with what can be said of it.
+fn from_kernel(pidfd: i32, action: i32, flags: u32, errno: Errno) -> Error {
+    let pid = || Target::from_raw(pidfd).map_or(-1, |target| target.pid());
+    match errno {
+        Errno::EINVAL => decode(action, flags).err().unwrap_or(Error::Invalid {
+            why: format!("the kernel takes neither action {action} nor flags {flags:#x}"),
+        }),
+        Errno::EBADF => Error::NotPidfd { fd: pidfd },
+        errno => crate::apply::native_error(pid(), errno),
+    }
 }
 
 /// The first two checks: the action is known and takes these flags.

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use mctl_abi::permission::Holds;
 use mctl_abi::{Checks, Errno, check};
 use mctl_sys::inject::{InjectError, Prepared, Refusal, may_attach};
 
@@ -9,7 +10,7 @@ use crate::address_space::AddressSpace;
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::permission;
-use crate::plan::{Plan, Whose, plan};
+use crate::plan::{Plan, Standing, Step, Whose, plan};
 use crate::request::Request;
 use crate::target::Target;
 
@@ -26,12 +27,15 @@ pub(crate) struct Ready<'t> {
 pub(crate) fn ready<'t>(
     request: &Request,
     target: &'t Target,
+    whose: Whose,
     caps: &HostCaps,
 ) -> Result<Ready<'t>> {
     let mut facts = Facts {
         request,
         target,
+        whose,
         caps,
+        standing: None,
         looked: None,
         plan: None,
         error: None,
@@ -62,7 +66,9 @@ pub(crate) fn ready<'t>(
 struct Facts<'r, 't> {
     request: &'r Request,
     target: &'t Target,
+    whose: Whose,
     caps: &'r HostCaps,
+    standing: Option<Standing>,
     /// The look at the target; `None` until it was taken, and for ourselves.
     looked: Option<Result<Prepared<'t>, InjectError>>,
     plan: Option<Plan>,
@@ -75,6 +81,28 @@ impl Facts<'_, '_> {
         let errno = error.errno();
         self.error = Some(error);
         Err(errno)
+    }
+
+    /// How we stand to the target. Only a native call asks for more than whose it is.
+    fn standing(&mut self) -> Standing {
+        let (whose, target) = (self.whose, self.target);
+        let native = self.caps.native.is_some();
+        *self.standing.get_or_insert_with(|| {
+            if native {
+                Standing {
+                    whose,
+                    admin: permission::sys_admin_over(target),
+                    thp_switch: crate::reading::thp_switch(target),
+                }
+            } else {
+                whose.into()
+            }
+        })
+    }
+
+    /// Whether we make the kernel's own call, on the pidfd: the kernel judges then.
+    fn calls_natively(&mut self) -> bool {
+        self.caps.native.is_some() && self.standing().admin == Holds::Yes
     }
 
     fn refused(&self) -> Option<InjectError> {
@@ -116,6 +144,9 @@ impl Checks for Facts<'_, '_> {
         if let Err(error) = permission::check(self.request, self.target) {
             return self.fail(error);
         }
+        if self.calls_natively() {
+            return Ok(());
+        }
         match self.refused() {
             None => Ok(()),
             Some(InjectError::Refused(Refusal::NotPermitted)) => {
@@ -138,7 +169,9 @@ impl Checks for Facts<'_, '_> {
         if self.plan.is_some() {
             return Ok(());
         }
-        let space = if self.request.needs_mappings() {
+        let standing = self.standing();
+        // The kernel that keeps the policy itself leaves the mappings alone.
+        let space = if self.request.needs_mappings() && self.caps.native.is_none() {
             match AddressSpace::read(self.target, self.request.override_advice) {
                 Ok(space) => Some(space),
                 Err(error) => return self.fail(error),
@@ -146,12 +179,7 @@ impl Checks for Facts<'_, '_> {
         } else {
             None
         };
-        let whose = if self.target.is_own() {
-            Whose::Own
-        } else {
-            Whose::Other
-        };
-        match plan(self.request, self.caps, whose, space.as_ref()) {
+        match plan(self.request, self.caps, standing, space.as_ref()) {
             Ok(plan) => {
                 self.plan = Some(plan);
                 Ok(())
@@ -161,8 +189,9 @@ impl Checks for Facts<'_, '_> {
     }
 
     fn reach(&mut self) -> Result<(), Errno> {
-        // Where the plan has no step, the target need not be reached.
-        if self.plan.as_ref().is_some_and(|plan| plan.steps.is_empty()) {
+        // Where nothing is run in the target, it need not be reached.
+        let injects = |plan: &Plan| plan.steps.iter().any(Step::is_injected);
+        if self.plan.as_ref().is_some_and(|plan| !injects(plan)) {
             return Ok(());
         }
         match self.refused() {

@@ -6,6 +6,7 @@ use mctl_abi::thp::{Host, ThpDisable};
 use mctl_abi::{Errno, PolicyKind};
 use mctl_sys::procfs::thp::{Choice, Knob};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, takes_own_advice};
+use mctl_sys::raw::native::Native;
 use mctl_sys::raw::prctl;
 use serde::Serialize;
 
@@ -214,6 +215,9 @@ pub struct HostCaps {
     pub ksm_run: Option<u64>,
     /// Any advice on oneself through process_madvise(PIDFD_SELF) (Linux 6.14).
     pub vectored_advice: Support,
+    /// The number of the mctl() system call, where the kernel announces one
+    /// (`/sys/kernel/mm/mctl/nr`); `null` on a stock kernel.
+    pub native: Option<i32>,
 }
 
 impl HostCaps {
@@ -230,7 +234,10 @@ impl HostCaps {
     /// # Errors
     /// As [`HostCaps::probe`].
     pub fn probe_for(kinds: &[PolicyKind]) -> Result<HostCaps> {
-        let mut caps = HostCaps::default();
+        let mut caps = HostCaps {
+            native: native().map(Native::number),
+            ..HostCaps::default()
+        };
         for kind in kinds {
             match kind {
                 PolicyKind::Hugepage => {
@@ -252,6 +259,12 @@ impl HostCaps {
         }
         Ok(caps)
     }
+}
+
+/// The mctl() system call of the running kernel, asked for once.
+pub(crate) fn native() -> Option<Native> {
+    static KNOWN: std::sync::OnceLock<Option<Native>> = std::sync::OnceLock::new();
+    *KNOWN.get_or_init(Native::announced)
 }
 
 fn has_thp_disable() -> Support {

@@ -29,15 +29,16 @@ pub mod tree;
 pub mod why;
 
 pub use address_space::AddressSpace;
-pub use apply::{apply, apply_each, dry_run, launch, restore};
+pub use apply::{apply, apply_each, dry_run, launch, launch_plan, restore};
 pub use call::{decode, mctl, mctl_errno};
 pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
+pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
-pub use plan::{Plan, Step, Whose, plan};
+pub use plan::{CalledBy, Plan, Standing, Step, Whose, plan};
 pub use process::ProcessFacts;
 pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};

@@ -76,6 +76,10 @@ impl Guarantees {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
+    /// The mctl() system call of a kernel that has it.
+    NativeCall,
+    /// The same, run in the target, where the caller may act on it but not as an administrator.
+    InjectedNativeCall,
     /// prctl(2) by the process itself.
     OwnPrctl,
     /// prctl(2), run in the target.
@@ -93,6 +97,8 @@ impl Mechanism {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Mechanism::NativeCall => "native-call",
+            Mechanism::InjectedNativeCall => "injected-native-call",
             Mechanism::OwnPrctl => "own-prctl",
             Mechanism::InjectedPrctl => "injected-prctl",
             Mechanism::OwnMadvise => "own-madvise",
@@ -120,8 +126,20 @@ pub enum Note {
         /// Its value.
         value: String,
     },
+    /// The policy is in force, but the host allows nobody huge pages.
+    HostForbids {
+        /// The knob.
+        knob: String,
+    },
+    /// The policy is in force, but the program's own PR_SET_THP_DISABLE is stricter.
+    HeldBack,
+    /// The policy is put in force by PR_SET_THP_DISABLE or PR_SET_MEMORY_MERGE, though the kernel
+    /// has mctl(): that call wants CAP_SYS_ADMIN here.
+    BySwitch,
     /// Programs that the target executes keep the policy.
     SurvivesExec,
+    /// The same, where the policy had to survive the exec that starts the program.
+    KeptForExec,
     /// Mappings that the target makes later are not advised.
     FutureMappings,
     /// A program that the target executes starts without the policy.
@@ -152,8 +170,24 @@ impl fmt::Display for Note {
             Note::HoldsWhileHostKnob { knob, value } => {
                 write!(f, "holds only while {knob} says '{value}'")
             }
+            Note::HostForbids { knob } => write!(
+                f,
+                "it has no effect while the host forbids huge pages: {knob} says 'never'"
+            ),
+            Note::HeldBack => f.write_str(
+                "the process still has PR_SET_THP_DISABLE, which is stricter and which mctl() \
+                 leaves alone: no huge pages",
+            ),
+            Note::BySwitch => f.write_str(
+                "put in force by prctl(2) instead of mctl(), which wants CAP_SYS_ADMIN for a \
+                 policy that survives exec",
+            ),
             Note::SurvivesExec => f.write_str(
                 "programs that it executes keep the policy too: this kernel cannot stop at exec",
+            ),
+            Note::KeptForExec => f.write_str(
+                "programs that it executes keep the policy too: it had to survive the exec that \
+                 starts the program",
             ),
             Note::FutureMappings => f.write_str(
                 "memory that it maps later is not covered: this kernel has no such policy",
@@ -228,6 +262,10 @@ pub struct Outcome {
     pub merge_before: Option<i64>,
     /// And after.
     pub merge_after: Option<i64>,
+    /// The policy record before, as the mask of `MCTL_GET_POLICY`: only with the native call.
+    pub policy_before: Option<u32>,
+    /// And after.
+    pub policy_after: Option<u32>,
     /// Mappings, where the policy went by mapping.
     pub mappings: Option<MappingCounts>,
     /// How long one thread of the target was stopped, in all.
@@ -252,6 +290,8 @@ impl Outcome {
             thp_disable_after: None,
             merge_before: None,
             merge_after: None,
+            policy_before: None,
+            policy_after: None,
             mappings: None,
             stopped: Duration::ZERO,
             notes: Vec::new(),
@@ -273,6 +313,7 @@ impl Outcome {
     pub fn changed(&self) -> bool {
         self.thp_disable_before != self.thp_disable_after
             || self.merge_before != self.merge_after
+            || self.policy_before != self.policy_after
             || self.mappings.as_ref().is_some_and(|m| m.changed > 0)
     }
 }

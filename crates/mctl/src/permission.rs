@@ -52,7 +52,7 @@ fn own_status() -> Option<Vec<u8>> {
 ///
 /// The kernel would ask about `mm->user_ns`, which no interface shows. Taken instead: the
 /// strictest answer over every task that shares the memory, as far as kcmp(2) shows us which.
-fn sys_admin_over(target: &Target) -> Holds {
+pub(crate) fn sys_admin_over(target: &Target) -> Holds {
     let text = own_status().unwrap_or_default();
     let Ok(status) = Status::parse(&text) else {
         return Holds::No;

@@ -1,6 +1,9 @@
 //! `plan()`: pure. From a request, the facts about the kernel and a look at the target to the
 //! steps to take and the outcome they promise. It *is* `--dry-run`.
 
+mod native;
+
+use mctl_abi::permission::Holds;
 use mctl_abi::thp::{Host, ThpDisable};
 use mctl_abi::{PolicyKind, Verb};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range};
@@ -12,10 +15,21 @@ use crate::host::{HostCaps, Support, THP_DIR, ThpHost};
 use crate::outcome::{Guarantee, Guarantees, Mechanism, Note, Outcome};
 use crate::request::{Exactness, Request};
 
+pub use native::CalledBy;
+pub(crate) use native::calls_between;
+
 /// One step. In a target other than ourselves each is run inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
+    /// mctl(2), where the kernel has it.
+    Call {
+        /// The action and its flags.
+        #[serde(flatten, serialize_with = "action_and_flags")]
+        call: mctl_abi::Request,
+        /// Who calls.
+        by: CalledBy,
+    },
     /// `PR_SET_MEMORY_MERGE`, where it is not so already.
     SetMerge {
         /// On or off.
@@ -48,6 +62,17 @@ fn word(state: ThpDisable) -> &'static str {
     }
 }
 
+fn action_and_flags<S: serde::Serializer>(
+    call: &mctl_abi::Request,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    let mut map = s.serialize_map(Some(2))?;
+    map.serialize_entry("action", call.action().info().c_name)?;
+    map.serialize_entry("flags", &call.flags().bits())?;
+    map.end()
+}
+
 fn state_word<S: serde::Serializer>(state: &ThpDisable, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(word(*state))
 }
@@ -66,6 +91,18 @@ fn count_runs<S: serde::Serializer>(runs: &[Range], s: S) -> Result<S::Ok, S::Er
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Step::Call { call, by } => {
+                let whose = match by {
+                    CalledBy::Us => "PIDFD",
+                    CalledBy::Target => "PIDFD_SELF",
+                };
+                let flags = if call.flags().default_exec() {
+                    "MCTL_SET_DEFAULT_EXEC"
+                } else {
+                    "0"
+                };
+                write!(f, "mctl({whose}, {}, {flags})", call.action())
+            }
             Step::SetMerge { on } => write!(f, "prctl(PR_SET_MEMORY_MERGE, {})", u8::from(*on)),
             Step::SetThpDisable { to, only_from } => {
                 let (disable, flags) = to.setter();
@@ -99,13 +136,52 @@ pub struct Plan {
     pub promised: Outcome,
 }
 
+impl Step {
+    /// Whether the step is run inside the target, one of whose threads is stopped for it.
+    #[must_use]
+    pub fn is_injected(&self) -> bool {
+        !matches!(
+            self,
+            Step::Call {
+                by: CalledBy::Us,
+                ..
+            }
+        )
+    }
+}
+
 /// Whose the address space is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// Ours: the calls are made directly.
     Own,
+    /// Ours until we execute a program: what is put in force is for that program.
+    Image,
     /// Another process's: the calls are injected.
     Other,
+}
+
+/// How the caller stands to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose it is.
+    pub whose: Whose,
+    /// Whether the caller has CAP_SYS_ADMIN over the address space. It counts only where the
+    /// kernel has mctl() itself.
+    pub admin: Holds,
+    /// The target's PR_SET_THP_DISABLE, where it was looked at. It counts only there, too.
+    pub thp_switch: Option<ThpDisable>,
+}
+
+impl From<Whose> for Standing {
+    /// Without privilege.
+    fn from(whose: Whose) -> Standing {
+        Standing {
+            whose,
+            admin: Holds::No,
+            thp_switch: None,
+        }
+    }
 }
 
 /// Makes the plan.
@@ -118,7 +194,7 @@ pub enum Whose {
 pub fn plan(
     request: &Request,
     caps: &HostCaps,
-    whose: Whose,
+    standing: impl Into<Standing>,
     space: Option<&AddressSpace>,
 ) -> Result<Plan> {
     let mut draft = Draft {
@@ -126,7 +202,7 @@ pub fn plan(
             steps: Vec::new(),
             promised: Outcome::new(),
         },
-        whose,
+        standing: standing.into(),
     };
     // Merging walks the mappings and may fail; the THP switches cannot. So it goes first, and a
     // failure leaves nothing changed.
@@ -142,6 +218,9 @@ pub fn plan(
             continue;
         };
         let inherit = call.flags().default_exec();
+        if caps.native.is_some() && draft.native((verb, kind), inherit, caps)? {
+            continue;
+        }
         match (verb, kind) {
             (_, PolicyKind::Mergeable) => draft.mergeable(verb, inherit, caps)?,
             (Verb::Set, PolicyKind::Nohugepage) => draft.thp(ThpDisable::Full, inherit, caps)?,
@@ -190,13 +269,13 @@ pub(crate) fn unsupported(what: &str, why: &str) -> Error {
 
 struct Draft {
     plan: Plan,
-    whose: Whose,
+    standing: Standing,
 }
 
 impl Draft {
     fn by_prctl(&mut self) {
-        let mechanism = match self.whose {
-            Whose::Own => Mechanism::OwnPrctl,
+        let mechanism = match self.standing.whose {
+            Whose::Own | Whose::Image => Mechanism::OwnPrctl,
             Whose::Other => Mechanism::InjectedPrctl,
         };
         self.mechanism(mechanism);
@@ -322,6 +401,11 @@ impl Draft {
                 });
                 Ok(())
             }
+            Host::Madvise if self.standing.whose == Whose::Image => Err(unsupported(
+                "set hugepage",
+                "the host's knob says 'madvise', and this kernel cannot carry 'always' over exec; \
+                 start the program and then use 'mctl set hugepage PID'",
+            )),
             Host::Madvise => {
                 self.always_by_advice(caps, space);
                 Ok(())
@@ -338,8 +422,8 @@ impl Draft {
             });
             self.by_prctl();
         }
-        self.mechanism(match self.whose {
-            Whose::Own => Mechanism::OwnMadvise,
+        self.mechanism(match self.standing.whose {
+            Whose::Own | Whose::Image => Mechanism::OwnMadvise,
             Whose::Other => Mechanism::InjectedMadvise,
         });
         if let Some(space) = space {

@@ -4,14 +4,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
-use mctl_abi::{Policy, PolicyKind, Thp};
+use mctl_abi::{Action, Flags, PIDFD_SELF_THREAD_GROUP, Policy, PolicyKind, Thp};
 use mctl_sys::inject::{Job, Limits, Prepared, ScriptCall, run};
 use mctl_sys::procfs::ksm_stat::KsmStat;
 use mctl_sys::procfs::status::Status;
 use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, prctl};
 
 use crate::error::{Error, Result};
-use crate::host::{Support, has_except_advised};
+use crate::host::{Support, has_except_advised, native};
 use crate::target::Target;
 
 /// Whether a look at a policy may stop a thread of the target for some microseconds.
@@ -45,15 +45,26 @@ pub struct Reading {
     pub thp_disable: Known<ThpDisable>,
     /// `PR_GET_MEMORY_MERGE`.
     pub mergeable: Known<bool>,
+    /// The policy record, where the kernel keeps one (mctl() is a system call there). The two
+    /// switches above are the program's own then.
+    pub record: Option<Policy>,
     /// How long a thread of the target was stopped for it.
     pub stopped: Duration,
 }
 
 impl Reading {
-    /// The THP policy in force. A stock kernel keeps no "always": where nothing is disabled it
-    /// is `Inherit`.
+    /// What governs huge pages. A stock kernel keeps no "always": where nothing is disabled it
+    /// is `Inherit`. Where the kernel keeps a record, `PR_SET_THP_DISABLE` is a second, stricter
+    /// input: in full it is `Never`; "except advised" does not hold back `Always`.
     #[must_use]
     pub fn thp(&self) -> Known<Thp> {
+        if let Some(record) = self.record {
+            return Known::Is(match (self.thp_disable, record.thp()) {
+                (Known::Is(ThpDisable::Full), _) => Thp::Never,
+                (Known::Is(ThpDisable::ExceptAdvised), Thp::Inherit) => Thp::Advised,
+                (_, thp) => thp,
+            });
+        }
         match self.thp_disable {
             Known::Is(ThpDisable::Off) => Known::Is(Thp::Inherit),
             Known::Is(ThpDisable::Full) => Known::Is(Thp::Never),
@@ -67,6 +78,9 @@ impl Reading {
     /// `None` where a part is not known.
     #[must_use]
     pub fn policy(&self) -> Option<Policy> {
+        if self.record.is_some() {
+            return self.record;
+        }
         let with = |kind: PolicyKind| kind.bit() | kind.exec_bit();
         let thp = match self.thp() {
             Known::Is(thp) => thp.kind().map_or(0, with),
@@ -91,6 +105,7 @@ pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
         return Ok(Reading {
             thp_disable: known(prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
             mergeable: merge(prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
+            record: own_record(),
             stopped: Duration::ZERO,
         });
     }
@@ -158,11 +173,32 @@ fn from_proc(target: &Target) -> Result<Reading> {
         }
         Err(_) => Known::Unknown,
     };
+    let record = match (native(), status.mctl) {
+        (Some(_), Some(mask)) => u32::try_from(mask).ok().and_then(Policy::from_mask),
+        _ => None,
+    };
     Ok(Reading {
         thp_disable,
         mergeable,
+        record,
         stopped: Duration::ZERO,
     })
+}
+
+fn own_record() -> Option<Policy> {
+    native()?
+        .call(PIDFD_SELF_THREAD_GROUP, Action::GetPolicy, Flags::NONE)
+        .ok()
+        .and_then(Policy::from_mask)
+}
+
+/// `PR_SET_THP_DISABLE` as far as it shows without stopping anyone.
+pub(crate) fn thp_switch(target: &Target) -> Option<ThpDisable> {
+    let reading = read_policy(target, Look::DoNotStop).ok()?;
+    match reading.thp_disable {
+        Known::Is(state) => Some(state),
+        Known::Other(_) | Known::Unknown => None,
+    }
 }
 
 fn has_memory_merge() -> bool {
@@ -195,8 +231,32 @@ mod tests {
         Reading {
             thp_disable,
             mergeable,
+            record: None,
             stopped: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn a_record_speaks_for_itself() {
+        let always = Policy::from_mask(0x0101);
+        for (switch, thp) in [
+            (Known::Is(ThpDisable::Off), Thp::Always),
+            (Known::Unknown, Thp::Always),
+            (Known::Is(ThpDisable::ExceptAdvised), Thp::Always),
+            (Known::Is(ThpDisable::Full), Thp::Never),
+        ] {
+            let reading = Reading {
+                record: always,
+                ..reading(switch, Known::Unknown)
+            };
+            assert_eq!(reading.thp(), Known::Is(thp));
+            assert_eq!(reading.policy(), always, "the switch is the program's");
+        }
+        let inherit = Reading {
+            record: Some(Policy::INHERIT),
+            ..reading(Known::Is(ThpDisable::ExceptAdvised), Known::Unknown)
+        };
+        assert_eq!(inherit.thp(), Known::Is(Thp::Advised));
     }
 
     #[test]

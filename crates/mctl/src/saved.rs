@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mctl_abi::Errno;
 use mctl_abi::thp::ThpDisable;
+use mctl_abi::{Errno, Policy};
 use mctl_sys::procfs::stat::Stat;
 use serde::{Deserialize, Serialize};
 
-use crate::apply::set_switches;
+use crate::apply::{record_steps, set_switches};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::plan::{Step, unsupported};
@@ -32,6 +32,9 @@ pub struct Saved {
     pub thp_disable: Option<i64>,
     /// `PR_GET_MEMORY_MERGE`; `null` where it was not known.
     pub mergeable: Option<bool>,
+    /// The policy record, as the mask of `MCTL_GET_POLICY`; `null` on a kernel that keeps none.
+    #[serde(default)]
+    pub record: Option<u32>,
 }
 
 impl Saved {
@@ -65,6 +68,7 @@ impl Saved {
             name: target.name(),
             thp_disable,
             mergeable,
+            record: reading.record.map(Policy::mask),
         })
     }
 
@@ -100,11 +104,30 @@ impl Saved {
                 only_from: None,
             });
         }
+        if let Some(mask) = self.record {
+            steps.extend(self.record_steps(&target, mask)?);
+        }
         let mut outcome = set_switches(&target, steps)?;
         if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
             outcome.mechanisms.push(crate::outcome::Mechanism::Nothing);
         }
         Ok(outcome)
+    }
+}
+
+impl Saved {
+    fn record_steps(&self, target: &Target, mask: u32) -> Result<Vec<Step>> {
+        let cannot = |why: &str| unsupported("restore", why);
+        let wanted = Policy::from_mask(mask)
+            .ok_or_else(|| cannot(&format!("{mask:#x} is no policy record known here")))?;
+        match read_policy(target, Look::DoNotStop)?.record {
+            Some(now) => Ok(record_steps(target, now, wanted)),
+            // Saved on a kernel with mctl(), read on one without.
+            None if wanted == Policy::INHERIT => Ok(Vec::new()),
+            None => Err(cannot(
+                "the state was saved on a kernel that keeps a policy record, and this one keeps none",
+            )),
+        }
     }
 }
 

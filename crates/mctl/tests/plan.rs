@@ -37,6 +37,7 @@ fn newest() -> HostCaps {
         memory_merge: Support::Yes,
         ksm_run: Some(1),
         vectored_advice: Support::Yes,
+        native: None,
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::{
-    AcrossExec, AddressSpace, Error, Exactness, Guarantee, HostCaps, Mechanism, Note, Outcome,
-    PolicyKind, Request, Support, Target, Whose, plan,
+    AcrossExec, AddressSpace, Error, Exactness, Guarantee, Holds, HostCaps, Mechanism, Note,
+    Outcome, PolicyKind, Request, Standing, Support, Target, Whose, plan,
 };
 use serde::Serialize;
 
@@ -44,14 +44,14 @@ struct Probe {
 fn run(matches: &ArgMatches) -> Ended {
     let args = Probe::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
     let caps = HostCaps::probe()?;
+    let caller = Caller::ask();
     let found = Found {
-        policies: rows(&caps)?,
-        caller: Caller::ask(),
+        policies: rows(&caps, Holds::from_bool(caller.cap_sys_admin))?,
+        caller,
         kernel: Kernel {
             process_inodes: Support::from_bool(
                 Target::own().is_ok_and(|own| own.inode().is_ok_and(|inode| inode.is_some())),
             ),
-            native: Support::from_bool(std::path::Path::new("/sys/kernel/mm/mctl/nr").exists()),
             caps,
         },
     };
@@ -112,14 +112,14 @@ enum Stretch {
     Exec,
 }
 
-fn rows(caps: &HostCaps) -> Result<Vec<Row>, Fail> {
+fn rows(caps: &HostCaps, admin: Holds) -> Result<Vec<Row>, Fail> {
     let mut rows = Vec::new();
     for kind in PolicyKind::ALL {
         for across in [AcrossExec::Ends, AcrossExec::Inherit] {
             let Ok(request) = Request::set(&[kind], across) else {
                 continue; // fade-on-death never survives exec
             };
-            rows.push(row(kind, across, &request, caps)?);
+            rows.push(row(kind, across, &request, caps, admin)?);
         }
     }
     Ok(rows)
@@ -130,17 +130,24 @@ fn row(
     across: AcrossExec,
     request: &Request,
     caps: &HostCaps,
+    admin: Holds,
 ) -> Result<Row, Fail> {
     let space = AddressSpace::default();
-    let try_plan = |request: &Request, whose| plan(request, caps, whose, Some(&space));
+    let try_plan = |request: &Request, whose| {
+        let standing = Standing {
+            whose,
+            admin,
+            thp_switch: None,
+        };
+        plan(request, caps, standing, Some(&space))
+    };
     let mut strict = request.clone();
     strict.exactness = Exactness::Strict;
     let mut row = Row {
         policy: kind.word(),
         inherit: across == AcrossExec::Inherit,
         strict: try_plan(&strict, Whose::Other).is_ok(),
-        run: try_plan(request, Whose::Own)
-            .is_ok_and(|plan| !plan.promised.mechanisms.contains(&Mechanism::OwnMadvise)),
+        run: try_plan(request, Whose::Image).is_ok(),
         cells: None,
         impossible: None,
     };
@@ -186,7 +193,15 @@ fn reason(stretch: Stretch, guarantee: Guarantee, promised: &Outcome) -> String 
         .map(ToString::to_string)
         .collect();
     let by_advice = promised.mechanisms.contains(&Mechanism::InjectedMadvise);
+    let native = [Mechanism::NativeCall, Mechanism::InjectedNativeCall]
+        .iter()
+        .any(|mechanism| promised.mechanisms.contains(mechanism));
     let how = match (stretch, by_advice) {
+        (Stretch::Now | Stretch::Future, _) if native => {
+            "the kernel keeps the policy and asks it at every page fault"
+        }
+        (Stretch::Fork, _) if native => "the kernel copies the policy to the child",
+        (Stretch::Exec, _) if native => "the kernel keeps at exec what was asked to stay",
         (Stretch::Now, false) => "one switch of the address space, asked at every page fault",
         (Stretch::Future, false) => "the switch concerns every mapping, whenever it is made",
         (Stretch::Fork, false) => "the kernel copies the switch to the child",
@@ -206,9 +221,9 @@ fn reason(stretch: Stretch, guarantee: Guarantee, promised: &Outcome) -> String 
 
 fn concerns(note: &Note, stretch: Stretch) -> bool {
     match note {
-        Note::SurvivesExec | Note::LostAtExec => stretch == Stretch::Exec,
+        Note::SurvivesExec | Note::KeptForExec | Note::LostAtExec => stretch == Stretch::Exec,
         Note::FutureMappings => stretch == Stretch::Future,
-        Note::HoldsWhileHostKnob { .. } => true,
+        Note::HoldsWhileHostKnob { .. } | Note::HostForbids { .. } => true,
         _ => stretch == Stretch::Now,
     }
 }
@@ -277,8 +292,6 @@ struct Kernel {
     caps: HostCaps,
     /// `PID:INODE` (pidfs).
     process_inodes: Support,
-    /// The mctl() system call.
-    native: Support,
 }
 
 impl Found {
@@ -469,6 +482,12 @@ impl Kernel {
             support(caps.vectored_advice),
         )?;
         fact(out, "PID:INODE (6.9)", support(self.process_inodes))?;
-        fact(out, "mctl() system call", support(self.native))
+        fact(
+            out,
+            "mctl() system call",
+            &caps.native.map_or("no".to_owned(), |number| {
+                format!("yes, number {number}: every policy is exact")
+            }),
+        )
     }
 }

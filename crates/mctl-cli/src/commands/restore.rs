@@ -151,5 +151,12 @@ fn state(saved: &Saved) -> String {
         Some(false) => "not mergeable",
         None => "merging unknown, left alone",
     };
-    format!("process {} ({}): {thp}, {merge}", saved.pid, saved.name)
+    let record = match saved.record {
+        Some(mask) => format!(", policy record {mask:#06x}"),
+        None => String::new(),
+    };
+    format!(
+        "process {} ({}): {thp}, {merge}{record}",
+        saved.pid, saved.name
+    )
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
-use mctl::{AcrossExec, Exactness, HostCaps, PolicyKind, Request, Rule, Target};
+use mctl::{AcrossExec, Exactness, HostCaps, PolicyKind, Request, Rule};
 
 use crate::cli::Entry;
 use crate::exit;
@@ -172,11 +172,10 @@ fn run(matches: &ArgMatches) -> Ended {
 }
 
 fn dry_run(args: &Run, requests: &[Request]) -> Ended {
-    let own = Target::own()?;
     let mut out = Out::new();
     for request in requests {
         let caps = HostCaps::probe_for(&request.kinds())?;
-        let plan = mctl::dry_run(request, &own, &caps).map_err(|error| args.fail(&error))?;
+        let plan = mctl::launch_plan(request, &caps).map_err(|error| args.fail(&error))?;
         for step in &plan.steps {
             writeln!(out, "would call {step}")?;
         }

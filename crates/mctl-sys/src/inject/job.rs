@@ -25,6 +25,8 @@ pub enum When {
     Returned(usize, i64),
     /// If the call with this index was run and returned something else, not an error.
     ReturnedOther(usize, i64),
+    /// If the call with this index was run and returned no error.
+    Succeeded(usize),
 }
 
 impl When {
@@ -37,6 +39,7 @@ impl When {
             When::ReturnedOther(at, unwanted) => {
                 earlier(at).is_some_and(|got| got >= 0 && got != unwanted)
             }
+            When::Succeeded(at) => earlier(at).is_some_and(|got| got >= 0),
         }
     }
 }

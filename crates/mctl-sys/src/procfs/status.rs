@@ -64,6 +64,9 @@ pub struct Status<'a> {
     /// `THP_enabled`: 0 if PR_SET_THP_DISABLE forbids huge pages altogether, else 1, also under
     /// PR_THP_DISABLE_EXCEPT_ADVISED. Since Linux 5.0.
     pub thp_enabled: Option<u64>,
+    /// `Mctl`: the policy record, as the mask of `MCTL_GET_POLICY`. Only kernels with the mctl()
+    /// system call write it.
+    pub mctl: Option<u64>,
     /// How many threads the process has.
     pub threads: Option<u64>,
     /// Signals pending for the thread; bit n − 1 is signal n, as in the other masks.
@@ -138,6 +141,7 @@ impl<'a> Status<'a> {
             b"RssShmem" => self.rss_shmem = kilobytes(value, "RssShmem")?,
             b"VmSwap" => self.vm_swap = kilobytes(value, "VmSwap")?,
             b"THP_enabled" => self.thp_enabled = number(value, "THP_enabled")?,
+            b"Mctl" => self.mctl = mask(value, "Mctl")?,
             b"Threads" => self.threads = number(value, "Threads")?,
             b"SigPnd" => self.sig_pnd = mask(value, "SigPnd")?,
             b"ShdPnd" => self.shd_pnd = mask(value, "ShdPnd")?,

@@ -4,6 +4,7 @@
 pub mod exec;
 pub mod ids;
 pub mod madvise;
+pub mod native;
 pub mod pagemap;
 pub mod pidfd;
 pub mod prctl;

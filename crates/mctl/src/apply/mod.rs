@@ -1,24 +1,27 @@
 //! `apply()`: walks a plan. It decides nothing.
 
 mod advise;
+mod native;
 mod switch;
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use mctl_abi::Errno;
+use mctl_abi::permission::Holds;
 use mctl_abi::thp::ThpDisable;
+use mctl_abi::{Errno, Policy};
 use mctl_sys::inject::blocked::Disturbance;
 use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
 
 use advise::advise_target;
+pub(crate) use native::failed as native_error;
 use switch::{record, script, step_on_ourselves};
 
 use crate::engine::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::outcome::{Mechanism, Note, Outcome};
-use crate::plan::{Plan, Step};
+use crate::outcome::{Note, Outcome};
+use crate::plan::{CalledBy, Plan, Step, Whose, calls_between};
 use crate::request::Request;
 use crate::target::Target;
 
@@ -61,7 +64,7 @@ pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Ve
     for batch in targets.chunks(BATCH) {
         let mut works: Vec<Result<Work<'_>>> = batch
             .iter()
-            .map(|target| ready(request, target, caps).map(Work::new))
+            .map(|target| ready(request, target, whose(target), caps).map(Work::new))
             .collect();
         walk(&mut works);
         results.extend(
@@ -78,24 +81,37 @@ pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Ve
 /// # Errors
 /// What [`apply`] would answer, as far as it can be told without touching the target.
 pub fn dry_run(request: &Request, target: &Target, caps: &HostCaps) -> Result<Plan> {
-    ready(request, target, caps).map(|ready| ready.plan)
+    ready(request, target, whose(target), caps).map(|ready| ready.plan)
+}
+
+fn whose(target: &Target) -> Whose {
+    if target.is_own() {
+        Whose::Own
+    } else {
+        Whose::Other
+    }
+}
+
+/// What [`launch`] would do, without doing it.
+///
+/// # Errors
+/// As [`launch`].
+pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
+    let own = Target::own()?;
+    ready(request, &own, Whose::Image, caps).map(|ready| ready.plan)
 }
 
 /// Puts a policy in force for the program that this process is about to execute.
 ///
 /// # Errors
-/// `EOPNOTSUPP` where only advice on mappings could do it: exec drops them all.
+/// As [`apply`]; `EOPNOTSUPP` also where only advice on mappings could do it: exec drops them
+/// all.
 pub fn launch(request: &Request, caps: &HostCaps) -> Result<Outcome> {
     let own = Target::own()?;
-    let plan = dry_run(request, &own, caps)?;
-    if plan.promised.mechanisms.contains(&Mechanism::OwnMadvise) {
-        return Err(crate::plan::unsupported(
-            &request.words(),
-            "the host's knob says 'madvise', and this kernel cannot carry 'always' over exec; \
-             start the program and then use 'mctl set hugepage PID'",
-        ));
-    }
-    apply(request, &own, caps)
+    let mut works = [ready(request, &own, Whose::Image, caps).map(Work::new)];
+    walk(&mut works);
+    let [work] = works;
+    work?.finish(request)
 }
 
 /// One target on its way through its plan.
@@ -165,12 +181,20 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
     let mut remote = Vec::new();
     for (work, step) in due {
         if work.target.is_own() {
-            if let Err(error) = step_on_ourselves(&mut work.outcome, &step) {
+            if let Err(error) = step_on_ourselves(&mut work.outcome, work.target, &step) {
                 work.failed = Some(error);
             }
             continue;
         }
         match step {
+            Step::Call {
+                call,
+                by: CalledBy::Us,
+            } => {
+                if let Err(error) = native::call(&mut work.outcome, work.target, call) {
+                    work.failed = Some(error);
+                }
+            }
             Step::Advise { advice, runs } => {
                 if let Err(error) = advise_target(work, advice, runs) {
                     work.failed = Some(error);
@@ -254,7 +278,7 @@ fn note_disturbance(outcome: &mut Outcome, disturbance: Disturbance) {
     }
 }
 
-/// Puts the switches of a target back to what they were before an outcome. Advice stays: it
+/// Puts the switches and the policy record of a target back to what they were before an outcome. Advice stays: it
 /// cannot be taken off.
 ///
 /// # Errors
@@ -274,10 +298,28 @@ pub fn restore(target: &Target, outcome: &Outcome) -> Result<()> {
             only_from: None,
         });
     }
+    if let (Some(before), Some(after)) = (outcome.policy_before, outcome.policy_after)
+        && let (Some(before), Some(after)) = (Policy::from_mask(before), Policy::from_mask(after))
+    {
+        steps.extend(record_steps(target, after, before));
+    }
     if steps.is_empty() {
         return Ok(());
     }
     set_switches(target, steps).map(drop)
+}
+
+/// The steps that lead from one policy record to another on a kernel that keeps one.
+pub(crate) fn record_steps(target: &Target, now: Policy, wanted: Policy) -> Vec<Step> {
+    let by = if target.is_own() || crate::permission::sys_admin_over(target) == Holds::Yes {
+        CalledBy::Us
+    } else {
+        CalledBy::Target
+    };
+    calls_between(now, wanted)
+        .into_iter()
+        .map(|call| Step::Call { call, by })
+        .collect()
 }
 
 /// Sets switches to given states, whatever policy they belong to.

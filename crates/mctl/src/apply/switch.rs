@@ -11,6 +11,7 @@ use super::advise::fail_run;
 use crate::error::{Error, Result};
 use crate::outcome::{Note, Outcome};
 use crate::plan::Step;
+use crate::target::Target;
 
 /// The calls of a step: read the state, then set it if it is another.
 pub(super) fn script(step: &Step) -> Vec<ScriptCall> {
@@ -32,6 +33,7 @@ pub(super) fn script(step: &Step) -> Vec<ScriptCall> {
                 call(PR_SET_THP_DISABLE, disable, flags).when(when),
             ]
         }
+        Step::Call { call, .. } => super::native::script(*call),
         Step::Advise { .. } => Vec::new(),
     }
 }
@@ -84,17 +86,19 @@ pub(super) fn record(
                 None => {}
             }
         }
+        Step::Call { call, .. } => return super::native::record(pid, outcome, *call, calls),
         Step::Advise { .. } => {}
     }
     Ok(())
 }
 
-fn errno_of(ret: i64) -> Errno {
+pub(super) fn errno_of(ret: i64) -> Errno {
     i32::try_from(ret.saturating_neg()).map_or(Errno::EIO, Errno::from_raw)
 }
 
-pub(super) fn step_on_ourselves(outcome: &mut Outcome, step: &Step) -> Result<()> {
+pub(super) fn step_on_ourselves(outcome: &mut Outcome, own: &Target, step: &Step) -> Result<()> {
     match step {
+        Step::Call { call, .. } => super::native::call(outcome, own, *call),
         Step::Advise { advice, runs } => {
             for run in runs {
                 match madvise_self(*run, *advice) {

@@ -276,10 +276,11 @@ fn is_kernel_thread(error: &Error) -> bool {
 }
 
 fn refuse_what_cannot_be_put_back(request: &Request, caps: &HostCaps) -> Result<()> {
-    let by_advice = request
-        .calls()
-        .iter()
-        .any(|call| call.action().info().effect == Some((Verb::Set, PolicyKind::Hugepage)))
+    let by_advice = caps.native.is_none()
+        && request
+            .calls()
+            .iter()
+            .any(|call| call.action().info().effect == Some((Verb::Set, PolicyKind::Hugepage)))
         && caps
             .thp
             .as_ref()

@@ -125,3 +125,17 @@ proptest! {
         let _ = Status::parse(&text[..cut]);
     }
 }
+
+#[test]
+fn the_policy_record_is_a_mask() {
+    assert_eq!(
+        Status::parse(b"Name:\tx\nMctl:\t0101\n").unwrap().mctl,
+        Some(0x101)
+    );
+    assert_eq!(
+        Status::parse(b"Name:\tx\n").unwrap().mctl,
+        None,
+        "a stock kernel"
+    );
+    assert!(Status::parse(b"Mctl:\tyes\n").is_err());
+}
