@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use clap::Args;
-use mctl::memlock::{Allowance, Lock, Locked, lock, unlock};
+use mctl::memlock::{Allowance, Hooks, Lock, Locked, lock_with, unlock};
 use mctl::{Errno, Error, ProcessSpec, Target};
 use serde::Serialize;
 
+use crate::advising::bar::Bar;
 use crate::advising::{Who, time};
 use crate::exit;
 use crate::fail::Ended;
@@ -55,10 +56,19 @@ impl Work {
         }
     }
 
-    fn carry_out(self, target: &Target, dry: bool) -> Result<Done, Error> {
+    fn carry_out(self, target: &Target, how: &How, interrupt: &Interrupt) -> Result<Done, Error> {
         match self {
-            _ if dry => Allowance::of(target).map(Done::Planned),
-            Work::Lock(what) => lock(target, what).map(Done::Locked),
+            _ if how.dry_run => Allowance::of(target).map(Done::Planned),
+            Work::Lock(what) => {
+                let label = format!("lock {} ({})", target.pid(), target.name());
+                let mut bar = Bar::new(label, how.quiet);
+                let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
+                let hooks = Hooks {
+                    progress: Some(&mut step),
+                    cancel: Some(interrupt.flag()),
+                };
+                lock_with(target, what, hooks).map(Done::Locked)
+            }
             Work::Unlock => unlock(target).map(Done::Locked),
         }
     }
@@ -80,7 +90,7 @@ pub(crate) fn carry_out(work: Work, who: &Who, how: &How) -> Ended {
             not_begun += 1;
             continue;
         }
-        let result = work.carry_out(target, how.dry_run);
+        let result = work.carry_out(target, how, &interrupt);
         let gone = |error: &Error| opened.group && error.errno() == Errno::ESRCH;
         if result.as_ref().is_err_and(gone) {
             continue;

@@ -261,3 +261,63 @@ fn others_may_not() {
         );
     }
 }
+
+/// What has no pages that reclaim could take is passed over, and the reason is named.
+#[test]
+fn hugetlb_and_special_mappings_are_passed_over() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = mapped(&mut fixture, "hugetlb 4194304");
+    let range = range(&start, &len);
+    for advice in ["cold", "pageout", "collapse"] {
+        let one = mctl(&["advise", advice, "--range", &range, &pid]).assert(1);
+        assert!(one.err.contains("EINVAL"), "{one:?}");
+        assert!(
+            one.err.contains(start.trim_start_matches("0x")),
+            "where: {one:?}"
+        );
+    }
+    let all = mctl(&["advise", "cold", "--skip-errors", "--json", &pid]).assert(0);
+    let json = all.json();
+    let skipped = json["processes"][0]["advised"]["skipped"]
+        .as_array()
+        .unwrap();
+    let number = u64::from_str_radix(start.trim_start_matches("0x"), 16).unwrap();
+    assert!(
+        skipped
+            .iter()
+            .any(|skip| skip["start"] == number && skip["len"] == 4 << 20),
+        "{skipped:?}"
+    );
+    // [vvar] is a PFN map.
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let vvar = maps.lines().find(|line| line.ends_with("[vvar]")).unwrap();
+    let vvar = u64::from_str_radix(vvar.split('-').next().unwrap(), 16).unwrap();
+    assert!(
+        skipped.iter().any(|skip| skip["start"] == vvar),
+        "{skipped:?}"
+    );
+}
+
+/// A mapping of a file that the kernel makes no huge pages for: the collapse goes on behind it.
+#[test]
+fn collapse_passes_over_files() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (file, _) = mapped(&mut fixture, "file 4194304 b.data");
+    let (start, len) = common::memory::populated(&mut fixture, "map 8388608");
+    let ran = mctl(&["advise", "collapse", "--skip-errors", "--json", &pid]).assert(0);
+    assert_eq!(
+        common::memory::kib(&mut fixture, &start, "AnonHugePages"),
+        8192
+    );
+    let json = ran.json();
+    let number = u64::from_str_radix(file.trim_start_matches("0x"), 16).unwrap();
+    let skipped = json["processes"][0]["advised"]["skipped"]
+        .as_array()
+        .unwrap();
+    let passed = skipped.iter().any(|skip| skip["start"] == number);
+    // A writable private mapping of a file has no huge pages anywhere.
+    assert!(passed, "{skipped:?}");
+    assert_eq!(fixture.ask(&format!("check {start} {len}")).unwrap(), "ok");
+}

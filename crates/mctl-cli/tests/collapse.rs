@@ -5,7 +5,7 @@
 mod common;
 
 use common::memory::{kib, populated};
-use common::{host_says, mctl};
+use common::{host_says, mctl, ran};
 use mctl_testkit::start;
 
 const NOHUGEPAGE: i32 = 15;
@@ -50,6 +50,69 @@ fn too_little_is_a_failure_where_it_is_asked_for() {
     assert!(ran.err.contains("less than the 95 % asked for"), "{ran:?}");
     assert!(ran.err.contains("hint: mctl map"), "{ran:?}");
     mctl(&["collapse", "--min-coverage", "0", "--heap", &pid]).assert(0);
+}
+
+#[test]
+fn a_tree_becomes_huge() {
+    if host_says().as_deref() != Some("madvise") {
+        mctl_testkit::skip!("needs a host whose THP knob says madvise");
+    }
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = small(&mut fixture);
+    // From here on the child answers; it has copied the mapping.
+    let child = fixture.ask("fork").unwrap().replace("fork ", "");
+    assert_eq!(fixture.ask(&format!("touch {start} {len}")).unwrap(), "ok");
+    let json = mctl(&["collapse", "--tree", "--json", &pid])
+        .assert(0)
+        .json();
+    let pids: Vec<String> = json["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["pid"].to_string())
+        .collect();
+    assert_eq!(pids, [pid, child]);
+    for row in json["processes"].as_array().unwrap() {
+        assert!(
+            row["change"]["huge_percent_after"].as_f64().unwrap() > 80.0,
+            "{row}"
+        );
+    }
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 32768);
+    assert_eq!(fixture.ask(&format!("check {start} {len}")).unwrap(), "ok");
+    fixture.ask("exit 0").unwrap();
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), 32768);
+}
+
+/// On a terminal long work shows a bar with the rate and the time left, and leaves none behind.
+#[test]
+fn a_bar_on_a_terminal() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = populated(&mut fixture, "map 67108864");
+    let range = common::memory::range(&start, &len);
+    let program = env!("CARGO_BIN_EXE_mctl");
+    let on_terminal = |more: &str| {
+        let line = format!("{program} collapse --pace 40ms --range {range} {more} {pid}");
+        let done = ran(std::process::Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(std::process::Stdio::null()))
+        .assert(0);
+        done.out
+    };
+    let seen = on_terminal("");
+    assert!(
+        seen.contains("64.00 MiB") && seen.contains("/s, "),
+        "{seen:?}"
+    );
+    assert!(seen.contains("left"), "{seen:?}");
+    // The bar's line is cleared before the result is printed.
+    let last = seen.rfind("left").unwrap();
+    assert!(seen[last..].contains("\u{1b}[2K"), "{seen:?}");
+    assert!(seen[last..].contains("collapse: "), "{seen:?}");
+    assert!(!on_terminal("--quiet").contains("left"));
 }
 
 #[test]

@@ -7,9 +7,10 @@ mod common;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::memory::{kib, mapped};
-use common::{NO_PROCESS, NOBODY, mctl};
+use common::{NO_PROCESS, NOBODY, command, mctl};
 use mctl_testkit::{require_root, start};
 
 #[test]
@@ -75,6 +76,62 @@ fn its_limit_is_explained_beforehand() {
     let pid = none.0.id().to_string();
     let json = mctl(&["lock", "--json", &pid]).assert(1).json();
     assert_eq!(json["processes"][0]["error"]["errno"], "EPERM");
+}
+
+#[test]
+fn a_tree_is_locked_and_unlocked() {
+    require_root!();
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let child = fixture.ask("spawn").unwrap().replace("child ", "");
+    let locked = |pid: &str| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmLck"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    mctl(&["lock", "--tree", &pid]).assert(0);
+    assert!(locked(&pid) > 0 && locked(&child) > 0);
+    let json = mctl(&["unlock", "--tree", "--json", &pid]).assert(0).json();
+    assert_eq!(json["processes"].as_array().unwrap().len(), 2);
+    assert_eq!((locked(&pid), locked(&child)), (0, 0));
+}
+
+/// The pages are brought in by small stops, and Ctrl-C comes between two of them.
+#[test]
+fn ctrl_c_leaves_it_locked_as_pages_come_in() {
+    require_root!();
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let size: u64 = 4 << 30;
+    let (start, _) = mapped(&mut fixture, &format!("map {size}"));
+    let child = command()
+        .args(["lock", &pid])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Once the first pages are there it is at work.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while kib(&mut fixture, &start, "Rss") == 0 {
+        assert!(Instant::now() < deadline, "it never began");
+    }
+    let ours = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(ours, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    assert!(err.contains("the rest is locked as it comes in"), "{err}");
+    let there = kib(&mut fixture, &start, "Rss");
+    assert!(
+        there < size >> 10,
+        "{there} KiB: it ended before Ctrl-C came"
+    );
+    assert_eq!(kib(&mut fixture, &start, "Locked"), there);
+    mctl(&["unlock", "-q", &pid]).assert(0);
+    assert_eq!(kib(&mut fixture, &start, "Locked"), 0);
 }
 
 #[test]

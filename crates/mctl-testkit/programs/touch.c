@@ -4,6 +4,7 @@
  *   shared LEN           shared anonymous                               -> map ADDR LEN
  *   memfd LEN            a mapped memfd                                 -> map ADDR LEN
  *   file LEN [PATH]      a mapped file, private                         -> map ADDR LEN
+ *   hugetlb LEN          private hugetlb without reservation, not touched -> map ADDR LEN
  *   touch ADDR LEN       writes to every 4 KiB                          -> ok
  *   check ADDR LEN       verifies what touch wrote                      -> ok
  *   unmap ADDR LEN                                                     -> ok
@@ -184,6 +185,8 @@ static void run(char *line)
 		map_fd(memfd_create("mctl-testkit", MFD_CLOEXEC), n[0], MAP_SHARED);
 	else if (IS("file"))
 		map_fd(open(sscanf(line + at, "%*s %63s", text) == 1 ? text : "file.data", O_RDWR | O_CREAT | O_CLOEXEC, 0600), n[0], MAP_PRIVATE);
+	else if (IS("hugetlb"))
+		answer_map(mmap(NULL, n[0], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0), n[0]);
 	else if (IS("touch")) {
 		for (unsigned long i = 0; i < n[1]; i += 4096)
 			*(uint64_t *)(p + i) = (uint64_t)p + i;

@@ -21,7 +21,8 @@
 //! ```
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mctl_abi::Errno;
 use mctl_sys::arch::{NR_MLOCKALL, NR_MUNLOCKALL};
@@ -30,7 +31,7 @@ use mctl_sys::procfs::status::Status;
 use serde::Serialize;
 
 use crate::advise::listing::each_mapping;
-use crate::advise::{Advice, Advise, Range};
+use crate::advise::{Advice, Advise, Progress, Range};
 use crate::coverage::{Bytes, through_a_thread};
 use crate::error::{Error, Result};
 use crate::target::{Target, read_all};
@@ -154,8 +155,28 @@ pub struct Locked {
     /// The longest that a thread of the target was stopped at a time.
     #[serde(rename = "longest_stop_us", serialize_with = "micros")]
     pub longest_stop: Duration,
+    /// Whether it was cancelled while pages were brought in.
+    pub cancelled: bool,
     /// What is to be known about it.
     pub notes: Vec<String>,
+}
+
+/// What long work reports to, and is ended by.
+#[derive(Default)]
+pub struct Hooks<'a> {
+    /// Is told how far it is.
+    pub progress: Option<&'a mut dyn FnMut(&Progress)>,
+    /// Ends it between two stops once this is true.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl std::fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks")
+            .field("progress", &self.progress.is_some())
+            .field("cancel", &self.cancel)
+            .finish()
+    }
 }
 
 fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -168,6 +189,17 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
 /// `EINVAL` neither `current` nor `future`; `EPERM`, `ENOMEM` the target's limit, found out
 /// beforehand, in words; else as for any call that is run in the target.
 pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
+    lock_with(target, lock, Hooks::default())
+}
+
+/// As [`lock`], with progress and a way to end it.
+///
+/// Cancelled while pages are brought in, what is there stays locked and the rest is locked as it
+/// comes in (`MCL_ONFAULT`); the result says so.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked> {
     if !(lock.current || lock.future) {
         return Err(Error::Invalid {
             why: "lock what is mapped now, what is mapped later, or both".to_owned(),
@@ -190,6 +222,7 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
     }
     let mut longest = Duration::ZERO;
     let mut notes = Vec::new();
+    let mut cancelled = false;
     if lock.current && !lock.on_fault {
         let marked = Lock {
             on_fault: true,
@@ -197,14 +230,25 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
         };
         match call(target, NR_MLOCKALL, marked.bits(), "mlockall") {
             Ok(stop) => {
-                longest = longest.max(stop).max(populate(target)?);
+                longest = longest.max(stop).max(populate(target, &mut hooks)?);
+                cancelled = hooks
+                    .cancel
+                    .is_some_and(|cancel| cancel.load(Ordering::Relaxed));
             }
             // Before Linux 4.4: all in one stop.
             Err(error) if error.errno() == Errno::EINVAL => {}
             Err(error) => return Err(error),
         }
     }
-    longest = longest.max(call(target, NR_MLOCKALL, lock.bits(), "mlockall")?);
+    if cancelled {
+        notes.push(
+            "interrupted: what is there is locked, the rest is locked as it comes in; \
+             'mctl unlock' takes that back"
+                .to_owned(),
+        );
+    } else {
+        longest = longest.max(call(target, NR_MLOCKALL, lock.bits(), "mlockall")?);
+    }
     if lock.future {
         notes.push(
             "memory that it maps later is locked too, and mapping fails (EAGAIN) beyond its \
@@ -217,6 +261,7 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
         before: allowance.locked,
         after: after.locked,
         longest_stop: longest,
+        cancelled,
         notes,
     })
 }
@@ -233,13 +278,14 @@ pub fn unlock(target: &Target) -> Result<Locked> {
         before,
         after: Allowance::of(target)?.locked,
         longest_stop,
+        cancelled: false,
         notes: Vec::new(),
     })
 }
 
 /// Brings in what mlockall(2) would, in short stops: writable private memory by writing, so that
 /// it gets pages of its own, the rest by reading. What has no pages to bring in is passed over.
-fn populate(target: &Target) -> Result<Duration> {
+fn populate(target: &Target, hooks: &mut Hooks<'_>) -> Result<Duration> {
     let (mut write, mut read) = (Vec::new(), Vec::new());
     each_mapping(target, &mut |line| {
         let range = Range {
@@ -252,16 +298,36 @@ fn populate(target: &Target) -> Result<Duration> {
             read.push(range);
         }
     })?;
+    let begun = Instant::now();
+    let bytes = |ranges: &[Range]| ranges.iter().map(|range| range.len).sum::<u64>();
+    let total = bytes(&write).saturating_add(bytes(&read));
+    let mut before = 0;
     let mut longest = Duration::ZERO;
     for (advice, ranges) in [
         (Advice::POPULATE_WRITE, write),
         (Advice::POPULATE_READ, read),
     ] {
-        match Advise::new(advice)
+        let of_this = bytes(&ranges);
+        // Both parts are one piece of work to whoever watches.
+        let mut step = |part: &Progress| {
+            if let Some(progress) = hooks.progress.as_deref_mut() {
+                progress(&Progress {
+                    bytes: before + part.bytes,
+                    total,
+                    elapsed: begun.elapsed(),
+                });
+            }
+        };
+        let mut advise = Advise::new(advice)
             .ranges(ranges)
             .skip_errors()
-            .give(target)
-        {
+            .on_progress(&mut step);
+        if let Some(cancel) = hooks.cancel {
+            advise = advise.cancelled_by(cancel);
+        }
+        let given = advise.give(target);
+        before += of_this;
+        match given {
             Ok(advised) => longest = longest.max(advised.longest_stop),
             // Before Linux 5.14; the lock itself then brings the pages in.
             Err(error) if error.errno() == Errno::EINVAL => {}

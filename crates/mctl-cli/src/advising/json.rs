@@ -42,6 +42,9 @@ struct Summary<'a> {
     complete: bool,
     way: Way,
     error: Option<String>,
+    /// Where that happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_in: Option<Span>,
     skipped_total: u64,
     skipped_why: Vec<Reason>,
     skipped: &'a [Skipped],
@@ -128,13 +131,17 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
 }
 
 fn summary<'a>(job: &Job<'_>, advised: &'a Advised) -> Summary<'a> {
-    let error = advised.entries.iter().find_map(|entry| entry.error);
+    let failed = advised.entries.iter().find(|entry| entry.error.is_some());
+    let error = failed.and_then(|entry| entry.error);
     Summary {
         bytes: advised.bytes,
         advised: advised.advised,
         complete: advised.is_complete(),
         way: advised.way,
         error: error.map(|errno| errno.to_string()),
+        failed_in: failed
+            .and_then(|entry| entry.failed_in.as_ref())
+            .map(Span::from),
         skipped_total: advised.skipped_total,
         skipped_why: reasons(job.advice, advised),
         skipped: &advised.skipped,

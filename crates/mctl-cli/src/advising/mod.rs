@@ -1,6 +1,6 @@
 //! What the commands that give advice have in common.
 
-mod bar;
+pub(crate) mod bar;
 mod job;
 mod json;
 pub(crate) mod parse;

@@ -49,6 +49,10 @@ fn opt_errno_name<S: serde::Serializer>(
     }
 }
 
+fn opt_span<S: serde::Serializer>(range: &Option<Range>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(range.iter().flat_map(|range| [range.start, range.len]))
+}
+
 fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
@@ -81,6 +85,10 @@ pub struct Entry {
     /// Why not.
     #[serde(serialize_with = "opt_errno_name")]
     pub error: Option<Errno>,
+    /// The part of it in which that happened, where it is known: one mapping, or several where
+    /// the call does not tell them apart.
+    #[serde(serialize_with = "opt_span")]
+    pub failed_in: Option<Range>,
 }
 
 /// What came of giving advice.
@@ -131,6 +139,7 @@ impl Advised {
             skipped: 0,
             done: false,
             error: None,
+            failed_in: None,
         };
         Advised {
             bytes: 0,
@@ -156,11 +165,12 @@ impl Advised {
         }
     }
 
-    pub(crate) fn fail(&mut self, entry: usize, errno: Errno) {
+    pub(crate) fn fail(&mut self, entry: usize, errno: Errno, failed_in: Option<Range>) {
         if let Some(entry) = self.entries.get_mut(entry)
             && entry.error.is_none()
         {
             entry.error = Some(errno);
+            entry.failed_in = failed_in;
         }
     }
 

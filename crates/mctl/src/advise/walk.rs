@@ -112,7 +112,7 @@ impl Walk<'_, '_> {
         };
         if let Some(entry) = state.gap.filter(|_| state.pending.is_empty()) {
             // Carried out on what is mapped, and now reported.
-            state.done.fail(entry, Errno::ENOMEM);
+            state.done.fail(entry, Errno::ENOMEM, None);
         }
         done.took = begun.elapsed();
         done.close(end);
@@ -131,7 +131,7 @@ impl Walk<'_, '_> {
                 Err(errno) => {
                     // A malformed entry is the caller's mistake, not a mapping that fails: it is
                     // never passed over. What stands before it is carried out, as by the kernel.
-                    state.done.fail(index, errno);
+                    state.done.fail(index, errno, None);
                     end = index;
                     break;
                 }
@@ -225,7 +225,7 @@ impl Walk<'_, '_> {
         };
         if is_interruption(errno) {
             // An interruption is the caller's business, never a mapping's failure.
-            state.done.fail(piece.entry, Errno::EINTR);
+            state.done.fail(piece.entry, Errno::EINTR, None);
             state.pending.push(piece);
             return Ok(Go::Stop);
         }
@@ -233,7 +233,7 @@ impl Walk<'_, '_> {
             return Ok(Go::On);
         }
         if !self.flags.skips_errors() {
-            state.done.fail(piece.entry, errno);
+            state.done.fail(piece.entry, errno, Some(piece.range));
             state.pending.push(piece);
             return Ok(Go::Stop);
         }

@@ -97,7 +97,7 @@ impl State<'_> {
         if !any_done {
             return Err(error);
         }
-        self.done.fail(entry, error.errno());
+        self.done.fail(entry, error.errno(), None);
         self.done.ended = Some(error.to_string());
         Ok(())
     }
