@@ -1,5 +1,7 @@
 //! Jobs: what to run in which target, carried out in a shield.
 
+mod explain;
+
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -9,74 +11,12 @@ use super::error::{InjectError, Refusal};
 use super::idle::Awake;
 use super::pick::{Candidate, Prepared, command_name};
 use super::runs::Runs;
+use super::script::{ScriptCall, run_script};
 use super::shield;
-use crate::arch::SyscallArgs;
 use crate::ptrace::raw;
-use crate::ptrace::tracee::{Borrowed, NoResult, NotStopped, RseqSection, Seized, Stopped};
+use crate::ptrace::tracee::{NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
 use crate::time::Deadline;
-
-/// When a call of a script is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Always.
-    Always,
-    /// If the call with this index was run and returned this.
-    Returned(usize, i64),
-    /// If the call with this index was run and returned something else, not an error.
-    ReturnedOther(usize, i64),
-    /// If the call with this index was run and returned no error.
-    Succeeded(usize),
-}
-
-impl When {
-    /// Whether the call is to be run, given the results of those before it.
-    #[must_use]
-    pub fn is_due(self, earlier: impl Fn(usize) -> Option<i64>) -> bool {
-        match self {
-            When::Always => true,
-            When::Returned(at, wanted) => earlier(at) == Some(wanted),
-            When::ReturnedOther(at, unwanted) => {
-                earlier(at).is_some_and(|got| got >= 0 && got != unwanted)
-            }
-            When::Succeeded(at) => earlier(at).is_some_and(|got| got >= 0),
-        }
-    }
-}
-
-/// A call of a script. All calls of a script run in one stop, one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScriptCall {
-    /// What to run.
-    pub call: SyscallArgs,
-    /// When.
-    pub when: When,
-    /// What it returned: a negative number is an errno. `None`: it was not run.
-    pub result: Option<i64>,
-}
-
-impl ScriptCall {
-    /// A call that is always run.
-    #[must_use]
-    pub const fn new(number: i64, args: [u64; 6]) -> ScriptCall {
-        let call = SyscallArgs {
-            number: number.cast_unsigned(),
-            args,
-        };
-        ScriptCall {
-            call,
-            when: When::Always,
-            result: None,
-        }
-    }
-
-    /// The same call under a condition.
-    #[must_use]
-    pub const fn when(mut self, when: When) -> ScriptCall {
-        self.when = when;
-        self
-    }
-}
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,67 +117,6 @@ impl<'a> Job<'a> {
             (_, Some(error)) => Err(error.clone()),
             _ => Err(self.explain()),
         }
-    }
-
-    fn explain(&self) -> InjectError {
-        let os = |step, errno| InjectError::Os { step, errno };
-        match self.state {
-            State::NotRun | State::Done(_) => os("starting the shield task", Errno::EAGAIN),
-            State::Gone
-            | State::NoThread(NotStopped::Gone)
-            | State::Failed(NoResult::Gone)
-            | State::Attach(Errno::ESRCH) => InjectError::Gone,
-            State::NoThread(NotStopped::GroupStopped) => Refusal::Stopped.into(),
-            State::NoThread(NotStopped::Unresponsive) | State::Failed(NoResult::NotRun) => {
-                self.explain_unresponsive()
-            }
-            // The registers of a 32-bit task: it has executed a 32-bit program meanwhile.
-            State::NoThread(NotStopped::Os(Errno::EOPNOTSUPP)) => Refusal::Bits32.into(),
-            State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
-            State::Failed(NoResult::Os(errno)) => os("running the call", errno),
-            State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
-            State::Dispatches => Refusal::SyscallUserDispatch.into(),
-            State::Bits32 => Refusal::Bits32.into(),
-            State::InRseq => Refusal::InRseqSection.into(),
-            // Its memory went because it was ending.
-            State::NoInsn | State::Replaced if is_alive(self.prepared.pidfd) != Ok(true) => {
-                InjectError::Gone
-            }
-            State::NoInsn => Refusal::NoSyscallInstruction.into(),
-            State::Seccomp => Refusal::Seccomp.into(),
-            State::Replaced => Refusal::Replaced.into(),
-            // /proc/PID/task/TID/syscall could be read, so attaching is allowed in principle; it
-            // was looked at again for a tracer, and there is none.
-            State::Attach(Errno::EPERM) => Refusal::NotPermitted.into(),
-            State::Attach(errno) => os("attaching", errno),
-        }
-    }
-
-    fn explain_unresponsive(&self) -> InjectError {
-        if super::frozen::is_frozen(self.prepared.pid) {
-            return Refusal::Frozen.into();
-        }
-        if self.waits_in_vfork() {
-            return Refusal::InVfork.into();
-        }
-        Refusal::Unresponsive {
-            waited_ms: u64::from(self.limits.stop_ms),
-        }
-        .into()
-    }
-
-    /// Whether the thread tried last was seen in a call by which it may wait for its vfork child.
-    fn waits_in_vfork(&self) -> bool {
-        const CLONE3: u64 = 435;
-        let tried = self.prepared.candidates.get(self.tried).copied().flatten();
-        let Some(call) = tried.and_then(|candidate| candidate.call) else {
-            return false;
-        };
-        #[cfg(target_arch = "x86_64")]
-        if call.number == libc::SYS_vfork.cast_unsigned() {
-            return true;
-        }
-        call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
     }
 
     /// Whether the shield must end at once, so that the kernel lets go of a thread that was asked
@@ -445,7 +324,7 @@ impl Job<'_> {
             .borrow(insn, candidate.call)
             .map_err(State::NoThread)?;
         let result = match &mut self.work {
-            Work::Script(calls) => script(&mut borrowed, calls, patience),
+            Work::Script(calls) => run_script(&mut borrowed, calls, patience),
             Work::Runs(runs) => runs.advise(&mut borrowed, patience),
         };
         let stopped_ns = borrowed.release();
@@ -497,28 +376,6 @@ fn stop_outside_rseq(
     }
     stopped.release(candidate.call.as_ref());
     Err(State::InRseq)
-}
-
-fn script(
-    borrowed: &mut Borrowed,
-    calls: &mut [ScriptCall],
-    patience: u64,
-) -> Result<u32, NoResult> {
-    let mut ran = 0u32;
-    for index in 0..calls.len() {
-        let Some(call) = calls.get(index).copied() else {
-            break;
-        };
-        let earlier = |at: usize| calls.get(at).and_then(|call| call.result);
-        if call.when.is_due(earlier) {
-            let result = borrowed.call(call.call, patience)?;
-            ran = ran.saturating_add(1);
-            if let Some(slot) = calls.get_mut(index) {
-                slot.result = Some(result);
-            }
-        }
-    }
-    Ok(ran)
 }
 
 impl Prepared<'_> {

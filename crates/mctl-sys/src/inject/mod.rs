@@ -16,10 +16,12 @@ mod job;
 mod pick;
 pub(crate) mod runnable;
 mod runs;
+mod script;
 mod shield;
 mod vdso;
 
 pub use error::{InjectError, Refusal};
-pub use job::{Job, Limits, Report, ScriptCall, When, run};
+pub use job::{Job, Limits, Report, run};
 pub use pick::{Prepared, may_attach, read_small};
 pub use runs::{Bounds, RunResult, Runs};
+pub use script::{ScriptCall, When};

@@ -1,0 +1,71 @@
+//! Why a job did not happen: from its state, and a look at the target where that tells more.
+
+use mctl_abi::Errno;
+
+use super::{Job, State};
+use crate::inject::error::{InjectError, Refusal};
+use crate::ptrace::tracee::{NoResult, NotStopped};
+use crate::raw::pidfd::is_alive;
+
+impl Job<'_> {
+    pub(super) fn explain(&self) -> InjectError {
+        let os = |step, errno| InjectError::Os { step, errno };
+        match self.state {
+            State::NotRun | State::Done(_) => os("starting the shield task", Errno::EAGAIN),
+            State::Gone
+            | State::NoThread(NotStopped::Gone)
+            | State::Failed(NoResult::Gone)
+            | State::Attach(Errno::ESRCH) => InjectError::Gone,
+            State::NoThread(NotStopped::GroupStopped) => Refusal::Stopped.into(),
+            State::NoThread(NotStopped::Unresponsive) | State::Failed(NoResult::NotRun) => {
+                self.explain_unresponsive()
+            }
+            // The registers of a 32-bit task: it has executed a 32-bit program meanwhile.
+            State::NoThread(NotStopped::Os(Errno::EOPNOTSUPP)) => Refusal::Bits32.into(),
+            State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
+            State::Failed(NoResult::Os(errno)) => os("running the call", errno),
+            State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
+            State::Dispatches => Refusal::SyscallUserDispatch.into(),
+            State::Bits32 => Refusal::Bits32.into(),
+            State::InRseq => Refusal::InRseqSection.into(),
+            // Its memory went because it was ending.
+            State::NoInsn | State::Replaced if is_alive(self.prepared.pidfd) != Ok(true) => {
+                InjectError::Gone
+            }
+            State::NoInsn => Refusal::NoSyscallInstruction.into(),
+            State::Seccomp => Refusal::Seccomp.into(),
+            State::Replaced => Refusal::Replaced.into(),
+            // /proc/PID/task/TID/syscall could be read, so attaching is allowed in principle; it
+            // was looked at again for a tracer, and there is none.
+            State::Attach(Errno::EPERM) => Refusal::NotPermitted.into(),
+            State::Attach(errno) => os("attaching", errno),
+        }
+    }
+
+    pub(super) fn explain_unresponsive(&self) -> InjectError {
+        if crate::inject::frozen::is_frozen(self.prepared.pid) {
+            return Refusal::Frozen.into();
+        }
+        if self.waits_in_vfork() {
+            return Refusal::InVfork.into();
+        }
+        Refusal::Unresponsive {
+            waited_ms: u64::from(self.limits.stop_ms),
+        }
+        .into()
+    }
+
+    /// Whether the thread tried last was seen in a call by which it may wait for its vfork child.
+    fn waits_in_vfork(&self) -> bool {
+        const CLONE3: u64 = 435;
+        let tried = self.prepared.candidates.get(self.tried).copied().flatten();
+        let Some(call) = tried.and_then(|candidate| candidate.call) else {
+            return false;
+        };
+        #[cfg(target_arch = "x86_64")]
+        if call.number == libc::SYS_vfork.cast_unsigned() {
+            return true;
+        }
+        call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
+    }
+}
