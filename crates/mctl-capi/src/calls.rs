@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use ::mctl::advise::{Advice, OwnMemoryMayGo, process_madvise_own_too};
+use ::mctl::advise::{Advice, OwnMemoryMayGo, PmadvFlags, process_madvise_own_too};
 use ::mctl::{Errno, Error, Exactness, HostCaps, Override, Request, Rule, Target};
 
 use crate::constants::{MCTL_BEST_EFFORT, MCTL_DRY_RUN, MCTL_OVERRIDE_ADVICE, MCTL_OWNER_RULE};
@@ -179,6 +179,10 @@ pub unsafe extern "C" fn mctl_process_madvise(
         let _uncancelled = Uncancelled::new();
         let ranges = if vec.is_null() && vlen == usize::MAX {
             None
+        } else if vec.is_null() && flags & PmadvFlags::ENTIRE_ADDRESS_SPACE.bits() != 0 {
+            return Err(invalid(
+                "PMADV_ENTIRE_ADDRESS_SPACE goes with vec NULL and vlen -1, and only with that",
+            ));
         } else {
             // SAFETY: what the caller gave for us to read.
             Some(unsafe { user::copy_vector(vec, vlen) }?)

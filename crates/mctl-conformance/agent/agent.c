@@ -3,20 +3,22 @@
  *
  * It is told what to do over a Unix socket, in records of eight 64-bit words, and answers each
  * with one word: the result, or an error number below zero. Whoever is made by a step connects
- * on its own and says who it is. It uses no heap and no errno, so that its address space is the
- * same every time and a task that shares it disturbs nobody.
+ * on its own and says who it is. It uses no C library, no heap and no errno, so that its address
+ * space is the same every time and a task that shares it disturbs nobody. No static data holds an
+ * address: nothing has to be relocated when it starts.
  */
 #define _GNU_SOURCE
-#include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
+#include <asm/sigcontext.h>
+#include <asm/signal.h>
+#include <asm/ucontext.h>
+#include <linux/personality.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/un.h>
 #include <stddef.h>
-#include <sys/personality.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
-#include <unistd.h>
+
+#define SOCK_STREAM 1
 
 enum { OP_SYSCALL, OP_TOUCH, OP_CLONE, OP_EXEC, OP_POKE, OP_SCRATCH };
 enum { KIND_FORK, KIND_VFORK, KIND_VM, KIND_THREAD };
@@ -26,7 +28,6 @@ typedef unsigned long word;
 static word scratch[8192];
 static char stacks[16][65536] __attribute__((aligned(16)));
 static unsigned next_stack;
-static sigjmp_buf landing;
 static struct sockaddr_un door;
 
 static long sys(long nr, word a, word b, word c, word d, word e, word f)
@@ -43,27 +44,91 @@ static long sys(long nr, word a, word b, word c, word d, word e, word f)
 	return ret;
 }
 
-static void on_fault(int signal)
+/* The compiler calls these by itself. */
+void *memmove(void *to, const void *from, size_t len)
 {
-	siglongjmp(landing, signal);
+	char *t = to;
+	const char *f = from;
+
+	if (t < f) {
+		while (len--)
+			*t++ = *f++;
+	} else {
+		while (len--)
+			t[len] = f[len];
+	}
+	return to;
+}
+
+void *memcpy(void *to, const void *from, size_t len)
+{
+	return memmove(to, from, len);
+}
+
+void *memset(void *to, int byte, size_t len)
+{
+	volatile char *t = to;
+
+	while (len--)
+		*t++ = (char)byte;
+	return to;
+}
+
+/* What a handler that returns comes back to. */
+void restorer(void);
+__asm__(".pushsection .text\n"
+	".hidden restorer\n"
+	"restorer: mov $15, %eax\n" /* rt_sigreturn */
+	"syscall\n"
+	".popsection");
+
+/* One access each: 0, or the number of the signal that it met. */
+long load(word address);
+long store(word address);
+extern char met_a_signal[];
+__asm__(".pushsection .text\n"
+	".hidden load\n"
+	".hidden store\n"
+	".hidden met_a_signal\n"
+	"load: mov (%rdi), %al\n"
+	"xor %eax, %eax\n"
+	"ret\n"
+	"store: movb $1, (%rdi)\n"
+	"xor %eax, %eax\n"
+	"met_a_signal: ret\n"
+	".popsection");
+
+/* A handler's third argument is struct ucontext, whatever the flags say. */
+static void on_fault(int signal, void *info, struct ucontext *context)
+{
+	(void)info;
+	context->uc_mcontext.rax = signal;
+	context->uc_mcontext.rip = (word)met_a_signal;
+}
+
+static void catch(int signal)
+{
+	struct {
+		void (*handler)(int, void *, struct ucontext *);
+		word flags;
+		void (*restorer)(void);
+		word mask;
+	} action = { on_fault, SA_NODEFER | 0x04000000 /* SA_RESTORER */, restorer, 0 };
+
+	sys(SYS_rt_sigaction, signal, (word)&action, 0, sizeof(action.mask), 0, 0);
 }
 
 /* A load from, or a store to, every page. -EFAULT for SIGSEGV, -ENXIO for SIGBUS. */
-static long touch(word start, word len, word store)
+static long touch(word start, word len, word write)
 {
-	volatile char *volatile page = (volatile char *)(start & ~4095UL);
-	volatile char *end = (volatile char *)(start + (len ? len : 1));
-	int signal = sigsetjmp(landing, 1);
+	word page = start & ~4095UL;
+	word end = start + (len ? len : 1);
 
-	if (signal == SIGSEGV)
-		return -14;
-	if (signal)
-		return -6;
 	for (; page < end; page += 4096) {
-		if (store)
-			*page = 1;
-		else
-			(void)*page;
+		long signal = write ? store(page) : load(page);
+
+		if (signal)
+			return signal == SIGSEGV ? -14 : -6;
 	}
 	return 0;
 }
@@ -85,7 +150,7 @@ static void put(int fd, const void *data, size_t len)
 /* Connects, and says under which name, with which numbers, and where the scratch memory is. */
 static int greet(word name)
 {
-	int fd = sys(SYS_socket, AF_UNIX, SOCK_STREAM, 0, 0, 0, 0);
+	int fd = sys(SYS_socket, 1 /* AF_UNIX */, SOCK_STREAM, 0, 0, 0, 0);
 	word hello[4];
 
 	if (sys(SYS_connect, fd, (word)&door, sizeof(door), 0, 0, 0) < 0)
@@ -102,17 +167,41 @@ static int serve(int fd);
 
 static int inherited;
 
-static int newborn(void *name)
+__attribute__((used, visibility("hidden"), noreturn)) void newborn(word name)
 {
 	/* A descriptor table of one's own holds a copy of the maker's connection. */
 	if (inherited >= 0)
 		sys(SYS_close, inherited, 0, 0, 0, 0, 0);
-	return serve(greet((word)name));
+	serve(greet(name));
+	for (;;)
+		sys(SYS_exit, 0, 0, 0, 0, 0, 0);
+}
+
+/* clone(2) onto another stack. */
+static long clone_onto(char *stack, word flags, word name)
+{
+	word *top = (word *)stack - 2;
+	register word r10 __asm__("r10") = 0;
+	register word r8 __asm__("r8") = 0;
+	long ret;
+
+	top[0] = name;
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "mov (%%rsp), %%rdi\n\t"
+			 "call newborn\n"
+			 "1:"
+			 : "=a"(ret)
+			 : "a"(SYS_clone), "D"(flags), "S"(top), "d"(0), "r"(r10), "r"(r8)
+			 : "rcx", "r11", "memory");
+	return ret;
 }
 
 static long make(word kind, word name, int fd)
 {
-	static const int flags[] = {
+	static const word flags[] = {
 		[KIND_VFORK] = CLONE_VM | CLONE_VFORK | SIGCHLD,
 		[KIND_VM] = CLONE_VM | SIGCHLD,
 		[KIND_THREAD] = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
@@ -126,14 +215,12 @@ static long make(word kind, word name, int fd)
 	inherited = kind == KIND_THREAD ? -1 : fd;
 	if (kind == KIND_FORK) {
 		pid = sys(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
-		if (pid == 0) {
-			newborn((void *)name);
-			sys(SYS_exit_group, 0, 0, 0, 0, 0, 0);
-		}
+		if (pid == 0)
+			newborn(name);
 		return pid;
 	}
 	stack = stacks[next_stack++ % 16];
-	return clone(newborn, stack + sizeof(stacks[0]), flags[kind], (void *)name);
+	return clone_onto(stack + sizeof(stacks[0]), flags[kind], name);
 }
 
 static void decimal(char *out, int number)
@@ -213,14 +300,13 @@ static void copy(char *out, const char *in, size_t room)
 	*out = 0;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
 	int resume = 0;
 	long zero = 0;
 	int i;
 
-	door.sun_family = AF_UNIX;
+	door.sun_family = 1; /* AF_UNIX */
 	/* A script's interpreter gets the script's name in between. */
 	for (i = 1; i + 1 < argc; i++) {
 		if (argv[i][0] == 'r' && i + 2 < argc) {
@@ -240,13 +326,30 @@ int main(int argc, char **argv)
 		sys(SYS_execve, (word)"/proc/self/exe", (word)argv, (word)(char *[]){ NULL }, 0, 0, 0);
 		return 1;
 	}
-	sigaction(SIGSEGV, &action, NULL);
-	sigaction(SIGBUS, &action, NULL);
+	catch(SIGSEGV);
+	catch(SIGBUS);
 	if (!resume) {
 		/* Orphans come here, to be waited for; nothing outlives the harness. */
-		prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+		sys(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
 		return serve(greet(0));
 	}
 	put(resume, &zero, sizeof(zero));
 	return serve(resume);
 }
+
+__attribute__((used, visibility("hidden"), noreturn)) void begin(word *stack)
+{
+	word code = run((int)stack[0], (char **)(stack + 1));
+
+	for (;;)
+		sys(SYS_exit_group, code, 0, 0, 0, 0, 0);
+}
+
+__asm__(".pushsection .text\n"
+	".globl _start\n"
+	"_start: xor %ebp, %ebp\n"
+	"mov %rsp, %rdi\n"
+	"and $-16, %rsp\n"
+	"call begin\n"
+	"hlt\n"
+	".popsection");

@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use mctl_conformance::backend::Backend;
+use mctl_conformance::backend::engine::{DEPUTY, deputy};
 use mctl_conformance::backend::model::ModelBackend;
-use mctl_conformance::backend::stock::{OwnPrctl, StockBackend};
+use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::repl::{repl, run_file};
-use mctl_conformance::report::{Report, load};
+use mctl_conformance::report::{Report, built_in, load};
 use mctl_conformance::run::Verdict;
 
 /// Hold the model and this kernel to the mctl contract
@@ -28,21 +29,23 @@ struct Cli {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum On {
+    /// The executable model
     Model,
+    /// The library on this kernel
     Stock,
-    Both,
+    /// The system call of a patched kernel
+    Native,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the cases and report every sentence
-    Report {
-        /// A folder of cases, or one
-        #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))]
-        cases: PathBuf,
-        /// Where to run them
-        #[arg(long, value_enum, default_value = "both")]
-        on: On,
+    Run {
+        /// A folder of cases, or one; without it those that were built in
+        cases: Option<PathBuf>,
+        /// Where to run them (more than once for several)
+        #[arg(long = "backend", value_enum, default_values = ["model", "stock"])]
+        backends: Vec<On>,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
@@ -54,7 +57,7 @@ enum Command {
         all: bool,
     },
     /// Run one scenario on the model and draw its trace
-    Run {
+    Draw {
         /// The scenario
         file: PathBuf,
         /// Write the trace as SVG
@@ -80,7 +83,25 @@ enum Command {
     },
 }
 
+/// The library on this kernel, with this program as its deputies.
+fn stock() -> Result<StockBackend> {
+    let program = std::env::current_exe().context("cannot tell this program's path")?;
+    Ok(StockBackend::with_library(program)?)
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == DEPUTY)
+    {
+        return match deputy() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "mctl-conformance: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
     match go(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -95,25 +116,28 @@ fn main() -> ExitCode {
 fn go(cli: Cli) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     match cli.command {
-        Command::Report {
+        Command::Run {
             cases,
-            on,
+            backends,
             json,
             junit,
             all,
         } => {
-            let cases = load(&cases)?;
-            let mut stock = match on {
-                On::Model => None,
-                On::Stock | On::Both => Some(StockBackend::new(Box::new(OwnPrctl))?),
+            let cases = match cases {
+                Some(folder) => load(&folder)?,
+                None => built_in()?,
             };
-            let mut model = ModelBackend::default();
-            let mut backends: Vec<&mut dyn Backend> = Vec::new();
-            if on != On::Stock {
-                backends.push(&mut model);
+            let mut made = Vec::new();
+            for on in backends {
+                made.push(match on {
+                    On::Model => Box::new(ModelBackend::default()) as Box<dyn Backend>,
+                    On::Stock => Box::new(stock()?),
+                    On::Native => Box::new(StockBackend::native()?),
+                });
             }
-            if let Some(stock) = &mut stock {
-                backends.push(stock);
+            let mut backends: Vec<&mut dyn Backend> = Vec::new();
+            for backend in &mut made {
+                backends.push(backend.as_mut());
             }
             let report = Report::run(&cases, &mut backends);
             if let Some(path) = junit {
@@ -126,7 +150,7 @@ fn go(cli: Cli) -> Result<bool> {
             }
             Ok(report.is_clean())
         }
-        Command::Run { file, svg } => {
+        Command::Draw { file, svg } => {
             let run = run_file(&file)?;
             write!(out, "{}", draw::text(&run.frames))?;
             if let Some(path) = svg {
@@ -153,7 +177,7 @@ fn go(cli: Cli) -> Result<bool> {
             policy,
             stop_after,
         } => {
-            let mut stock = StockBackend::new(Box::new(OwnPrctl))?;
+            let mut stock = stock()?;
             let mut model = ModelBackend::new(stock.image().clone());
             let options = FuzzOptions {
                 menu: if policy { Menu::Policy } else { Menu::Plain },

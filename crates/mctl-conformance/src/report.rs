@@ -39,6 +39,25 @@ pub fn load(root: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+include!(concat!(env!("OUT_DIR"), "/cases.rs"));
+
+/// The cases that were built into this program.
+///
+/// # Errors
+/// Where one is wrong.
+pub fn built_in() -> Result<Vec<Case>> {
+    CASES
+        .iter()
+        .map(|(name, text)| {
+            let scenario = parse(text).with_context(|| (*name).to_owned())?;
+            Ok(Case {
+                name: (*name).to_owned(),
+                scenario,
+            })
+        })
+        .collect()
+}
+
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
     if root.is_file() {
         return Ok(vec![root.to_owned()]);
@@ -64,6 +83,11 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
 pub enum Fate {
     /// It holds.
     Holds,
+    /// It holds where the engine does as much as it can; strict callers are refused.
+    HoldsBestEffort {
+        /// What strict callers are told.
+        strict: String,
+    },
     /// It does not.
     Differs {
         /// Line in the case.
@@ -97,7 +121,7 @@ impl From<Verdict> for Fate {
                 wanted,
                 got,
             },
-            Verdict::NotPossible(why) => Fate::NotPossible { why },
+            Verdict::NotPossible(why) | Verdict::Unsupported(why) => Fate::NotPossible { why },
         }
     }
 }
@@ -118,6 +142,8 @@ pub struct Row {
 pub struct Counts {
     /// Hold.
     pub holds: usize,
+    /// Hold where the engine does as much as it can, although not exactly.
+    pub holds_best_effort: usize,
     /// Differ.
     pub differs: usize,
     /// Cannot be tried here.
@@ -137,6 +163,26 @@ pub struct Report {
 /// How often a case that differs on a real kernel is tried again.
 const AGAIN: usize = 3;
 
+/// Runs a case strictly, and, where the engine refuses that, as far as it can.
+fn try_case(case: &Case, backend: &mut dyn Backend) -> Fate {
+    let strict = match run(&case.scenario, backend) {
+        Verdict::Unsupported(strict) if backend.best_effort(true) => strict,
+        verdict => return verdict.into(),
+    };
+    let verdict = run(&case.scenario, backend);
+    backend.best_effort(false);
+    match verdict {
+        Verdict::Holds => Fate::HoldsBestEffort { strict },
+        Verdict::NotPossible(why) | Verdict::Unsupported(why) if why == strict => {
+            Fate::NotPossible { why }
+        }
+        Verdict::NotPossible(why) | Verdict::Unsupported(why) => Fate::NotPossible {
+            why: format!("{strict}; {why}"),
+        },
+        differs @ Verdict::Differs { .. } => differs.into(),
+    }
+}
+
 impl Report {
     /// Runs every case on every backend.
     pub fn run(cases: &[Case], backends: &mut [&mut dyn Backend]) -> Report {
@@ -148,15 +194,15 @@ impl Report {
                 backends: BTreeMap::new(),
             };
             for backend in backends.iter_mut() {
-                let mut fate: Fate = run(&case.scenario, *backend).into();
+                let mut fate = try_case(case, *backend);
                 let again = if backend.name() == "model" { 0 } else { AGAIN };
                 for _ in 0..again {
                     if !matches!(fate, Fate::Differs { .. }) {
                         break;
                     }
                     let first = format!("{} on {}: {fate:?}", case.name, backend.name());
-                    fate = run(&case.scenario, *backend).into();
-                    if fate == Fate::Holds {
+                    fate = try_case(case, *backend);
+                    if !matches!(fate, Fate::Differs { .. }) {
                         report.unsteady.push(first);
                     }
                 }
@@ -174,6 +220,7 @@ impl Report {
         for fate in self.rows.iter().filter_map(|row| row.backends.get(backend)) {
             match fate {
                 Fate::Holds => counts.holds += 1,
+                Fate::HoldsBestEffort { .. } => counts.holds_best_effort += 1,
                 Fate::Differs { .. } => counts.differs += 1,
                 Fate::NotPossible { .. } => counts.not_possible += 1,
             }
@@ -207,6 +254,10 @@ impl Report {
                 let text = match fate {
                     Fate::Holds if !all => continue,
                     Fate::Holds => "holds".to_owned(),
+                    Fate::HoldsBestEffort { .. } if !all => continue,
+                    Fate::HoldsBestEffort { strict } => {
+                        format!("holds, best effort; strict callers: {strict}")
+                    }
                     Fate::Differs {
                         line,
                         step,
@@ -225,8 +276,8 @@ impl Report {
             let counts = self.counts(&name);
             let _ = writeln!(
                 out,
-                "{name}: {} sentences hold, {} differ, {} not possible here",
-                counts.holds, counts.differs, counts.not_possible
+                "{name}: {} sentences hold, {} more at best effort, {} differ, {} not possible here",
+                counts.holds, counts.holds_best_effort, counts.differs, counts.not_possible
             );
         }
         out
@@ -268,7 +319,7 @@ impl Report {
                     Some(Fate::NotPossible { why }) => {
                         format!("<skipped message=\"{}\"/>", xml(why))
                     }
-                    Some(Fate::Holds) | None => String::new(),
+                    Some(Fate::Holds | Fate::HoldsBestEffort { .. }) | None => String::new(),
                 };
                 let _ = writeln!(
                     out,

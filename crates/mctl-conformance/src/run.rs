@@ -1,9 +1,10 @@
 //! Running a scenario on a backend.
 
-use mctl_abi::Errno;
+use mctl_abi::{Action, Errno};
 
+use crate::backend::engine::Short;
 use crate::backend::{Answer, Backend, NewFile, Start, Trouble};
-use crate::call::{Addr, Look, Step};
+use crate::call::{Addr, Call, Look, Step};
 use crate::lang::{Line, Names, Scenario, Wanted, print_step};
 use crate::view::{Scope, View, life_word};
 
@@ -25,6 +26,8 @@ pub enum Verdict {
     },
     /// It cannot be run here, and why.
     NotPossible(String),
+    /// The engine answers `EOPNOTSUPP`, and why.
+    Unsupported(String),
 }
 
 /// What was seen after one step.
@@ -71,17 +74,21 @@ pub fn run_traced(
     backend: &mut dyn Backend,
     mut frames: Option<&mut Vec<Frame>>,
 ) -> Verdict {
-    if let Some(reason) = scenario
-        .model_only
-        .as_ref()
-        .filter(|_| backend.name() != "model")
-    {
+    let name = backend.name();
+    let model_only = scenario.model_only.iter().filter(|_| name != "model");
+    let not_here = scenario
+        .not_on
+        .iter()
+        .filter(|(backend, _)| backend == name);
+    if let Some(reason) = model_only.chain(not_here.map(|(_, why)| why)).next() {
         return Verdict::NotPossible(reason.clone());
     }
     if let Err(trouble) = backend.begin(&scenario.setup, &scenario.names) {
         return troubled(&trouble, 0, "begin");
     }
+    let mut execed = false;
     for line in &scenario.lines {
+        execed |= matches!(line.step, Step::Do(_, Call::Exec { .. }));
         let step = print_step(&line.step, &scenario.names);
         match run_line(line, backend) {
             Ok(Ok(answer)) => {
@@ -90,6 +97,9 @@ pub fn run_traced(
                 }
             }
             Ok(Err((wanted, got))) => {
+                if let Some(said) = foretold(line, execed, backend) {
+                    return Verdict::NotPossible(format!("best effort: {said}"));
+                }
                 return Verdict::Differs {
                     line: line.number,
                     step,
@@ -103,9 +113,30 @@ pub fn run_traced(
     Verdict::Holds
 }
 
+/// What a call before said it could not do, where that is why a step came out otherwise.
+fn foretold(line: &Line, execed: bool, backend: &dyn Backend) -> Option<String> {
+    let (said, short) = backend.shortfall()?;
+    // What only reaches over exec shows nowhere else than after one, and in the exec bits.
+    let shows = match short {
+        Short::Nowhere => false,
+        Short::AtExec => execed || is_policy(&line.step),
+        Short::Elsewhere => true,
+    };
+    shows.then(|| said.to_owned())
+}
+
+fn is_policy(step: &Step) -> bool {
+    match step {
+        Step::Expect(Look::Policy(..)) => true,
+        Step::Do(_, Call::Mctl(_, action, ..)) => *action == Action::GetPolicy.number(),
+        _ => false,
+    }
+}
+
 fn troubled(trouble: &Trouble, line: usize, step: &str) -> Verdict {
     match trouble {
         Trouble::NotPossible(why) => Verdict::NotPossible(why.clone()),
+        Trouble::Unsupported(why) => Verdict::Unsupported(why.clone()),
         Trouble::Broken(what) => Verdict::Differs {
             line,
             step: step.to_owned(),
@@ -193,14 +224,22 @@ pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
         Wanted::Fails(errno) => answer == Err(errno),
     };
     // EOPNOTSUPP is the contract's own word for "this kernel cannot do it exactly" (§1, check 6).
-    if !right && answer == Err(Errno::EOPNOTSUPP) && backend.name() != "model" {
-        let why = "the engine answers EOPNOTSUPP: this kernel cannot do it exactly";
-        return Err(Trouble::NotPossible(why.to_owned()));
+    if !right && answer == Err(Errno::EOPNOTSUPP) && backend.name() == "stock" {
+        let why = backend.reason().unwrap_or("EOPNOTSUPP");
+        return Err(Trouble::Unsupported(why.to_owned()));
     }
     Ok(if right {
         Ok(answer)
     } else {
-        Err((wanted_text(line.wanted), answer_text(answer)))
+        let mut got = answer_text(answer);
+        // The engine's own words, where it was one that failed.
+        if answer.is_err()
+            && matches!(line.step, Step::Do(_, Call::Mctl(..) | Call::Pmadvise(..)))
+            && let Some(reason) = backend.reason()
+        {
+            got = format!("{got}: {reason}");
+        }
+        Err((wanted_text(line.wanted), got))
     })
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arbitrary::Unstructured;
 use mctl_conformance::backend::model::ModelBackend;
-use mctl_conformance::backend::stock::{OwnPrctl, StockBackend};
+use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::backend::{Backend, Trouble};
 use mctl_conformance::fuzz::{FuzzOptions, History, Menu, fuzz};
 use mctl_conformance::lang::Setup;
@@ -28,7 +28,8 @@ fn number(name: &str, usual: u64) -> u64 {
 }
 
 fn side_by_side(menu: Menu) {
-    let mut stock = match StockBackend::new(Box::new(OwnPrctl)) {
+    let mut stock = match StockBackend::with_library(env!("CARGO_BIN_EXE_mctl-conformance").into())
+    {
         Ok(stock) => stock,
         Err(Trouble::NotPossible(why)) => {
             println!("not possible here: {why}");

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mctl_conformance::backend::Trouble;
 use mctl_conformance::backend::model::ModelBackend;
-use mctl_conformance::backend::stock::{OwnPrctl, StockBackend};
+use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::lang::{parse, print_scenario};
 use mctl_conformance::report::{Case, Fate, Report, load};
 
@@ -29,7 +29,8 @@ fn every_sentence_holds_on_the_model() {
 
 #[test]
 fn no_sentence_differs_on_this_kernel() {
-    let mut stock = match StockBackend::new(Box::new(OwnPrctl)) {
+    let mut stock = match StockBackend::with_library(env!("CARGO_BIN_EXE_mctl-conformance").into())
+    {
         Ok(stock) => stock,
         Err(Trouble::NotPossible(why)) => {
             println!("not possible here: {why}");

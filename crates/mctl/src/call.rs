@@ -6,7 +6,7 @@ use crate::apply::apply;
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::reading::{Look, read_policy};
-use crate::request::Request;
+use crate::request::{Request, Rule};
 use crate::target::Target;
 
 /// `int mctl(int pidfd, int action, unsigned int flags)`: the contract's checks in the contract's
@@ -37,17 +37,7 @@ pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     let call = decode(action, flags)?;
     let target = Target::from_raw(pidfd)?;
     if call.action() == Action::GetPolicy {
-        // ESRCH comes before EPERM.
-        read_policy(&target, Look::DoNotStop)?;
-        crate::permission::check_call(call, &target)?;
-        let reading = read_policy(&target, Look::MayStop)?;
-        return reading
-            .policy()
-            .map(mctl_abi::Policy::mask)
-            .ok_or_else(|| Error::Unsupported {
-                what: "reading the policy".to_owned(),
-                why: "the kernel returned a state that mctl does not know".to_owned(),
-            });
+        return policy_mask(&target, Rule::Admin);
     }
     let request = Request::from_call(call)?;
     let kinds: Vec<PolicyKind> = request.kinds();
@@ -67,6 +57,28 @@ fn from_kernel(pidfd: i32, action: i32, flags: u32, errno: Errno) -> Error {
         Errno::EBADF => Error::NotPidfd { fd: pidfd },
         errno => crate::apply::native_error(pid(), errno),
     }
+}
+
+/// `MCTL_GET_POLICY`: the mask of the policies in force.
+///
+/// # Errors
+/// `ESRCH`, `EPERM` by the rule, `EOPNOTSUPP` a state that the kernel shows and mctl does not know,
+/// `EBUSY` where it can be read only in the target and the target cannot be reached.
+pub fn policy_mask(target: &Target, rule: Rule) -> Result<u32> {
+    // ESRCH comes before EPERM.
+    read_policy(target, Look::DoNotStop)?;
+    if rule == Rule::Admin {
+        let call = decode(Action::GetPolicy.number(), 0)?;
+        crate::permission::check_call(call, target)?;
+    }
+    let reading = read_policy(target, Look::MayStop)?;
+    reading
+        .policy()
+        .map(mctl_abi::Policy::mask)
+        .ok_or_else(|| Error::Unsupported {
+            what: "reading the policy".to_owned(),
+            why: "the kernel returned a state that mctl does not know".to_owned(),
+        })
 }
 
 /// The first two checks: the action is known and takes these flags.

@@ -30,7 +30,7 @@ pub mod why;
 
 pub use address_space::AddressSpace;
 pub use apply::{apply, apply_each, dry_run, launch, launch_plan, restore};
-pub use call::{decode, mctl, mctl_errno};
+pub use call::{decode, mctl, mctl_errno, policy_mask};
 pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
@@ -43,5 +43,5 @@ pub use process::ProcessFacts;
 pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
 pub use saved::Saved;
-pub use target::{ProcessSpec, Target};
+pub use target::{OwnCalls, ProcessSpec, Target};
 pub use tree::{Atomicity, Member, TreeOutcome, apply_cgroup, apply_tree};

@@ -77,13 +77,33 @@ pub(crate) fn sys_admin_over(target: &Target) -> Holds {
     }
     let sharers = all_pids().filter(|pid| *pid != target.pid());
     for pid in sharers {
-        if shares_address_space(target.pid(), pid) == Ok(true)
-            && !capable_in(&format!("/proc/{pid}/ns/user"), ours, capable, euid)
-        {
+        let shares = shares_address_space(target.pid(), pid)
+            .unwrap_or_else(|_| may_share(target.pid(), pid));
+        if shares && !capable_in(&format!("/proc/{pid}/ns/user"), ours, capable, euid) {
             return Holds::No;
         }
     }
     Holds::Yes
+}
+
+/// Whether two processes may share their memory, where kcmp(2) does not tell: then what everybody
+/// may read of the sizes of both is the same.
+fn may_share(one: i32, other: i32) -> bool {
+    let sizes = |pid: i32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let sizes = text.lines().filter(|line| {
+            [
+                "VmPeak:", "VmSize:", "VmLck:", "VmPin:", "VmData:", "VmStk:", "VmExe:", "VmLib:",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name))
+        });
+        let sizes: Vec<String> = sizes.map(str::to_owned).collect();
+        // A kernel thread has no memory to share.
+        (!sizes.is_empty()).then_some(sizes)
+    };
+    let of_one = sizes(one);
+    of_one.is_some() && of_one == sizes(other)
 }
 
 fn all_pids() -> impl Iterator<Item = i32> {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
-use mctl_abi::{Action, Flags, PIDFD_SELF_THREAD_GROUP, Policy, PolicyKind, Thp};
+use mctl_abi::{Action, Flags, Policy, PolicyKind, Thp};
 use mctl_sys::inject::{Job, Limits, Prepared, ScriptCall, run};
 use mctl_sys::procfs::ksm_stat::KsmStat;
 use mctl_sys::procfs::status::Status;
@@ -103,9 +103,9 @@ impl Reading {
 pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
     if target.is_own() {
         return Ok(Reading {
-            thp_disable: known(prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
-            mergeable: merge(prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
-            record: own_record(),
+            thp_disable: known(target.own_prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
+            mergeable: merge(target.own_prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
+            record: own_record(target),
             stopped: Duration::ZERO,
         });
     }
@@ -185,9 +185,8 @@ fn from_proc(target: &Target) -> Result<Reading> {
     })
 }
 
-fn own_record() -> Option<Policy> {
-    native()?
-        .call(PIDFD_SELF_THREAD_GROUP, Action::GetPolicy, Flags::NONE)
+fn own_record(own: &Target) -> Option<Policy> {
+    own.own_call(native()?, Action::GetPolicy, Flags::NONE)
         .ok()
         .and_then(Policy::from_mask)
 }

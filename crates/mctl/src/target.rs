@@ -4,7 +4,9 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
-use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
+use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
+use mctl_sys::raw::madvise::{Range, madvise_self};
+use mctl_sys::raw::native::Native;
 use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +77,29 @@ impl fmt::Display for ProcessSpec {
 pub struct Target {
     pid: i32,
     pidfd: OwnedFd,
+    /// It is the one that we act for, and its calls on itself are made by this.
+    principal: Option<Box<dyn OwnCalls>>,
+}
+
+/// The calls of a process on itself, where somebody else acts for it.
+pub trait OwnCalls: fmt::Debug + Send + Sync {
+    /// prctl(2) in that process.
+    ///
+    /// # Errors
+    /// The errno of the call; `ESRCH` where the process is gone.
+    fn prctl(&self, option: u64, args: [u64; 4]) -> Result<i64, Errno>;
+
+    /// A patched kernel's mctl() in that process, on itself: the call with this number.
+    ///
+    /// # Errors
+    /// As [`OwnCalls::prctl`].
+    fn mctl(&self, number: i32, action: Action, flags: Flags) -> Result<u32, Errno>;
+
+    /// madvise(2) in that process, whatever the advice.
+    ///
+    /// # Errors
+    /// As [`OwnCalls::prctl`].
+    fn madvise(&self, range: Range, advice: i32) -> Result<(), Errno>;
 }
 
 fn own_pid() -> i32 {
@@ -105,7 +130,11 @@ impl Target {
                 errno,
             },
         })?;
-        let target = Target { pid, pidfd };
+        let target = Target {
+            pid,
+            pidfd,
+            principal: None,
+        };
         if let Some(wanted) = spec.inode {
             let found = target.inode()?.ok_or(Error::NoInodes)?;
             if found != wanted {
@@ -144,7 +173,11 @@ impl Target {
                 fd: pidfd.as_raw_fd(),
             },
         })?;
-        Ok(Target { pid, pidfd })
+        Ok(Target {
+            pid,
+            pidfd,
+            principal: None,
+        })
     }
 
     /// The target of a C-style `pidfd` argument: a descriptor, which stays the caller's, or
@@ -193,10 +226,53 @@ impl Target {
         }
     }
 
-    /// Whether this is the calling process.
+    /// The process that we act for, as a broker does for its client: it counts as our own, and
+    /// what a process does to itself is done by `calls`. Permission is still judged by our own
+    /// credentials: whoever acts for another one carries those of that one.
+    #[must_use]
+    pub fn as_principal(mut self, calls: Box<dyn OwnCalls>) -> Target {
+        self.principal = Some(calls);
+        self
+    }
+
+    /// Whether this is the calling process, or the one that it acts for.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.pid == own_pid()
+        self.principal.is_some() || self.pid == own_pid()
+    }
+
+    /// Who makes its calls on itself, where that is not we.
+    pub(crate) fn principal(&self) -> Option<&dyn OwnCalls> {
+        self.principal.as_deref()
+    }
+
+    /// prctl(2) by a process that is our own.
+    pub(crate) fn own_prctl(&self, option: u64, args: [u64; 4]) -> Result<i64, Errno> {
+        match &self.principal {
+            Some(calls) => calls.prctl(option, args),
+            None => mctl_sys::raw::prctl::prctl(option, args),
+        }
+    }
+
+    /// A patched kernel's mctl() by a process that is our own, on itself.
+    pub(crate) fn own_call(
+        &self,
+        native: Native,
+        action: Action,
+        flags: Flags,
+    ) -> Result<u32, Errno> {
+        match &self.principal {
+            Some(calls) => calls.mctl(native.number(), action, flags),
+            None => native.call(PIDFD_SELF_THREAD_GROUP, action, flags),
+        }
+    }
+
+    /// madvise(2) by a process that is our own.
+    pub(crate) fn own_madvise(&self, range: Range, advice: i32) -> Result<(), Errno> {
+        match &self.principal {
+            Some(calls) => calls.madvise(range, advice),
+            None => madvise_self(range, advice),
+        }
     }
 
     /// Whether the process has a live thread.
@@ -331,6 +407,49 @@ mod tests {
             };
             assert_eq!(Target::open(spec).unwrap_err().errno(), Errno::ESRCH);
         }
+    }
+
+    /// Answers 1 to every prctl(2) and refuses all advice.
+    #[derive(Debug)]
+    struct Client;
+
+    impl OwnCalls for Client {
+        fn prctl(&self, _: u64, _: [u64; 4]) -> Result<i64, Errno> {
+            Ok(1)
+        }
+
+        fn mctl(&self, _: i32, _: Action, _: Flags) -> Result<u32, Errno> {
+            Err(Errno::EPERM)
+        }
+
+        fn madvise(&self, _: Range, _: i32) -> Result<(), Errno> {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    #[test]
+    fn the_one_we_act_for_makes_its_calls_itself() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("20")
+            .spawn()
+            .unwrap();
+        let target = Target::open(child.id().to_string().parse().unwrap()).unwrap();
+        assert!(!target.is_own());
+        let target = target.as_principal(Box::new(Client));
+        assert!(target.is_own());
+        let reading = crate::read_policy(&target, crate::Look::DoNotStop).unwrap();
+        assert_eq!(reading.thp(), crate::Known::Is(mctl_abi::Thp::Never));
+        assert_eq!(reading.mergeable, crate::Known::Is(true));
+        let advise = crate::advise::Advise::new(crate::advise::Advice::DONTNEED);
+        let range = Range {
+            start: 1 << 12,
+            len: 1 << 12,
+        };
+        // Its own memory is its own affair; and it is the client that answers.
+        let advised = advise.ranges(vec![range]).give(&target).unwrap();
+        assert_eq!(advised.as_syscall(), Err(Errno::EINVAL));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

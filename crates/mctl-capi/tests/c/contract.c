@@ -152,6 +152,7 @@ static void advice_on_oneself(void)
     FAILS(mctl_process_madvise(P_PIDFD, SELF, vec, (size_t)-1 / sizeof(*vec) + 2, MADV_COLD, 0), EINVAL);
     FAILS(mctl_process_madvise(P_PIDFD, SELF, NULL, (size_t)-1, MADV_COLD, 0), EINVAL);
     FAILS(mctl_process_madvise(P_PIDFD, SELF, NULL, 0, MADV_COLD, PMADV_ENTIRE_ADDRESS_SPACE), EINVAL);
+    FAILS(mctl_process_madvise(P_PIDFD, SELF, NULL, 7, MADV_COLD, PMADV_ENTIRE_ADDRESS_SPACE), EINVAL);
     FAILS(mctl_process_madvise(P_PIDFD, SELF, vec, 2, MADV_COLD, PMADV_ENTIRE_ADDRESS_SPACE), EINVAL);
     FAILS(mctl_process_madvise(P_PIDFD, SELF, vec, 2, MADV_COLD, 1u << 7), EINVAL);
     FAILS(mctl_process_madvise(P_PIDFD, SELF, vec, 2, MADV_COLD, PMADV_SET_DEFAULT), EINVAL);

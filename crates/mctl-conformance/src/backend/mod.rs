@@ -1,5 +1,6 @@
 //! Whoever can run a history: the model, this kernel, and later the native kernel.
 
+pub mod engine;
 pub mod model;
 mod remote;
 pub mod stock;
@@ -20,6 +21,9 @@ pub enum Trouble {
     /// It cannot be done here, and why. It is no disagreement.
     #[error("not possible here: {0}")]
     NotPossible(String),
+    /// The engine answers `EOPNOTSUPP`: this kernel cannot do it exactly, and why.
+    #[error("not possible here: {0}")]
+    Unsupported(String),
     /// Something is broken: the harness, or the scenario.
     #[error("{0}")]
     Broken(String),
@@ -122,6 +126,22 @@ pub trait Backend {
 
     /// Where a region lies, if it lies anywhere yet.
     fn places(&self) -> &Places;
+
+    /// From the next history on: whether what cannot be had exactly is done as far as it can be.
+    /// False where this backend knows no such thing.
+    fn best_effort(&mut self, _on: bool) -> bool {
+        false
+    }
+
+    /// Why the last call of mctl or of the extended process_madvise failed, in its own words.
+    fn reason(&self) -> Option<&str> {
+        None
+    }
+
+    /// What a call of this history said that it could not do: what differs after it was foretold.
+    fn shortfall(&self) -> Option<(&str, engine::Short)> {
+        None
+    }
 }
 
 /// Where regions and the heap lie.

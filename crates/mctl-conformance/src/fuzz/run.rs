@@ -235,7 +235,8 @@ pub fn compare_history(
         }
         let (a, b) = match (perform(step, left), perform(step, right)) {
             (Ok(a), Ok(b)) => (a, b),
-            (Err(Trouble::NotPossible(_)), _) | (_, Err(Trouble::NotPossible(_))) => break,
+            (Err(Trouble::NotPossible(_) | Trouble::Unsupported(_)), _)
+            | (_, Err(Trouble::NotPossible(_) | Trouble::Unsupported(_))) => break,
             (Err(trouble), _) | (_, Err(trouble)) => {
                 let done = History {
                     steps: history.steps.iter().take(at + 1).cloned().collect(),

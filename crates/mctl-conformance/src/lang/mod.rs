@@ -119,6 +119,8 @@ pub struct Scenario {
     pub sentence: String,
     /// Why it can run on the model only, if so.
     pub model_only: Option<String>,
+    /// Backends of real processes that it is no matter for, and why.
+    pub not_on: Vec<(String, String)>,
     /// What it asks of the host.
     pub setup: Setup,
     /// The names.

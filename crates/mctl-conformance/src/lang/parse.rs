@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-const STEPS: &str = "`case`, `model-only`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
+const STEPS: &str = "`case`, `model-only`, `not-on`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
 
 impl Parser {
     /// The scenario as far as it was read.
@@ -74,6 +74,16 @@ impl Parser {
             }
             "model-only" => {
                 self.scenario.model_only = Some(words.quoted("a reason in quotes")?);
+                words.done()?;
+                return Ok(None);
+            }
+            "not-on" => {
+                let backend = words.take("`stock` or `native`")?;
+                if !matches!(backend.text.as_str(), "stock" | "native") {
+                    return Err(words.wrong(&backend, "`stock` or `native`"));
+                }
+                let reason = words.quoted("a reason in quotes")?;
+                self.scenario.not_on.push((backend.text, reason));
                 words.done()?;
                 return Ok(None);
             }

@@ -20,6 +20,9 @@ pub fn print_scenario(scenario: &Scenario) -> String {
     if let Some(reason) = &scenario.model_only {
         let _ = writeln!(out, "model-only \"{}\"", escape(reason));
     }
+    for (backend, reason) in &scenario.not_on {
+        let _ = writeln!(out, "not-on {backend} \"{}\"", escape(reason));
+    }
     let setup = &scenario.setup;
     if *setup != Setup::default() {
         let _ = writeln!(

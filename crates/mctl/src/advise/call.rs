@@ -51,6 +51,25 @@ fn named(
     flags: u32,
     own_may_go: Option<OwnMemoryMayGo>,
 ) -> Result<u64> {
+    let mut advise = call(ranges, advice, flags)?;
+    if let Some(word) = own_may_go {
+        advise = advise.allow_destructive_on_oneself(word);
+    }
+    let target = open(idtype, id)?;
+    let advised: Advised = advise.give(&target)?;
+    advised.as_syscall().map_err(|errno| Error::TargetCall {
+        pid: target.pid(),
+        call: "madvise",
+        errno,
+    })
+}
+
+/// A call of [`process_madvise`] that has passed the checks that need no target: the flags, the
+/// vector and the advice against them, an advice that nobody knows.
+///
+/// # Errors
+/// `EINVAL`.
+pub fn call(ranges: Option<&[Range]>, advice: Advice, flags: u32) -> Result<Advise<'static>> {
     let flags = PmadvFlags::from_bits(flags)?;
     if flags.has(PmadvFlags::ENTIRE_ADDRESS_SPACE) != ranges.is_none() {
         return Err(Error::Invalid {
@@ -63,18 +82,9 @@ fn named(
         Some(ranges) => advise.ranges(ranges.to_vec()),
         None => advise.entire_address_space(),
     };
-    if let Some(word) = own_may_go {
-        advise = advise.allow_destructive_on_oneself(word);
-    }
     advise.check_flags()?;
     advise.check_number()?;
-    let target = open(idtype, id)?;
-    let advised: Advised = advise.give(&target)?;
-    advised.as_syscall().map_err(|errno| Error::TargetCall {
-        pid: target.pid(),
-        call: "madvise",
-        errno,
-    })
+    Ok(advise)
 }
 
 fn open(idtype: i32, id: i32) -> Result<Target> {

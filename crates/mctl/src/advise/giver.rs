@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range, madvise_own, madvise_self, process_madvise};
+use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range, madvise_own, process_madvise};
 
 use super::advice::{Advice, Effect, Reach};
 use super::injected::Injected;
@@ -39,7 +39,11 @@ pub(super) fn giver_for<'t>(
     own_may_go: Option<OwnMemoryMayGo>,
 ) -> Result<Box<dyn Stopping + 't>> {
     if target.is_own() {
-        return Ok(Box::new(Own { advice, own_may_go }));
+        return Ok(Box::new(Own {
+            advice,
+            target,
+            own_may_go,
+        }));
     }
     if advice.reach() == Reach::Remote && kernel_takes(advice, target)? {
         return Ok(Box::new(Remote { advice, target }));
@@ -82,20 +86,24 @@ fn refused(target: &Target, advice: Advice, errno: Errno) -> Error {
     }
 }
 
-struct Own {
+struct Own<'t> {
     advice: Advice,
+    target: &'t Target,
     own_may_go: Option<OwnMemoryMayGo>,
 }
 
-impl Giver for Own {
+impl Giver for Own<'_> {
     fn give(&mut self, batch: &[Range]) -> Result<Given> {
         let mut bytes = 0;
         for range in batch {
             let given = match self.own_may_go {
-                Some(word) if self.advice.effect() == Effect::Destructive => {
+                Some(word)
+                    if self.advice.effect() == Effect::Destructive
+                        && self.target.principal().is_none() =>
+                {
                     madvise_own(word, *range, self.advice.number())
                 }
-                _ => madvise_self(*range, self.advice.number()),
+                _ => self.target.own_madvise(*range, self.advice.number()),
             };
             match given {
                 Ok(()) => bytes += range.len,
@@ -111,7 +119,7 @@ impl Giver for Own {
     }
 }
 
-impl Stopping for Own {
+impl Stopping for Own<'_> {
     fn way(&self) -> Way {
         Way::Own
     }

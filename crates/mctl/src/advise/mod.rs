@@ -35,7 +35,7 @@ use mctl_abi::PolicyKind;
 use mctl_sys::raw::madvise::knows_advice;
 
 pub use advice::{ADVICES, Advice, AdviceInfo, Effect, Reach};
-pub use call::{P_PID, P_PIDFD, process_madvise, process_madvise_own_too};
+pub use call::{P_PID, P_PIDFD, call, process_madvise, process_madvise_own_too};
 pub use flags::PmadvFlags;
 pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
 pub use result::{Advised, Entry, Progress, Skipped, Way};
@@ -303,8 +303,11 @@ impl<'a> Advise<'a> {
     fn check_destructive(&self, target: &Target) -> Result<()> {
         // The entire address space holds the stack of this very call.
         let entire = self.what == What::Entire && self.advice != Advice::GUARD_REMOVE;
+        // The one that we act for asked for it; no memory of ours is at stake.
+        let its_own = target.principal().is_some();
         let why = match (target.is_own(), self.own_may_go) {
             (true, Some(_)) if !entire => return Ok(()),
+            (true, None) if its_own && !entire => return Ok(()),
             (true, _) => format!(
                 "{} would take memory from under the calling program itself; \
                  call madvise(2) where that is meant",

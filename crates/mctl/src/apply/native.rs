@@ -19,17 +19,16 @@ fn announced() -> Result<Native> {
 /// Reads the record, then makes the call.
 pub(super) fn call(outcome: &mut Outcome, target: &Target, call: Request) -> Result<()> {
     let native = announced()?;
-    let pidfd = if target.is_own() {
-        PIDFD_SELF_THREAD_GROUP
-    } else {
-        target.as_fd().as_raw_fd()
+    let make = |action: Action, flags: Flags| {
+        let answer = if target.is_own() {
+            target.own_call(native, action, flags)
+        } else {
+            native.call(target.as_fd().as_raw_fd(), action, flags)
+        };
+        answer.map_err(|errno| failed(target.pid(), errno))
     };
-    let before = native
-        .call(pidfd, Action::GetPolicy, Flags::NONE)
-        .map_err(|errno| failed(target.pid(), errno))?;
-    native
-        .call(pidfd, call.action(), call.flags())
-        .map_err(|errno| failed(target.pid(), errno))?;
+    let before = make(Action::GetPolicy, Flags::NONE)?;
+    make(call.action(), call.flags())?;
     note(outcome, before, call);
     Ok(())
 }

@@ -2,9 +2,8 @@
 
 use mctl_abi::Errno;
 use mctl_sys::inject::{ScriptCall, When};
-use mctl_sys::raw::madvise::madvise_self;
 use mctl_sys::raw::prctl::{
-    PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, PR_SET_MEMORY_MERGE, PR_SET_THP_DISABLE, prctl,
+    PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, PR_SET_MEMORY_MERGE, PR_SET_THP_DISABLE,
 };
 
 use super::advise::fail_run;
@@ -101,7 +100,7 @@ pub(super) fn step_on_ourselves(outcome: &mut Outcome, own: &Target, step: &Step
         Step::Call { call, .. } => super::native::call(outcome, own, *call),
         Step::Advise { advice, runs } => {
             for run in runs {
-                match madvise_self(*run, *advice) {
+                match own.own_madvise(*run, *advice) {
                     // Unmapped by another of our threads meanwhile.
                     Ok(()) | Err(Errno::ENOMEM) => {}
                     Err(errno) => fail_run(outcome, *run, errno),
@@ -120,7 +119,7 @@ pub(super) fn step_on_ourselves(outcome: &mut Outcome, own: &Target, step: &Step
                     continue;
                 }
                 let [option, a, b, c, d, _] = call.call.args;
-                let ret = match prctl(option, [a, b, c, d]) {
+                let ret = match own.own_prctl(option, [a, b, c, d]) {
                     Ok(ret) => ret,
                     Err(errno) => -i64::from(errno.raw()),
                 };
@@ -128,12 +127,7 @@ pub(super) fn step_on_ourselves(outcome: &mut Outcome, own: &Target, step: &Step
                     call.result = Some(ret);
                 }
             }
-            record(
-                rustix::process::getpid().as_raw_nonzero().get(),
-                outcome,
-                switch,
-                &calls,
-            )
+            record(own.pid(), outcome, switch, &calls)
         }
     }
 }

@@ -3,14 +3,14 @@
 use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
 use mctl_model::{CloneKind, VmFlags};
 
-use super::engine::{EngineCall, EngineTarget, OwnProcess};
 use super::hand::{Hand, order};
 use super::{StockBackend, identity, memlock, nr, proc};
+use crate::backend::engine::{Caller, EngineCall, EngineTarget, OwnProcess};
 use crate::backend::{Answer, Trouble};
 use crate::call::{Addr, Call, Prctl, Whom};
 
 /// A raw result as an answer; a pointer or a number above zero counts as success.
-pub(super) fn answer(result: i64) -> Answer {
+pub(in crate::backend) fn answer(result: i64) -> Answer {
     if (-4095..0).contains(&result) {
         Err(Errno::from_raw(i32::try_from(-result).unwrap_or(0)))
     } else {
@@ -23,7 +23,7 @@ pub(super) fn unit(result: i64) -> Answer {
 }
 
 /// A descriptor as an argument: sign-extended.
-pub(super) fn fd_arg(fd: i64) -> u64 {
+pub(in crate::backend) fn fd_arg(fd: i64) -> u64 {
     u64::from_ne_bytes(fd.to_ne_bytes())
 }
 
@@ -34,6 +34,15 @@ pub(super) fn rights(prot: VmFlags) -> u64 {
 impl OwnProcess for Hand {
     fn syscall(&mut self, nr: u64, args: [u64; 6]) -> Result<i64, Trouble> {
         Hand::syscall(self, nr, args)
+    }
+
+    fn put(&mut self, words: &[u64]) -> Result<u64, Trouble> {
+        let orders: Vec<_> = (0..)
+            .zip(words)
+            .map(|(at, word)| order::poke(at, *word))
+            .collect();
+        self.all(&orders)?;
+        Ok(self.scratch)
     }
 }
 
@@ -111,7 +120,7 @@ impl StockBackend {
                     Err(errno) => return Ok(Err(errno)),
                 };
                 let call = EngineCall {
-                    caller: self.task(task)?.hand.pid,
+                    caller: self.caller(task)?,
                     target,
                     action: *action,
                     flags: *flags,
@@ -122,7 +131,7 @@ impl StockBackend {
                 let own = own.ok_or_else(|| Trouble::broken("the task was never started"))?;
                 let done = engine.mctl(&call, &mut own.hand);
                 self.close_after(task, close)?;
-                done
+                Ok(self.heard(done?))
             }
             Call::Memlock(bytes) => {
                 let hand = &mut self.task(task)?.hand;
@@ -238,27 +247,29 @@ impl StockBackend {
         Ok(answer(hand.all(&orders)?))
     }
 
+    pub(super) fn caller(&mut self, task: u16) -> Result<Caller, Trouble> {
+        let hand = &self.task(task)?.hand;
+        Ok(Caller {
+            pid: hand.pid,
+            tid: hand.tid,
+        })
+    }
+
     /// Whom a call names, and the descriptor to close after it.
     pub(super) fn name(
         &mut self,
         task: u16,
         whom: Whom,
     ) -> Result<Result<(EngineTarget, Option<i64>), Errno>, Trouble> {
-        let pid = self.task(task)?.hand.pid;
-        let by_fd = |fd: i64| match proc::descriptor(pid, fd) {
-            proc::Named::Process(named) if named == pid => EngineTarget::Own,
-            proc::Named::Process(named) => EngineTarget::Process {
-                pid: named,
-                wrong_identity: false,
-            },
-            proc::Named::Dead => EngineTarget::Dead,
-            proc::Named::Other => EngineTarget::NotPidfd,
-        };
+        let by_fd = |fd: i64| EngineTarget::Fd(i32::try_from(fd).unwrap_or(-1));
         let target = match whom {
-            Whom::SelfThread | Whom::SelfProcess => EngineTarget::Own,
-            Whom::RawFd(PIDFD_SELF_THREAD | PIDFD_SELF_THREAD_GROUP) => EngineTarget::Own,
+            Whom::SelfThread => EngineTarget::Own(PIDFD_SELF_THREAD),
+            Whom::SelfProcess => EngineTarget::Own(PIDFD_SELF_THREAD_GROUP),
+            Whom::RawFd(fd @ (PIDFD_SELF_THREAD | PIDFD_SELF_THREAD_GROUP)) => {
+                EngineTarget::Own(fd)
+            }
             Whom::Fd(fd) => by_fd(self.fd(fd)),
-            Whom::RawFd(fd) => by_fd(i64::from(fd)),
+            Whom::RawFd(fd) => EngineTarget::Fd(fd),
             Whom::Task(other) => {
                 return Ok(match self.open_pidfd(task, other, 0)? {
                     Ok(fd) => Ok((by_fd(fd), Some(fd))),
@@ -267,14 +278,13 @@ impl StockBackend {
             }
             Whom::Pid(other, right) => {
                 let other = self.task(other)?;
+                let pid = other.hand.pid;
                 if other.reaped {
-                    EngineTarget::Dead
-                } else {
-                    EngineTarget::Process {
-                        pid: other.hand.pid,
-                        wrong_identity: !right,
-                    }
+                    return Ok(Err(Errno::ESRCH));
                 }
+                let inode = proc::identity(pid)?;
+                let inode = if right { inode } else { inode ^ 1 };
+                EngineTarget::Pid { pid, inode }
             }
         };
         Ok(Ok((target, None)))

@@ -1,4 +1,4 @@
-//! The agent: building it, and telling its tasks what to do.
+//! The agent: starting it, and telling its tasks what to do.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use crate::backend::Trouble;
 
-const SOURCE: &str = include_str!("../../../agent/agent.c");
+/// The agent: built with this program, empty where that was not possible.
+const AGENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
 /// How long a step may take before the harness gives up on it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -128,19 +129,15 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Builds and starts the agent.
+    /// Starts the agent.
     pub(super) fn start() -> Result<Agent, Trouble> {
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            let why = "the agent knows the system-call numbers of Linux on x86-64 only";
-            return Err(Trouble::NotPossible(why.to_owned()));
-        }
         let dir = tempfile::Builder::new()
             .prefix("mctl-conformance-")
             .tempdir()
             .map_err(Trouble::broken)?;
         // Processes of other users come in by the door and exec the agent.
         mode(dir.path(), 0o755)?;
-        let path = build(dir.path())?;
+        let path = unpack(dir.path())?;
         let door = dir.path().join("door");
         let listener = UnixListener::bind(&door).map_err(Trouble::broken)?;
         mode(&door, 0o777)?;
@@ -215,31 +212,16 @@ fn mode(path: &Path, bits: u32) -> Result<(), Trouble> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).map_err(Trouble::broken)
 }
 
-fn build(dir: &Path) -> Result<PathBuf, Trouble> {
-    let source = dir.join("agent.c");
-    let path = dir.join("agent");
-    std::fs::write(&source, SOURCE).map_err(Trouble::broken)?;
-    let output = Command::new("cc")
-        .args(["-O2", "-static-pie", "-o"])
-        .arg(&path)
-        .arg(&source)
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => {
-            return Err(Trouble::NotPossible(format!(
-                "no C compiler to build the agent with: {error}"
-            )));
-        }
-    };
-    if output.status.success() {
-        Ok(path)
-    } else {
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(Trouble::NotPossible(format!(
-            "the agent does not build: {text}"
-        )))
+fn unpack(dir: &Path) -> Result<PathBuf, Trouble> {
+    if AGENT.is_empty() {
+        let why = "this program was built without the agent: no C compiler was there, or it is not \
+                   for Linux on x86-64";
+        return Err(Trouble::NotPossible(why.to_owned()));
     }
+    let path = dir.join("agent");
+    std::fs::write(&path, AGENT).map_err(Trouble::broken)?;
+    mode(&path, 0o755)?;
+    Ok(path)
 }
 
 fn accept(listener: &UnixListener) -> Result<(u64, Hand), Trouble> {

@@ -1,29 +1,30 @@
 //! Real processes on this kernel.
 //!
 //! A small static agent carries the steps out inside itself; it forks and execs for real. What
-//! comes of them is looked at from outside, through /proc. `mctl` goes through an [`Engine`].
+//! comes of them is looked at from outside, through /proc. `mctl` goes through an [`Engine`]:
+//! the library on a stock kernel, or a patched kernel's own call.
 
 mod calls;
-mod engine;
 mod hand;
 mod host;
 mod identity;
 mod memory;
-mod nr;
-mod proc;
+pub(super) mod nr;
+pub(super) mod proc;
 mod remote;
+mod steps;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mctl_model::{Caps, Image, page_align};
+use mctl_model::{Caps, Image};
 
+use super::engine::{Done, Engine, Library, Native, Short};
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
-use crate::call::{Call, Life, Look};
-use crate::lang::{Names, Setup};
-use crate::view::{Scope, View};
-pub use engine::{Engine, EngineAdvice, EngineCall, EngineTarget, OwnPrctl, OwnProcess};
-use hand::{Agent, Hand, order};
+use crate::call::Life;
+use crate::lang::Setup;
+pub(super) use calls::{answer, fd_arg};
+use hand::{Agent, Hand};
 use host::host;
 use identity::{identity, memlock};
 use proc::Reader;
@@ -50,6 +51,9 @@ struct Task {
 pub struct StockBackend {
     agent: Agent,
     engine: Box<dyn Engine + Send>,
+    best_effort: bool,
+    reason: Option<String>,
+    shortfall: Option<(String, Short)>,
     image: Image,
     tasks: Vec<Option<Task>>,
     fds: Vec<Option<i64>>,
@@ -84,6 +88,9 @@ impl StockBackend {
         let mut backend = StockBackend {
             agent,
             engine,
+            best_effort: false,
+            reason: None,
+            shortfall: None,
             image: Image::default(),
             tasks: Vec::new(),
             fds: Vec::new(),
@@ -95,6 +102,36 @@ impl StockBackend {
         };
         backend.image = backend.measure_image()?;
         Ok(backend)
+    }
+
+    /// With the `mctl` library, whose deputies are `program`.
+    ///
+    /// # Errors
+    /// As [`StockBackend::new`].
+    pub fn with_library(program: PathBuf) -> Result<StockBackend, Trouble> {
+        StockBackend::new(Box::new(Library::by(program)))
+    }
+
+    /// With a patched kernel's own call.
+    ///
+    /// # Errors
+    /// As [`StockBackend::new`]; `NotPossible` where this kernel does not announce the call.
+    pub fn native() -> Result<StockBackend, Trouble> {
+        StockBackend::new(Box::new(Native::new()?))
+    }
+
+    /// Takes down what the engine said about a call.
+    fn heard(&mut self, done: Done) -> Answer {
+        let known = self
+            .shortfall
+            .as_ref()
+            .map_or(Short::Nowhere, |(_, short)| *short);
+        if done.short != Short::Nowhere && known != Short::Elsewhere {
+            let said = done.said.clone().unwrap_or_default();
+            self.shortfall = Some((said, done.short));
+        }
+        self.reason = done.said;
+        done.answer
     }
 
     /// What exec really maps here: give it to the model, so that both agree on sizes.
@@ -267,163 +304,5 @@ impl StockBackend {
 impl Drop for StockBackend {
     fn drop(&mut self) {
         self.clear().ok();
-    }
-}
-
-impl Backend for StockBackend {
-    fn name(&self) -> &'static str {
-        "stock"
-    }
-
-    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble> {
-        self.clear()?;
-        self.files.clear();
-        let wanted = [
-            (setup.thp == self.host.thp, "transparent_hugepage/enabled"),
-            (setup.shmem == self.host.shmem, "shmem_enabled"),
-            (setup.swap_pages == self.host.swap_pages, "swap"),
-            (
-                setup.hugetlb_pages == self.host.hugetlb_pages,
-                "nr_hugepages",
-            ),
-            (
-                setup.max_map_count == self.host.max_map_count,
-                "max_map_count",
-            ),
-            (setup.yama == self.host.yama, "yama/ptrace_scope"),
-        ];
-        if let Some((_, name)) = wanted.iter().find(|(same, _)| !same) {
-            return Err(Trouble::NotPossible(format!(
-                "the case asks for another {name} than this host has, and the suite never changes one"
-            )));
-        }
-        let heap = page_align(self.image.brk).unwrap_or(self.image.brk);
-        self.places.reset(names.regions.len(), heap);
-        Ok(())
-    }
-
-    fn spawn(&mut self, task: u16, start: &Start) -> Result<(), Trouble> {
-        if start.kernel {
-            let why = "a test cannot start a kernel thread";
-            return Err(Trouble::NotPossible(why.to_owned()));
-        }
-        let name = self.fresh_name();
-        self.agent.zygote.all(&[order::make(0, name)])?;
-        self.welcome(task, name, false)?;
-        let hand = &mut self.task(task)?.hand;
-        let mut orders = memlock(hand.scratch, start.memlock)?;
-        if start.uid != 0 || start.caps != Caps::FULL {
-            const PR_SET_DUMPABLE: u64 = 4;
-            orders.extend(identity(hand.scratch, start.uid, start.caps));
-            // A change of user makes a process undumpable; a program that was started so is not.
-            orders.push(order::syscall(nr::PRCTL, [PR_SET_DUMPABLE, 1, 0, 0, 0, 0]));
-        }
-        hand.all(&orders).map(|_| ())
-    }
-
-    fn file(&mut self, file: u16, new: &NewFile) -> Result<(), Trouble> {
-        let dir = if new.shmem {
-            let dir = match self.shm.take() {
-                Some(dir) => dir,
-                None => tempfile::Builder::new()
-                    .prefix("mctl-conformance-")
-                    .tempdir_in("/dev/shm")
-                    .map_err(|e| Trouble::NotPossible(format!("no tmpfs: {e}")))?,
-            };
-            self.shm.insert(dir).path()
-        } else {
-            self.agent.dir()
-        };
-        let path = dir.join(format!("file-{file}"));
-        let made = std::fs::File::create(&path).map_err(Trouble::broken)?;
-        made.set_len(new.len).map_err(Trouble::broken)?;
-        let at = usize::from(file);
-        if self.files.len() <= at {
-            self.files.resize(at + 1, None);
-        }
-        if let Some(slot) = self.files.get_mut(at) {
-            *slot = Some((path, *new));
-        }
-        Ok(())
-    }
-
-    fn reclaim(&mut self, _folios: u64) -> Result<(), Trouble> {
-        let why = "a test does not put the whole host under memory pressure";
-        Err(Trouble::NotPossible(why.to_owned()))
-    }
-
-    fn recycle(&mut self, _task: u16) -> Result<(), Trouble> {
-        let why = "a test does not move the host's last PID";
-        Err(Trouble::NotPossible(why.to_owned()))
-    }
-
-    fn call(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
-        self.carry_out(task, call)
-    }
-
-    fn observe(&mut self, task: u16, scope: Scope) -> Result<View, Trouble> {
-        let Task { hand, reader, .. } = self.task(task)?;
-        let mut view = reader.view(hand.tid, scope.everywhere)?;
-        if scope.status {
-            view.status = Some(reader.status(hand.tid)?);
-        }
-        Ok(view)
-    }
-
-    fn life(&mut self, task: u16) -> Result<Life, Trouble> {
-        let found = self.task(task)?;
-        if found.reaped {
-            return Ok(Life::Gone);
-        }
-        let (tid, parent) = (found.hand.tid, found.parent);
-        let life = proc::life(tid);
-        if life != Life::Zombie {
-            return Ok(life);
-        }
-        // What no task of the history waits for is init's; here the harness waits at the end.
-        let mut runs = false;
-        for other in self.group(task)? {
-            runs |= !self.task(other)?.ended;
-        }
-        let orphan = match parent {
-            None => true,
-            Some(parent) => {
-                let pid = self.task(parent)?.hand.pid;
-                let mut family = self.tasks.iter().flatten();
-                family.all(|other| other.hand.pid != pid || other.ended)
-            }
-        };
-        Ok(if orphan && !runs {
-            Life::Gone
-        } else {
-            Life::Zombie
-        })
-    }
-
-    fn policy(&mut self, task: u16) -> Result<u32, Trouble> {
-        let call = Call::Mctl(
-            crate::call::Whom::SelfThread,
-            mctl_abi::Action::GetPolicy.number(),
-            0,
-            false,
-        );
-        match self.carry_out(task, &call)? {
-            Ok(mask) => u32::try_from(mask).map_err(Trouble::broken),
-            Err(errno) => Err(Trouble::broken(errno)),
-        }
-    }
-
-    fn measure(&mut self, look: &Look) -> Result<u64, Trouble> {
-        let why = match look {
-            Look::Folios(..) | Look::Refaults(..) => {
-                "the kernel does not tell on which list a file's folio is"
-            }
-            _ => "the suite does not read single pages of a real process",
-        };
-        Err(Trouble::NotPossible(why.to_owned()))
-    }
-
-    fn places(&self) -> &Places {
-        &self.places
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use mctl_model::{Image, Region, VmFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::backend::Trouble;
 use crate::call::Life;
@@ -21,17 +22,6 @@ pub(super) fn life(tid: u32) -> Life {
         Some(b'X') | None => Life::Gone,
         Some(_) => Life::Alive,
     }
-}
-
-/// Whether any thread of a process lives; its first may be a zombie before the others.
-pub(super) fn has_living_thread(pid: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return false;
-    };
-    threads
-        .flatten()
-        .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
-        .any(|tid| life(tid) == Life::Alive)
 }
 
 /// The files of one task that are read again and again.
@@ -229,40 +219,23 @@ pub(super) fn image(tid: u32) -> Result<Image, Trouble> {
     })
 }
 
-/// What a descriptor of a process is.
-pub(super) enum Named {
-    /// A pidfd of this process.
-    Process(u32),
-    /// A pidfd of one that is gone.
-    Dead,
-    /// No pidfd.
-    Other,
+/// The identity of a process that lives: the inode of its pidfds (Linux 6.9).
+pub(in crate::backend) fn identity(pid: u32) -> Result<u64, Trouble> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Trouble::broken("0 is no process"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(Trouble::broken)?;
+    rustix::fs::fstat(pidfd)
+        .map(|stat| stat.st_ino)
+        .map_err(Trouble::broken)
 }
 
-/// Looks at a descriptor of a process.
-pub(super) fn descriptor(pid: u32, fd: i64) -> Named {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else {
-        return Named::Other;
+/// The policy's word in the status file of a patched kernel; `None` where there is no such line.
+pub(in crate::backend) fn mctl_line(tid: u32) -> Result<Option<u32>, Trouble> {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(Trouble::broken)?;
+    let Some(word) = text.lines().find_map(|line| line.strip_prefix("Mctl:")) else {
+        return Ok(None);
     };
-    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
-    match line.map(str::trim).map(str::parse::<i64>) {
-        Some(Ok(named)) => u32::try_from(named).map_or(Named::Dead, Named::Process),
-        _ => Named::Other,
-    }
-}
-
-/// Whether a task has a capability (by number) in the namespace that this program runs in.
-pub(super) fn has_capability(tid: u32, number: u32) -> bool {
-    let here = std::fs::read_link("/proc/self/ns/user");
-    let there = std::fs::read_link(format!("/proc/{tid}/ns/user"));
-    let same = matches!((here, there), (Ok(here), Ok(there)) if here == there);
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else {
-        return false;
-    };
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    same && mask >> number & 1 == 1
+    u32::from_str_radix(word.trim().trim_start_matches("0x"), 16)
+        .map(Some)
+        .map_err(|_| Trouble::Broken(format!("the line Mctl: says {:?}", word.trim())))
 }

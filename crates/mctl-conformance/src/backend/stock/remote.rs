@@ -4,9 +4,9 @@ use mctl_abi::{PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
 use mctl_model::Madvise;
 
 use super::calls::{answer, fd_arg};
-use super::engine::EngineAdvice;
 use super::hand::order;
 use super::{StockBackend, nr};
+use crate::backend::engine::EngineAdvice;
 use crate::backend::{Answer, Trouble};
 use crate::call::{Addr, Entries, Whom};
 
@@ -65,9 +65,8 @@ impl StockBackend {
             Err(errno) => return Ok(Err(errno)),
         };
         let call = EngineAdvice {
-            caller: self.task(task)?.hand.pid,
+            caller: self.caller(task)?,
             target,
-            by_number: matches!(whom, Whom::Pid(..)),
             entries: match entries {
                 Entries::Null(count) => Err(*count),
                 Entries::List(list) => Ok(list
@@ -84,6 +83,6 @@ impl StockBackend {
         let own = own.ok_or_else(|| Trouble::broken("the task was never started"))?;
         let done = engine.process_madvise(&call, &mut own.hand);
         self.close_after(task, close)?;
-        done
+        Ok(self.heard(done?))
     }
 }
