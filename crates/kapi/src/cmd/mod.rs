@@ -51,6 +51,8 @@ enum Status {
     Good,
     /// Something was found.
     Found,
+    /// The work could not be done, and the reason was told.
+    Failed,
 }
 
 /// Runs the command line.
@@ -71,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
     match done {
         Ok(Status::Good) => ExitCode::SUCCESS,
         Ok(Status::Found) => ExitCode::from(1),
+        Ok(Status::Failed) => ExitCode::from(2),
         Err(error) => {
             // A reader that went away (`kapi list | head`) is no failure.
             if error

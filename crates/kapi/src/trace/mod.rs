@@ -1,10 +1,13 @@
-//! Watching a program's calls to specified system calls, changing nothing.
+//! Watching programs' calls to specified system calls, changing nothing.
 //!
-//! The program is started by a launcher that waits until it is watched and then installs a
-//! seccomp filter for the specified calls alone, so that all others run at full speed; without
-//! CAP_SYS_ADMIN (a filter would need no_new_privs, which a program can notice) every call stops.
+//! A program that is started here is started by a launcher that waits until it is watched and then
+//! installs a seccomp filter for the specified calls alone, so that all others run at full speed.
+//! Without CAP_SYS_ADMIN (a filter would need no_new_privs, which a program can notice), and in a
+//! process that runs already (a filter cannot be installed from outside), every call stops twice.
 
 mod check;
+pub mod keeper;
+mod target;
 
 use std::collections::HashMap;
 use std::os::unix::process::CommandExt as _;
@@ -13,8 +16,10 @@ use std::time::Duration;
 
 use mctl_sys::raw_syscall::{Expendable, MARK};
 use mctl_sys::syscall_watch::{Event, Stops, Watch};
+use rustix::process::{Pid, Signal, kill_process};
 
 pub use check::{Coverage, Problem};
+pub use target::Target;
 
 use crate::consts::syscall_number;
 use crate::ir::Spec;
@@ -22,25 +27,37 @@ use crate::ir::Spec;
 /// What a watched program did.
 #[derive(Debug, Default)]
 pub struct Traced {
-    /// The program's exit status; the negative signal if it was killed.
-    pub status: i32,
+    /// How the program ended: its exit status, or the signal as a negative number. `None` where
+    /// it runs on.
+    pub status: Option<i32>,
     /// Calls looked at.
     pub calls: u64,
+    /// Calls that were interrupted and entered again, or ended with an error that is not seen.
+    pub interrupted: u64,
     /// Counts per clause.
     pub coverage: Coverage,
     /// How the calls were seen.
     pub filtered: bool,
+    /// Threads that could not be stopped to be let go; they are when this process ends.
+    pub held: usize,
 }
 
+/// A call that was entered, with the specification that speaks of it.
+type Pending<'s> = HashMap<i32, (&'s Spec, [u64; 6])>;
+
 /// The specified calls that this machine has: number → specifications.
-fn numbers(specs: &[Spec]) -> HashMap<u64, Vec<&Spec>> {
+fn numbers(specs: &[Spec]) -> anyhow::Result<HashMap<u64, Vec<&Spec>>> {
     let mut all: HashMap<u64, Vec<&Spec>> = HashMap::new();
     for spec in specs {
         if let Some((_, number)) = crate::verify::syscall_of(spec) {
             all.entry(u64::from(number)).or_default().push(spec);
         }
     }
-    all
+    anyhow::ensure!(
+        !all.is_empty(),
+        "none of the specified calls exists on this machine"
+    );
+    Ok(all)
 }
 
 /// Whether a filter can be installed without anybody noticing.
@@ -49,7 +66,12 @@ fn may_filter() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
-/// Runs a program and reports each call that its specification does not allow.
+/// Runs a program and reports each call that its specification does not allow. SIGINT to this
+/// process is left to the program (a terminal sends it to both). SIGTERM and SIGHUP are handed on to
+/// it; where it runs without a filter, they let it go on alone.
+///
+/// This process must not be killed (SIGKILL) meanwhile: the specified calls of a program with a
+/// filter would then fail with `ENOSYS`.
 ///
 /// # Errors
 ///
@@ -59,11 +81,7 @@ pub fn run(
     command: &[String],
     report: &mut dyn FnMut(i32, &Problem),
 ) -> anyhow::Result<Traced> {
-    let numbers = numbers(specs);
-    anyhow::ensure!(
-        !numbers.is_empty(),
-        "none of the specified calls exists on this machine"
-    );
+    let numbers = numbers(specs)?;
     let filtered = may_filter();
     let list: Vec<u64> = if filtered {
         numbers.keys().copied().collect()
@@ -78,19 +96,66 @@ pub fn run(
         .env(MARK, std::process::id().to_string())
         .spawn()?;
     let main = i32::try_from(child.id())?;
-    let mut watch = Watch::seize(
-        main,
-        if filtered {
-            Stops::Filtered
-        } else {
-            Stops::EveryCall
-        },
-    )?;
-    let mut traced = Traced {
-        filtered,
-        ..Traced::default()
+    let stops = if filtered {
+        Stops::Filtered
+    } else {
+        Stops::EveryCall
     };
-    let mut pending: HashMap<i32, (&Spec, [u64; 6])> = HashMap::new();
+    let mut watch = Watch::seize(main, stops)?;
+    watch.take_signals()?;
+    let mut traced = follow(&numbers, watch, main, Whose::Started { filtered }, report)?;
+    traced.filtered = filtered;
+    Ok(traced)
+}
+
+/// Watches a process that runs already: every thread, and what these make from now on. `begin` is
+/// told the number of threads. SIGINT, SIGTERM and SIGHUP to this process let it go on alone.
+///
+/// This belongs into a process of its own (see [`keeper`]).
+///
+/// # Errors
+///
+/// When a process is gone, must not be touched, or cannot be watched; none is changed then.
+pub fn attach(
+    specs: &[Spec],
+    target: &Target,
+    begin: &mut dyn FnMut(usize),
+    report: &mut dyn FnMut(i32, &Problem),
+) -> anyhow::Result<Traced> {
+    let numbers = numbers(specs)?;
+    let watch = Watch::attach(target.pid(), target.pidfd())
+        .map_err(|error| anyhow::anyhow!("cannot watch process {}: {error}", target.pid()))?;
+    begin(watch.threads());
+    follow(&numbers, watch, target.pid(), Whose::Strangers, report)
+}
+
+/// Whose program is watched.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// One that was started for it.
+    Started { filtered: bool },
+    /// One that ran before.
+    Strangers,
+}
+
+/// Hands a signal on to our own child, which is not reaped while it is watched.
+fn forward(child: i32, signal: i32) {
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(child), Signal::from_named_raw(signal)) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Looks at every call until all tracees are gone or this process is asked to end.
+fn follow(
+    numbers: &HashMap<u64, Vec<&Spec>>,
+    mut watch: Watch,
+    main: i32,
+    whose: Whose,
+    report: &mut dyn FnMut(i32, &Problem),
+) -> anyhow::Result<Traced> {
+    const SIGINT: i32 = 2;
+    let mut traced = Traced::default();
+    let mut pending = Pending::new();
     while let Some((tid, event)) = watch.next()? {
         match event {
             Event::Entry { number, args } => {
@@ -108,12 +173,27 @@ pub fn run(
                     }
                 }
             }
+            Event::Interrupted => {
+                if pending.remove(&tid).is_some() {
+                    traced.interrupted += 1;
+                }
+            }
             Event::Gone(status) => {
                 pending.remove(&tid);
                 if tid == main {
-                    traced.status = status;
+                    traced.status = Some(status);
                 }
             }
+            Event::Asked(signal) => match whose {
+                // The terminal's Ctrl-C went to the program, too.
+                Whose::Started { .. } if signal == SIGINT => {}
+                // Its filter needs a tracer: without one the specified calls fail with ENOSYS.
+                Whose::Started { filtered: true } => forward(main, signal),
+                _ => {
+                    traced.held = watch.release()?;
+                    break;
+                }
+            },
         }
     }
     Ok(traced)

@@ -23,5 +23,6 @@ mod vdso;
 pub use error::{InjectError, Refusal};
 pub use job::{Job, Limits, Report, run};
 pub use pick::{Prepared, may_attach, read_small};
+pub(crate) use pick::{call_of, may_stop};
 pub use runs::{Bounds, RunResult, Runs};
 pub use script::{ScriptCall, When};

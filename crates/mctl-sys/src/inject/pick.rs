@@ -154,6 +154,51 @@ pub fn may_attach(pid: i32) -> bool {
     !matches!(answer, Err(Errno::EPERM | Errno::EACCES))
 }
 
+/// Whether the threads of a process may be stopped at all, told without touching it. What only an
+/// injected call would trouble (a seccomp filter) is no reason here.
+pub(crate) fn may_stop(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), InjectError> {
+    match may_stop_once(pid) {
+        Err(InjectError::Refused(Refusal::Zombie)) => Err(Refusal::Zombie.into()),
+        _ if is_alive(pidfd) == Ok(false) => Err(InjectError::Gone),
+        result => result,
+    }
+}
+
+fn may_stop_once(pid: i32) -> Result<(), InjectError> {
+    let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
+    let status = Status::parse(&text).map_err(|_| InjectError::Os {
+        step: "understanding /proc/PID/status",
+        errno: Errno::EIO,
+    })?;
+    refuse_process(&status)?;
+    let candidates = pick(pid, &status, status.threads.unwrap_or(1))?;
+    let Some(best) = candidates.first().copied().flatten() else {
+        return Err(InjectError::Gone);
+    };
+    if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+        return Err(Refusal::Frozen.into());
+    }
+    let mut auxv = [0u8; 1024];
+    match read_small(&format!("/proc/{pid}/task/{}/auxv", best.tid), &mut auxv) {
+        Ok(auxv) if vdso::is_32bit(auxv) => Err(Refusal::Bits32.into()),
+        Ok(_) => Ok(()),
+        Err(errno) => Err(reading(pid, errno)),
+    }
+}
+
+/// The call that a thread is blocked in, where it is in one.
+pub(crate) fn call_of(pid: i32, tid: i32) -> Option<BlockedCall> {
+    let mut buffer = [0u8; 256];
+    let text = read_small(&format!("/proc/{pid}/task/{tid}/syscall"), &mut buffer).ok()?;
+    match TaskSyscall::parse(text) {
+        Ok(TaskSyscall::Blocked { nr, args, .. }) => Some(BlockedCall {
+            number: u64::from(nr.unsigned_abs()),
+            args,
+        }),
+        _ => None,
+    }
+}
+
 impl<'fd> Prepared<'fd> {
     /// Looks at a target without touching it.
     ///

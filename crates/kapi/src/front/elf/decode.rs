@@ -12,6 +12,9 @@ use crate::ir::{
 /// No text of a specification is longer.
 const LONGEST: usize = 64 * 1024;
 
+/// What an item of a list costs in memory, about.
+const ITEM: usize = 1024;
+
 /// A structure at an address.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
@@ -86,6 +89,7 @@ impl<'a> Item<'a> {
             .unwrap_or(0)
             .min(*length);
         (0..count)
+            .take_while(|_| self.image.take(ITEM))
             .filter_map(|n| {
                 Some(Self {
                     name: name.as_str(),
@@ -170,6 +174,8 @@ impl<'a> Item<'a> {
 /// The specification at an address.
 pub(super) fn spec(root: &Item<'_>, span: &Span) -> Spec {
     let here = || span.clone();
+    // Where this is refused, whoever asks for soundness hears of it.
+    root.image.take(ITEM);
     let kind = match root.number("api_type") {
         Some(1) => SpecKind::Ioctl,
         Some(2) => SpecKind::Sysfs,

@@ -1,6 +1,7 @@
 //! The memory of an object file: sections at addresses, relocations resolved.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use object::{
@@ -8,8 +9,14 @@ use object::{
     SectionIndex,
 };
 
-/// Distance between the sections of a relocatable file, which have no addresses yet.
-const APART: u64 = 1 << 33;
+/// How much more than its file a specification may come to in memory: texts can be shared between
+/// items, but a file whose few bytes are read over and over is a trap.
+const MOST_GROWTH: usize = 16;
+const MOST_GROWTH_OF_SMALL: usize = 1 << 20;
+
+/// Distance between the sections of a relocatable file, which have no addresses yet: what points
+/// just past a section points into no other. The last address of a 32-bit file is within 32 bits.
+const APART: u64 = 1 << 16;
 
 pub(super) struct Image<'d> {
     /// `(address, bytes)`, in order.
@@ -17,11 +24,15 @@ pub(super) struct Image<'d> {
     pub(super) big: bool,
     pub(super) pointer: u64,
     pub(super) i386: bool,
-    /// The `.kapi_specs` section.
-    pub(super) specs: Option<(u64, u64)>,
+    /// The sections `.kapi_specs`: address and size. A linker makes one of all that it is given,
+    /// but a compiler may make several.
+    pub(super) specs: Vec<(u64, u64)>,
     pub(super) btf: Option<Cow<'d, [u8]>>,
     /// `(address, size)` of `__kapi_spec_*`.
     pub(super) symbols: Vec<(u64, u64)>,
+    /// Bytes that may still be taken out, of this many.
+    left: Cell<usize>,
+    budget: usize,
 }
 
 impl<'d> Image<'d> {
@@ -33,32 +44,51 @@ impl<'d> Image<'d> {
             big: !file.is_little_endian(),
             pointer: if file.is_64() { 8 } else { 4 },
             i386: file.architecture() == object::Architecture::I386,
-            specs: None,
+            specs: Vec::new(),
             btf: None,
             symbols: Vec::new(),
+            left: Cell::new(0),
+            budget: bytes
+                .len()
+                .saturating_mul(MOST_GROWTH)
+                .saturating_add(MOST_GROWTH_OF_SMALL),
         };
+        image.refill();
         let mut bases: HashMap<SectionIndex, u64> = HashMap::new();
-        for (n, section) in file.sections().enumerate() {
+        let mut next = APART;
+        for section in file.sections() {
             let name = section.name().unwrap_or_default();
             if name == ".BTF" {
                 image.btf = section.data().ok().map(Cow::Borrowed);
                 continue;
             }
-            let alloc = matches!(section.flags(), object::SectionFlags::Elf { sh_flags } if sh_flags & 2 != 0);
+            let object::SectionFlags::Elf { sh_flags } = section.flags() else {
+                continue;
+            };
+            let alloc = sh_flags & u64::from(object::elf::SHF_ALLOC) != 0;
             let Ok(data) = section.data() else { continue };
             if !alloc || data.is_empty() {
                 continue;
             }
             let base = if relocatable {
-                (u64::try_from(n).unwrap_or(0) + 1) * APART
+                let base = next;
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                next = base
+                    .saturating_add(size)
+                    .next_multiple_of(APART)
+                    .saturating_add(APART);
+                base
             } else {
                 section.address()
             };
             bases.insert(section.index(), base);
             if name == ".kapi_specs" {
-                image.specs = Some((base, section.size()));
+                image.specs.push((base, section.size()));
             }
-            image.parts.push((base, Cow::Borrowed(data)));
+            // Code has relocations without number, and neither records nor texts.
+            if sh_flags & u64::from(object::elf::SHF_EXECINSTR) == 0 {
+                image.parts.push((base, Cow::Borrowed(data)));
+            }
         }
         image.parts.sort_by_key(|(base, _)| *base);
         if relocatable {
@@ -93,6 +123,9 @@ impl<'d> Image<'d> {
             let Some(base) = bases.get(&section.index()) else {
                 continue;
             };
+            if self.from(*base).is_none() {
+                continue;
+            }
             for (offset, relocation) in section.relocations() {
                 let absolute = relocation.kind() == RelocationKind::Absolute;
                 if !absolute || relocation.size() < 32 {
@@ -109,6 +142,10 @@ impl<'d> Image<'d> {
                     _ => None,
                 };
                 if let Some(target) = target {
+                    // Sections may share their bytes and their relocations.
+                    if !self.take(size_of::<(u64, u64, u64, bool)>()) {
+                        return;
+                    }
                     let value = target.wrapping_add_signed(relocation.addend());
                     edits.push((
                         base.wrapping_add(offset),
@@ -134,22 +171,25 @@ impl<'d> Image<'d> {
         }
     }
 
-    /// Position-independent kernels keep pointers as relative relocations.
+    /// Position-independent kernels keep pointers as relative relocations. (Where those have no
+    /// addend of their own, as on i386 and 32-bit Arm, the pointer is in its place already.)
     fn relocate_dynamic(&mut self, file: &object::File<'d>) {
-        const X86_64_RELATIVE: u32 = 8;
-        const AARCH64_RELATIVE: u32 = 1027;
+        use object::Architecture;
+        let relative = match file.architecture() {
+            Architecture::X86_64 | Architecture::I386 => object::elf::R_X86_64_RELATIVE,
+            Architecture::Aarch64 => object::elf::R_AARCH64_RELATIVE,
+            Architecture::PowerPc | Architecture::PowerPc64 => object::elf::R_PPC_RELATIVE,
+            Architecture::Riscv32 | Architecture::Riscv64 => object::elf::R_RISCV_RELATIVE,
+            Architecture::S390x => object::elf::R_390_RELATIVE,
+            _ => return,
+        };
         let Some(relocations) = file.dynamic_relocations() else {
             return;
         };
         let edits: Vec<(u64, i64)> = relocations
-            .filter(|(_, r)| {
-                matches!(
-                    r.flags(),
-                    RelocationFlags::Elf {
-                        r_type: X86_64_RELATIVE | AARCH64_RELATIVE
-                    }
-                )
-            })
+            .filter(
+                |(_, r)| matches!(r.flags(), RelocationFlags::Elf { r_type } if r_type == relative),
+            )
             .map(|(at, r)| (at, r.addend()))
             .collect();
         for (at, value) in edits {
@@ -170,6 +210,13 @@ impl<'d> Image<'d> {
         let size = usize::try_from(size).unwrap_or(8).min(8);
         if data.len() < from.saturating_add(size) {
             return;
+        }
+        if matches!(data, Cow::Borrowed(_)) {
+            let Some(left) = self.left.get().checked_sub(data.len()) else {
+                self.left.set(0);
+                return;
+            };
+            self.left.set(left);
         }
         let big = self.big;
         if let Some(slot) = data.to_mut().get_mut(from..from + size) {
@@ -214,11 +261,40 @@ impl<'d> Image<'d> {
             .and_then(|n| u64::try_from(n).ok())
     }
 
+    /// A reading from the start may take as much again.
+    pub(super) fn refill(&self) {
+        self.left.set(self.budget);
+    }
+
+    /// A reading that is kept takes from what others that are kept have left.
+    pub(super) fn refill_with(&self, rest: usize) {
+        self.left.set(rest.min(self.budget));
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.left.get()
+    }
+
+    /// Whether so many bytes may be taken out; once refused, always until the next refill.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let left = self.left.get().checked_sub(bytes);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
+    /// Whether something was refused.
+    pub(super) fn exhausted(&self) -> bool {
+        self.left.get() == 0
+    }
+
     /// A string that ends with 0 within `most` bytes.
     pub(super) fn string(&self, at: u64, most: usize) -> Option<String> {
         let bytes = self.from(at)?;
         let bytes = bytes.get(..most.min(bytes.len()))?;
         let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+        if !self.take(end) {
+            return None;
+        }
         Some(String::from_utf8_lossy(bytes.get(..end)?).into_owned())
     }
 }

@@ -19,6 +19,8 @@ use crate::ir::Span;
 
 /// More specifications than there are calls.
 const MOST: usize = 100_000;
+/// More sections than a compiler makes.
+const MOST_SECTIONS: usize = 8;
 const ROOT: &str = "kernel_api_spec";
 
 /// Reads the specifications of an ELF file.
@@ -29,8 +31,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
         file: name.into(),
         ..Span::default()
     };
+    let mut problems = Vec::new();
     let mut fail = |message: String, expected: &str| {
-        parsed.diagnostics.push(
+        problems.push(
             Diagnostic::new(Severity::Error, "elf", message, span.clone()).expected(expected),
         );
     };
@@ -38,35 +41,51 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
         Ok(image) => image,
         Err(error) => {
             fail(error.to_string(), "expected an ELF file");
+            parsed.diagnostics = problems;
             return parsed;
         }
     };
-    let Some((start, size)) = image.specs else {
+    if image.specs.is_empty() {
         fail(
             "no section .kapi_specs".to_owned(),
             "expected an object with API specifications",
         );
-        return parsed;
-    };
-    match find(&image, start, size) {
-        Some((layout, addresses)) => {
-            for at in addresses {
-                parsed.specs.push(decode::spec(
-                    &Item {
-                        image: &image,
-                        layout: &layout,
-                        name: ROOT,
-                        at,
-                    },
-                    &span,
-                ));
-            }
-        }
-        None => fail(
-            format!("the {size} bytes of .kapi_specs fit no known layout"),
-            "expected pointers or records of a known version, or BTF",
-        ),
     }
+    if image.specs.len() > MOST_SECTIONS {
+        fail(
+            format!("{} sections .kapi_specs", image.specs.len()),
+            "expected one; the first few are read",
+        );
+    }
+    let mut rest = usize::MAX;
+    for (start, size) in image.specs.iter().take(MOST_SECTIONS) {
+        match find(&image, *start, *size) {
+            Some((layout, addresses)) => {
+                image.refill_with(rest);
+                for at in addresses {
+                    parsed.specs.push(decode::spec(
+                        &Item {
+                            image: &image,
+                            layout: &layout,
+                            name: ROOT,
+                            at,
+                        },
+                        &span,
+                    ));
+                }
+                rest = image.left();
+            }
+            None if image.exhausted() => fail(
+                "its specifications come to many times the size of the file".to_owned(),
+                "expected records that do not share their bytes",
+            ),
+            None => fail(
+                format!("the {size} bytes of .kapi_specs fit no known layout"),
+                "expected pointers or records of a known version, or BTF",
+            ),
+        }
+    }
+    parsed.diagnostics = problems;
     parsed
 }
 
@@ -178,6 +197,7 @@ fn sound(image: &Image<'_>, layout: &Layout, addresses: &[u64]) -> bool {
         ("error_magic", 0x4b41_4533),
         ("cap_magic", 0x4b41_4343),
     ];
+    image.refill();
     addresses.iter().all(|at| {
         let item = Item {
             image,
@@ -208,7 +228,7 @@ fn sound(image: &Image<'_>, layout: &Layout, addresses: &[u64]) -> bool {
             && MAGICS
                 .iter()
                 .all(|(field, magic)| item.number(field).is_none_or(|n| n == *magic || n == 0))
-    })
+    }) && !image.exhausted()
 }
 
 /// Whether the items inside have names, as those of a misread record do not.
