@@ -1,0 +1,177 @@
+//! Making a machine out of a bare kernel and the host's files.
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mctl_guest_init::{PLAN_FILE, Plan, SHARE};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_move};
+use rustix::system::{RebootCommand, finit_module, reboot};
+
+/// Where the host's files are before they become `/`.
+const NEW: &str = "/newroot";
+/// How a 9P file system is mounted. Nothing changes under us, so the guest may cache as it likes.
+const HOST: &CStr = c"trans=virtio,version=9p2000.L,msize=512000,cache=loose";
+const SHARED: &CStr = c"trans=virtio,version=9p2000.L,msize=512000,cache=none";
+
+fn on(
+    target: &str,
+    source: &str,
+    kind: &str,
+    flags: MountFlags,
+    data: Option<&CStr>,
+) -> Result<(), String> {
+    mount(source, target, kind, flags, data)
+        .map_err(|e| format!("mounting {kind} on {target}: {e}"))
+}
+
+/// Enough to speak: `/dev` and `/proc`.
+pub(crate) fn basics() -> Result<(), String> {
+    for dir in ["/dev", "/proc", "/sys", "/run", NEW] {
+        let _ = fs::create_dir_all(dir);
+    }
+    on("/dev", "dev", "devtmpfs", MountFlags::empty(), None)?;
+    on("/proc", "proc", "proc", MountFlags::empty(), None)?;
+    on("/sys", "sys", "sysfs", MountFlags::empty(), None)
+}
+
+/// Loads the modules of the folder in the order of their names.
+pub(crate) fn modules(dir: &Path) -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    paths.sort();
+    for path in paths {
+        let file = File::open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        match finit_module(&file, c"", 0) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(format!("loading {}: {e}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+/// Mounts the shared folder and reads the list of jobs from it.
+pub(crate) fn share() -> Result<Vec<u8>, String> {
+    on("/run", "run", "tmpfs", MountFlags::empty(), None)?;
+    fs::create_dir_all(SHARE).map_err(|e| format!("{SHARE}: {e}"))?;
+    on(SHARE, "share", "9p", MountFlags::empty(), Some(SHARED))?;
+    let path = Path::new(SHARE).join(PLAN_FILE);
+    fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Makes the host's files the root, with file systems of the guest's own over them.
+pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
+    on(NEW, "host", "9p", MountFlags::RDONLY, Some(HOST))?;
+    let keep: Vec<(PathBuf, File)> = plan
+        .keep
+        .iter()
+        .map(|dir| {
+            let path = Path::new(NEW).join(dir.strip_prefix("/").unwrap_or(dir));
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::open(&path, flags, Mode::empty());
+            let fd = fd.map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok((path, File::from(fd)))
+        })
+        .collect::<Result<_, String>>()?;
+    let tmp = format!("{NEW}/tmp");
+    // Without a disk the files in /tmp are shmem; a few tests tell the two apart.
+    if on(&tmp, "/dev/vda", "ext4", MountFlags::empty(), None).is_err() {
+        let size = c"mode=1777,size=60%";
+        on(&tmp, "tmp", "tmpfs", MountFlags::empty(), Some(size))?;
+    }
+    let _ = rustix::fs::chmod(&tmp, Mode::from_raw_mode(0o1777));
+    let size = c"mode=1777,size=10%";
+    on(
+        &format!("{NEW}/var/tmp"),
+        "tmp",
+        "tmpfs",
+        MountFlags::empty(),
+        Some(size),
+    )?;
+    for (path, fd) in keep {
+        if !path.exists() {
+            fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        let source = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        mount_bind(&source, &path).map_err(|e| format!("keeping {}: {e}", path.display()))?;
+    }
+    for dir in &plan.copy {
+        let path = Path::new(NEW).join(dir.strip_prefix("/").unwrap_or(dir));
+        copied(&path).map_err(|e| format!("copying {}: {e}", path.display()))?;
+    }
+    for dir in ["/dev", "/proc", "/sys", "/run"] {
+        mount_move(dir, format!("{NEW}{dir}")).map_err(|e| format!("moving {dir}: {e}"))?;
+    }
+    // Not chroot alone: a process in a chroot may not make user namespaces.
+    let step = |e: Errno| format!("switching to the host's files: {e}");
+    rustix::process::chdir(NEW).map_err(step)?;
+    mount_move(".", "/").map_err(step)?;
+    rustix::process::chroot(".").map_err(step)?;
+    rustix::process::chdir("/").map_err(step)
+}
+
+/// Puts a copy in memory over a folder.
+fn copied(dir: &Path) -> Result<(), String> {
+    let words = |e: std::io::Error| e.to_string();
+    let stage = Path::new("/run/stage");
+    fs::create_dir_all(stage).map_err(words)?;
+    mount("copy", stage, "tmpfs", MountFlags::empty(), c"mode=0755").map_err(|e| e.to_string())?;
+    for entry in fs::read_dir(dir).map_err(words)? {
+        let entry = entry.map_err(words)?;
+        if entry.file_type().map_err(words)?.is_file() {
+            fs::copy(entry.path(), stage.join(entry.file_name())).map_err(words)?;
+        }
+    }
+    mount_bind_recursive(stage, dir).map_err(|e| e.to_string())?;
+    rustix::mount::unmount(stage, rustix::mount::UnmountFlags::DETACH).map_err(|e| e.to_string())
+}
+
+/// What a test may want and can do without; says what is not there.
+pub(crate) fn comforts() -> Vec<String> {
+    let mut missing = Vec::new();
+    for (dir, kind, data) in [
+        ("/dev/shm", "tmpfs", Some(c"mode=1777")),
+        ("/dev/pts", "devpts", Some(c"mode=620,ptmxmode=666")),
+        ("/dev/mqueue", "mqueue", None),
+        ("/sys/fs/cgroup", "cgroup2", None),
+        ("/sys/kernel/debug", "debugfs", None),
+    ] {
+        let _ = fs::create_dir_all(dir);
+        missing.extend(on(dir, kind, kind, MountFlags::empty(), data).err());
+    }
+    let controllers = fs::OpenOptions::new()
+        .write(true)
+        .open("/sys/fs/cgroup/cgroup.subtree_control")
+        .and_then(|mut f| f.write_all(b"+memory +pids"));
+    missing.extend(
+        controllers
+            .err()
+            .map(|e| format!("cgroup controllers: {e}")),
+    );
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status();
+    if !up.is_ok_and(|status| status.success()) {
+        missing.push("the loopback interface stays down".to_owned());
+    }
+    let _ = rustix::system::sethostname(b"mctl-guest");
+    missing
+}
+
+/// The end. Where the machine cannot be powered off, restarting it ends QEMU too (`-no-reboot`).
+pub(crate) fn power_off() -> ! {
+    rustix::fs::sync();
+    let _ = reboot(RebootCommand::PowerOff);
+    let _ = reboot(RebootCommand::Restart);
+    // The first process must not end.
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,57 @@
+//! The first process of our test guests.
+//!
+//! It mounts the host's files read-only, so that compiler, interpreters and test binaries are where
+//! the host has them, gives the guest its own `/proc`, `/sys`, `/dev`, `/tmp`, and runs a list of jobs.
+//! In the end the machine is powered off, whatever happened.
+
+#![forbid(unsafe_code)]
+
+mod machine;
+mod report;
+mod runner;
+
+use std::path::Path;
+
+use mctl_guest_init::{Outcome, PLAN_FILE, Plan, SHARE, Totals, Verdict};
+use report::Report;
+
+fn main() {
+    if !rustix::process::getpid().is_init() {
+        use std::io::Write as _;
+        let words = "mctl-guest-init is the first process of a guest and nothing else\n";
+        let _ = std::io::stderr().write_all(words.as_bytes());
+        std::process::exit(2);
+    }
+    let basics = machine::basics();
+    let mut report = Report::open();
+    let done = basics.and_then(|()| all(&mut report));
+    if let Err(words) = done {
+        report.result(&Outcome {
+            name: "guest".to_owned(),
+            verdict: Verdict::Fail,
+            reason: words,
+            time: std::time::Duration::ZERO,
+        });
+    }
+    report.end();
+    machine::power_off();
+}
+
+fn all(report: &mut Report) -> Result<(), String> {
+    machine::modules(Path::new("/modules"))?;
+    let plan = machine::share()?;
+    let plan: Plan = serde_json::from_slice(&plan).map_err(|e| format!("{PLAN_FILE}: {e}"))?;
+    machine::host_files(&plan)?;
+    for words in machine::comforts() {
+        report.note(&words);
+    }
+    let mut totals = Totals::default();
+    for job in &plan.jobs {
+        report.start(&job.name);
+        let outcome = runner::run(job, Path::new(SHARE));
+        totals.add(outcome.verdict);
+        report.result(&outcome);
+    }
+    report.total(totals);
+    Ok(())
+}

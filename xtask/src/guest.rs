@@ -1,0 +1,288 @@
+//! Running the suites in a guest.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use mctl_guest_init::{Job, PLAN_FILE, Plan};
+
+use crate::jobs::{self, CONFORMANCE, Jobs, Table};
+use crate::layout::{Layout, remove};
+use crate::pins::Pins;
+use crate::qemu::{self, Machine};
+use crate::results::{Results, Sentences};
+use crate::stock::Kernel;
+use crate::{initramfs, kernel, run, say, stock};
+
+/// What can be chosen about a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// MiB.
+    pub(crate) memory: u32,
+    /// Only jobs in whose name this occurs.
+    pub(crate) only: Vec<String>,
+    /// Everything must be done by then.
+    pub(crate) minutes: u64,
+    /// More fragments for a native kernel's configuration.
+    pub(crate) with: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            memory: 2048,
+            only: Vec::new(),
+            minutes: 25,
+            with: Vec::new(),
+        }
+    }
+}
+
+/// The kernels that there are.
+pub(crate) const KERNELS: [&str; 5] = [
+    "stock-6.1",
+    "stock-6.12",
+    "stock-7.x",
+    "native-6.12",
+    "native-7.3",
+];
+
+pub(crate) fn pins(layout: &Layout) -> Result<Pins> {
+    let path = layout.repo.join("kernel/pins.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    Pins::parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Gets the kernel, boots it, runs everything, writes the results.
+pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Results> {
+    let kernel = prepare(layout, name, &options.with)?;
+    say(&format!("{name}: Linux {}", kernel.release));
+    if let Some(drift) = &kernel.drift {
+        say(&format!("{name}: drift: {drift}"));
+    }
+    let table = Table::read(layout)?;
+    let base = name.strip_prefix("native-");
+    let backend = if base.is_some() { "native" } else { "stock" };
+    let mut jobs = jobs::list(layout, &table, name, backend)?;
+    if let Some(base) = base {
+        jobs.jobs.extend(kernel::selftests(layout, base)?);
+    }
+    narrow(&mut jobs, &options.only)?;
+    go(layout, &kernel, jobs, &table, options)
+}
+
+/// Gets a kernel, or builds it.
+pub(crate) fn prepare(layout: &Layout, name: &str, with: &[String]) -> Result<Kernel> {
+    match name.strip_prefix("native-") {
+        Some(base) => kernel::build(layout, base, with, None),
+        None if with.is_empty() => stock::prepare(layout, &pins(layout)?, name),
+        None => bail!("{name} is the distribution's kernel; --with is for native ones"),
+    }
+}
+
+/// Boots a kernel, runs one program in it and shows what it prints.
+pub(crate) fn run_program(
+    layout: &Layout,
+    name: &str,
+    argv: &[String],
+    options: &Options,
+) -> Result<Results> {
+    let mut kernel = prepare(layout, name, &options.with)?;
+    kernel.name = format!("run-{}", kernel.name);
+    let mut jobs = Jobs::default();
+    jobs.jobs.push(Job {
+        name: "program".to_owned(),
+        argv: argv.to_vec(),
+        cwd: layout.repo.clone(),
+        seconds: options.minutes * 60,
+        ..Job::default()
+    });
+    let results = go(layout, &kernel, jobs, &Table::read(layout)?, options)?;
+    let log = layout.results().join(&kernel.name).join("program.log");
+    say(&String::from_utf8_lossy(&std::fs::read(log)?));
+    Ok(results)
+}
+
+/// Keeps only the jobs that were asked for.
+fn narrow(jobs: &mut Jobs, only: &[String]) -> Result<()> {
+    if !only.is_empty() {
+        let wanted = |job: &Job| only.iter().any(|word| job.name.contains(word.as_str()));
+        jobs.jobs.retain(wanted);
+    }
+    if jobs.jobs.is_empty() {
+        bail!("no job has {} in its name", only.join(" or "));
+    }
+    Ok(())
+}
+
+/// Boots a kernel with a list of jobs.
+pub(crate) fn go(
+    layout: &Layout,
+    kernel: &Kernel,
+    jobs: Jobs,
+    table: &Table,
+    options: &Options,
+) -> Result<Results> {
+    let dir = layout.results().join(&kernel.name);
+    remove(&dir)?;
+    std::fs::create_dir_all(&dir)?;
+    let plan = Plan {
+        keep: keep(&[&layout.repo, &layout.target, &layout.cache]),
+        copy: vec![testkit(layout)?],
+        jobs: jobs.jobs,
+    };
+    std::fs::write(dir.join(PLAN_FILE), serde_json::to_string_pretty(&plan)?)?;
+    let initramfs = dir.join("initramfs.cpio");
+    let init = initramfs::build_init(layout)?;
+    initramfs::pack(&init, kernel.modules.as_deref(), &initramfs)?;
+    let disk = dir.join("disk.img");
+    make_disk(&disk)?;
+    let machine = Machine {
+        kernel: &kernel.image,
+        initramfs: &initramfs,
+        share: &dir,
+        disk: &disk,
+        memory: options.memory,
+        cpus: 2,
+        append: "",
+        limit: Duration::from_secs(options.minutes * 60),
+    };
+    let mut seen = |o: &mctl_guest_init::Outcome| {
+        let seconds = o.time.as_secs_f64();
+        say(&format!(
+            "{:>6.1} s  {:<4}  {}  {}",
+            seconds, o.verdict, o.name, o.reason
+        ));
+    };
+    let ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
+    let mut results = Results::collect(&kernel.name, &kernel.release, &ran, &dir);
+    results.drift = kernel.drift.clone();
+    results.left_out = jobs.left_out;
+    if let Ok(json) = std::fs::read(dir.join(format!("{CONFORMANCE}.json"))) {
+        let known = table.differing(&kernel.name);
+        match Sentences::judge(&json, &known) {
+            Ok(sentences) => results.sentences = Some(sentences),
+            Err(error) => results.broken.push(format!("{error:#}")),
+        }
+    }
+    results.write(&dir)?;
+    std::fs::remove_file(&initramfs)?;
+    std::fs::remove_file(&disk)?;
+    tell(&results, &ran.last_lines, &dir);
+    Ok(results)
+}
+
+/// An empty disk for the guest's /tmp: its files shall be ordinary ones, with a page cache that can be
+/// written back, not shmem.
+fn make_disk(path: &Path) -> Result<()> {
+    run::need(&[("mkfs.ext4", "e2fsprogs")])?;
+    std::fs::File::create(path)?.set_len(4 << 30)?;
+    let mkfs = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"];
+    let mkfs = mkfs.iter().find(|p| Path::new(p).exists());
+    // Without checksums no kernel needs another module for them, without a journal nothing is written twice.
+    run::text(
+        std::process::Command::new(mkfs.unwrap_or(&"mkfs.ext4"))
+            .args(["-q", "-F", "-O", "^metadata_csum,^has_journal", "-E"])
+            .arg("root_owner=0:0,lazy_itable_init=1")
+            .arg(path),
+    )?;
+    Ok(())
+}
+
+/// What a person wants to know first.
+fn tell(results: &Results, last_lines: &[String], dir: &Path) {
+    let (pass, fail, skip) = results.tests();
+    let kernel = &results.kernel;
+    for job in results.jobs.iter().filter(|j| j.verdict == "fail") {
+        let log = std::fs::read(dir.join(format!("{}.log", job.name))).unwrap_or_default();
+        let end = run::last_lines(&String::from_utf8_lossy(&log), 40);
+        say(&format!("--- {kernel} {}: {}\n{end}", job.name, job.reason));
+    }
+    for words in &results.broken {
+        say(&format!("{kernel}: BROKEN: {words}"));
+    }
+    if !results.broken.is_empty() {
+        say(&format!(
+            "--- {kernel}: the end of its console\n{}",
+            last_lines.join("\n")
+        ));
+    }
+    if let Some(line) = results.slow.first() {
+        let count = results.slow.len();
+        say(&format!(
+            "{kernel}: stood still {count} times (a busy machine): {line}"
+        ));
+    }
+    if let Some(s) = &results.sentences {
+        for words in &s.differs {
+            say(&format!("{kernel}: differs: {words}"));
+        }
+        for case in &s.hold_after_all {
+            say(&format!(
+                "{kernel}: {case} holds, and kernel/guest.toml says that it differs"
+            ));
+        }
+        say(&format!(
+            "{kernel}: {} sentences hold, {} differ as known, {} differ, {} are not possible here",
+            s.holds,
+            s.known,
+            s.differs.len(),
+            s.not_possible
+        ));
+    }
+    let count = |word: &str| results.jobs.iter().filter(|j| j.verdict == word).count();
+    say(&format!(
+        "{kernel}: {} jobs pass, {} fail, {} skip; tests: {pass} pass, {fail} fail, {skip} skip themselves; {:.0} s; {}",
+        count("pass"),
+        count("fail"),
+        count("skip"),
+        results.seconds,
+        dir.display()
+    ));
+}
+
+/// The folders that the guest's own /tmp would hide.
+fn keep(dirs: &[&PathBuf]) -> Vec<PathBuf> {
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for dir in dirs {
+        let hidden = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
+        let covered = kept.iter().any(|k| dir.starts_with(k));
+        if hidden.iter().any(|h| dir.starts_with(h)) && !covered {
+            kept.push((*dir).clone());
+        }
+    }
+    kept
+}
+
+/// The folder of the compiled test programs; tests compile into it what is not there.
+fn testkit(layout: &Layout) -> Result<PathBuf> {
+    let dir = layout.target.join("mctl-testkit");
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_mount_would_hide_is_kept() {
+        let dirs = ["/tmp/t", "/home/r", "/tmp/t/kernel", "/run/x"].map(PathBuf::from);
+        let kept = keep(&[&dirs[0], &dirs[1], &dirs[2], &dirs[3]]);
+        assert_eq!(kept, [dirs[0].clone(), dirs[3].clone()]);
+    }
+
+    #[test]
+    fn a_choice_of_nothing_is_an_error() {
+        let mut jobs = Jobs::default();
+        for name in ["conformance", "mctl.plan"] {
+            jobs.jobs.push(Job {
+                name: name.into(),
+                ..Job::default()
+            });
+        }
+        narrow(&mut jobs, &["plan".into()]).unwrap();
+        assert_eq!(jobs.jobs.len(), 1);
+        assert!(narrow(&mut jobs, &["nothing".into()]).is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! Everything that is not `cargo build` or `cargo test`: kernels, guests, and what they report.
+
+#![forbid(unsafe_code)]
+
+mod apt;
+mod console;
+mod controls;
+mod guest;
+mod initramfs;
+mod jobs;
+mod kconfig;
+mod kernel;
+
+mod layout;
+mod matrix;
+mod modules;
+mod pins;
+mod qemu;
+mod results;
+mod run;
+mod source;
+mod stock;
+mod toolchain;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::guest::{KERNELS, Options};
+use crate::layout::Layout;
+
+/// Kernels and guests for mctl's tests
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Native kernels: the distribution's source with our patches
+    #[command(subcommand)]
+    Kernel(Kernel),
+    /// Run our suites in guests
+    #[command(subcommand)]
+    Guest(Guest),
+}
+
+#[derive(Debug, Subcommand)]
+enum Kernel {
+    /// Get the source
+    Fetch(Base),
+    /// Patch, configure and build
+    Build(Base),
+    /// Build, boot, run one program (by default one that shows what the kernel says of mctl)
+    Boot {
+        #[command(flatten)]
+        base: Base,
+        /// The program and its arguments
+        #[arg(last = true)]
+        program: Vec<String>,
+    },
+    /// Build, boot, run everything
+    Test {
+        #[command(flatten)]
+        base: Base,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Disable one hook after the other: each time the test for it has to fail
+    Controls {
+        #[command(flatten)]
+        base: Base,
+        /// Only controls in whose name this occurs; may be given more than once
+        #[arg(long)]
+        only: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Base {
+    /// The version
+    #[arg(long, value_parser = kernel::BASES, default_value = kernel::BASES[0])]
+    base: String,
+    /// More fragments of kernel/config: kasan, lockdep, kcsan
+    #[arg(long, value_delimiter = ',')]
+    with: Vec<String>,
+}
+
+impl Base {
+    fn name(&self) -> String {
+        format!("native-{}", self.base)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Only jobs in whose name this occurs; may be given more than once
+    #[arg(long)]
+    only: Vec<String>,
+    /// The guest's memory in MiB
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// Time for everything on one kernel
+    #[arg(long, default_value_t = 25)]
+    minutes: u64,
+}
+
+impl Run {
+    fn options(self, with: Vec<String>) -> Options {
+        Options {
+            memory: self.memory,
+            only: self.only,
+            minutes: self.minutes,
+            with,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Guest {
+    /// Boot kernels and run everything that makes sense on them
+    Test {
+        /// The kernel; may be given more than once
+        #[arg(long = "kernel", value_parser = kernels(), default_value = "stock")]
+        kernels: Vec<String>,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Boot a kernel and run one program
+    Run {
+        /// The kernel
+        #[arg(long = "kernel", value_parser = KERNELS)]
+        kernel: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
+    /// Write the table of the contract's sentences on every kernel that has results
+    Matrix,
+}
+
+fn kernels() -> Vec<&'static str> {
+    let mut names = KERNELS.to_vec();
+    names.extend(["all", "stock", "native"]);
+    names
+}
+
+fn main() -> ExitCode {
+    match go(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A line for the person who waits.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stdout(), "{words}");
+}
+
+/// Whether everything passed.
+fn go(cli: Cli) -> Result<bool> {
+    let layout = Layout::find()?;
+    match cli.command {
+        Command::Kernel(command) => native(&layout, command),
+        Command::Guest(Guest::Test { kernels, run }) => {
+            Ok(several(&layout, &kernels, &run.options(Vec::new())))
+        }
+        Command::Guest(Guest::Run { kernel, program }) => {
+            let options = Options::default();
+            Ok(guest::run_program(&layout, &kernel, &program, &options)?.is_clean())
+        }
+        Command::Guest(Guest::Matrix) => {
+            say(&matrix::write(&layout)?.display().to_string());
+            Ok(true)
+        }
+    }
+}
+
+fn native(layout: &Layout, command: Kernel) -> Result<bool> {
+    match command {
+        Kernel::Fetch(base) => {
+            let source = source::fetch(layout, &guest::pins(layout)?, &base.base)?;
+            if let Some(drift) = &source.drift {
+                say(&format!("drift: {drift}"));
+            }
+            say(&source.tree.display().to_string());
+            Ok(true)
+        }
+        Kernel::Build(base) => {
+            let kernel = kernel::build(layout, &base.base, &base.with, None)?;
+            if let Some(drift) = &kernel.drift {
+                say(&format!("drift: {drift}"));
+            }
+            say(&format!(
+                "Linux {}: {}",
+                kernel.release,
+                kernel.image.display()
+            ));
+            Ok(true)
+        }
+        Kernel::Boot { base, program } => {
+            let look = "uname -a; grep . /sys/kernel/mm/mctl/* \
+                        /sys/kernel/mm/transparent_hugepage/enabled; grep Mctl: /proc/self/status";
+            let program = if program.is_empty() {
+                ["sh", "-c", look].map(str::to_owned).to_vec()
+            } else {
+                program
+            };
+            let options = Options {
+                with: base.with.clone(),
+                ..Options::default()
+            };
+            Ok(guest::run_program(layout, &base.name(), &program, &options)?.is_clean())
+        }
+        Kernel::Test { base, run } => {
+            let name = base.name();
+            Ok(guest::test(layout, &name, &run.options(base.with))?.is_clean())
+        }
+        Kernel::Controls { base, only } => {
+            controls::run(layout, &base.base, &only, &Options::default())
+        }
+    }
+}
+
+/// One kernel that cannot be had must not hide the others.
+fn several(layout: &Layout, wanted: &[String], options: &Options) -> bool {
+    let mut clean = true;
+    for name in KERNELS {
+        let group = name.split('-').next().unwrap_or(name);
+        if !wanted.iter().any(|w| w == "all" || w == name || w == group) {
+            continue;
+        }
+        match guest::test(layout, name, options) {
+            Ok(results) => clean &= results.is_clean(),
+            Err(error) => {
+                say(&format!("{name}: BROKEN: {error:#}"));
+                clean = false;
+            }
+        }
+    }
+    if let Ok(path) = matrix::write(layout) {
+        say(&format!("the contract on every kernel: {}", path.display()));
+    }
+    clean
+}
