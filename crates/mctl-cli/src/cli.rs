@@ -71,6 +71,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::lock::ENTRY,
     commands::unlock::ENTRY,
     commands::probe::ENTRY,
+    commands::model::ENTRY,
     commands::man::ENTRY,
     commands::completions::ENTRY,
 ];

@@ -21,6 +21,7 @@ fn the_whole_manual() {
         "lock",
         "unlock",
         "probe",
+        "model",
         "man",
         "completions",
     ] {

@@ -64,6 +64,8 @@ pub(crate) struct Cache {
     tail: i64,
     frames: u64,
     pub(crate) swap_used: u64,
+    /// Folios of punched holes that somebody still maps.
+    pub(crate) holes: Vec<Key>,
 }
 
 impl Cache {
@@ -240,6 +242,25 @@ impl Cache {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// A hole is punched into an object: its folios go, contents and all. Those that are mapped
+    /// wait in `holes` until every mapping has let go of them.
+    pub(crate) fn punch(&mut self, file: FileId, pages: std::ops::Range<u64>) {
+        let inside = (file, pages.start)..(file, pages.end);
+        let found: Vec<(Key, bool, bool, i64)> = self
+            .folios
+            .range(inside)
+            .map(|(key, folio)| (*key, folio.mapped > 0, folio.active, folio.order))
+            .collect();
+        for (key, mapped, active, order) in found {
+            if mapped {
+                self.holes.push(key);
+            } else {
+                self.folios.remove(&key);
+                self.list(active).remove(&order);
+            }
         }
     }
 

@@ -48,7 +48,7 @@ advices! {
     DONTNEED = 4 "dontneed" Destructive;
     FREE = 8 "free" Destructive;
     REMOVE = 9 "remove" Destructive;
-    DONTFORK = 10 "dontfork" Plain;
+    DONTFORK = 10 "dontfork" Destructive;
     DOFORK = 11 "dofork" Plain;
     MERGEABLE = 12 "mergeable" Plain;
     UNMERGEABLE = 13 "unmergeable" Plain;

@@ -110,8 +110,10 @@ impl ModelBackend {
     }
 
     pub(super) fn pid(&self, task: u16) -> Result<(u32, u64), Trouble> {
-        self.task(task)?;
-        Ok(self.pids.get(usize::from(task)).copied().unwrap_or((0, 0)))
+        // A thread that execs takes another number; what is dead keeps the one it had.
+        let now = self.model.pid(self.task(task)?);
+        let then = self.pids.get(usize::from(task)).copied();
+        Ok(now.or(then).unwrap_or((0, 0)))
     }
 
     pub(super) fn vec(&self, list: &[(Addr, u64)]) -> Vec<IoVec> {

@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use mctl_model::{Caps, CloneKind, Madvise, PAGE, VmFlags};
 
-use crate::call::{Addr, Base, Call, Place, Prctl, Source, Step, TaskIx, Whom};
+use crate::call::{Addr, Base, Call, Entries, Place, Prctl, Source, Step, TaskIx, Whom};
 use crate::lang::{Line, Names, Scenario, Wanted};
 
 /// What a history may hold.
@@ -64,14 +64,7 @@ impl History {
     /// Where the bytes run out before the first step.
     pub fn generate(u: &mut Unstructured<'_>, menu: Menu, length: usize) -> Result<History> {
         let mut made = Made { tasks: 1, menu };
-        let uid = *u.choose(&[0, 0, 1000])?;
-        let mut steps = vec![Step::Spawn {
-            task: 0,
-            uid,
-            caps: if uid == 0 { Caps::FULL } else { Caps::NONE },
-            memlock: *u.choose(&[8 << 20, 8 << 20, 64 << 10, 0, 1 << 20])?,
-            kernel: false,
-        }];
+        let mut steps = vec![process(u, 0)?];
         while steps.len() < length && !u.is_empty() {
             steps.push(made.step(u)?);
         }
@@ -83,6 +76,18 @@ impl<'a> Arbitrary<'a> for History {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<History> {
         History::generate(u, Menu::Plain, 60)
     }
+}
+
+/// A process of root or of an ordinary user.
+fn process(u: &mut Unstructured<'_>, task: TaskIx) -> Result<Step> {
+    let uid = *u.choose(&[0, 0, 1000])?;
+    Ok(Step::Spawn {
+        task,
+        uid,
+        caps: if uid == 0 { Caps::FULL } else { Caps::NONE },
+        memlock: *u.choose(&[8 << 20, 8 << 20, 64 << 10, 0, 1 << 20])?,
+        kernel: false,
+    })
 }
 
 struct Made {
@@ -135,6 +140,17 @@ const ADVICES: &[Madvise] = &[
 impl Made {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<Step> {
         let actor = u.int_in_range(0..=self.tasks - 1)?;
+        if self.menu == Menu::Policy {
+            // Now and then another process, perhaps another user's.
+            if self.tasks < TASKS && u.ratio(1, 25)? {
+                let task = self.tasks;
+                self.tasks += 1;
+                return process(u, task);
+            }
+            if u.ratio(1, 5)? {
+                return Ok(Step::Do(actor, self.policy(u)?));
+            }
+        }
         let call = match u.int_in_range(0..=99)? {
             0..=13 => map(u)?,
             14..=20 => {
@@ -187,25 +203,98 @@ impl Made {
         Ok(Step::Do(actor, call))
     }
 
-    fn policy(&self, u: &mut Unstructured<'_>) -> Result<Call> {
-        let (at, len) = range(u)?;
-        if self.menu == Menu::Plain || u.ratio(1, 2)? {
-            let whom = *u.choose(&[Whom::SelfThread, Whom::SelfProcess, Whom::Task(0)])?;
-            let mut list = vec![(at, len)];
-            if u.ratio(1, 2)? {
-                list.push(range(u)?);
-            }
-            let flags = u32::from(u.ratio(1, 20)?);
-            let advice = *u.choose(ADVICES)?;
-            let advice = list
-                .iter()
-                .fold(advice, |advice, (at, _)| unless_split(*at, advice));
-            return Ok(Call::ProcessMadvise(whom, advice, flags, list));
-        }
-        let action = *u.choose(&[3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11])?;
-        let flags = *u.choose(&[1, 1, 1, 1, 2])?;
-        Ok(Call::Mctl(Whom::SelfThread, action, flags, false))
+    /// Somebody of the history, mostly oneself.
+    fn whom(&self, u: &mut Unstructured<'_>) -> Result<Whom> {
+        let other = u.int_in_range(0..=self.tasks - 1)?;
+        let fds = [-1, -100, 9999, -10_000, -10_001];
+        Ok(match u.int_in_range(0..=23)? {
+            0..=9 => Whom::SelfThread,
+            10..=12 => Whom::SelfProcess,
+            13..=18 => Whom::Task(other),
+            19..=22 => Whom::Pid(other, u.ratio(9, 10)?),
+            _ => Whom::RawFd(*u.choose(&fds)?),
+        })
     }
+
+    fn policy(&self, u: &mut Unstructured<'_>) -> Result<Call> {
+        if self.menu == Menu::Plain {
+            let whom = *u.choose(&[Whom::SelfThread, Whom::SelfProcess, Whom::Task(0)])?;
+            return process_madvise(u, whom);
+        }
+        let whom = self.whom(u)?;
+        match u.int_in_range(0..=9)? {
+            0..=4 => {
+                let action = *u.choose(&[3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11])?;
+                let flags = if action % 2 == 0 {
+                    u32::from(u.ratio(1, 12)?)
+                } else {
+                    *u.choose(&[1, 1, 1, 1, 1, 1, 2])?
+                };
+                Ok(Call::Mctl(whom, action, flags, u.ratio(1, 2)?))
+            }
+            5 => {
+                // process_madvise(2) takes a descriptor.
+                let whom = match whom {
+                    Whom::Pid(task, _) => Whom::Task(task),
+                    whom => whom,
+                };
+                process_madvise(u, whom)
+            }
+            _ => pmadvise(u, whom),
+        }
+    }
+}
+
+/// One or two ranges, and an advice that may be given to them.
+fn advised_ranges(u: &mut Unstructured<'_>) -> Result<(Vec<(Addr, u64)>, Madvise)> {
+    let mut list = vec![range(u)?];
+    while list.len() < 4 && u.ratio(2, 5)? {
+        list.push(range(u)?);
+    }
+    let advice = *u.choose(ADVICES)?;
+    let advice = list
+        .iter()
+        .fold(advice, |advice, (at, _)| unless_split(*at, advice));
+    Ok((list, advice))
+}
+
+fn process_madvise(u: &mut Unstructured<'_>, whom: Whom) -> Result<Call> {
+    let (list, advice) = advised_ranges(u)?;
+    let flags = u32::from(u.ratio(1, 20)?);
+    Ok(Call::ProcessMadvise(whom, advice, flags, list))
+}
+
+/// The contract's process_madvise, with its flags.
+fn pmadvise(u: &mut Unstructured<'_>, whom: Whom) -> Result<Call> {
+    let (list, advice) = advised_ranges(u)?;
+    let flags = *u.choose(&[0, 0, 0, 1, 1, 2, 2, 3, 4, 7, 0x70, 0x10, 1 << 7])?;
+    if u.ratio(1, 12)? {
+        // What is outside the regions is the agent's own: only what it does not feel.
+        let advice = *u.choose(&[
+            Madvise::HUGEPAGE,
+            Madvise::NOHUGEPAGE,
+            Madvise::DONTDUMP,
+            Madvise::DODUMP,
+            Madvise::NORMAL,
+        ])?;
+        let count = *u.choose(&[u64::MAX, u64::MAX, u64::MAX, 0, 7])?;
+        let flags = flags & !4 & !0x70 | 8;
+        return Ok(Call::Pmadvise(
+            whom,
+            advice,
+            flags,
+            Entries::Null(count),
+            false,
+        ));
+    }
+    let destructive = u.ratio(1, 2)?;
+    Ok(Call::Pmadvise(
+        whom,
+        advice,
+        flags,
+        Entries::List(list),
+        destructive,
+    ))
 }
 
 fn map(u: &mut Unstructured<'_>) -> Result<Call> {

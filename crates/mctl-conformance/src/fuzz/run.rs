@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
 use mctl_abi::Errno;
+use mctl_model::CloneKind;
 
 use super::generate::{History, Menu};
 use super::shrink::shrink;
 use crate::backend::{Answer, Backend, Trouble};
-use crate::call::{Call, Life, Step, TaskIx};
+use crate::call::{Call, Life, Step, TaskIx, Whom};
 use crate::lang::{Line, Scenario, Setup, Wanted, print_scenario, print_step};
 use crate::run::{answer_text, run_line};
 use crate::view::{Scope, View};
@@ -221,6 +222,9 @@ pub fn compare_history(
     let mut done = 0;
     // THP_enabled tells the mechanism, not the policy, once mctl has been used.
     let mut masked = false;
+    let mut vforked = false;
+    // A thread's own number is no process's.
+    let mut threads: Vec<TaskIx> = Vec::new();
     let mut tasks: Vec<TaskIx> = Vec::new();
     for (at, step) in history.steps.iter().enumerate() {
         let differs = |what: &str, left: String, right: String| Disagreement {
@@ -230,7 +234,10 @@ pub fn compare_history(
             right,
         };
         // The making of its actor was refused, or shrunk away.
-        if matches!(step, Step::Do(actor, _) if !tasks.contains(actor)) {
+        if matches!(step, Step::Do(actor, _) if !tasks.contains(actor))
+            || named(step).is_some_and(|task| !tasks.contains(&task))
+            || by_number(step).is_some_and(|task| threads.contains(&task))
+        {
             continue;
         }
         let (a, b) = match (perform(step, left), perform(step, right)) {
@@ -246,10 +253,19 @@ pub fn compare_history(
             }
         };
         done += 1;
-        let policy = matches!(step, Step::Do(_, Call::Mctl(..)));
+        let policy = matches!(step, Step::Do(_, Call::Mctl(..) | Call::Pmadvise(..)));
         masked |= policy;
+        if let Step::Do(_, Call::Clone(CloneKind::Thread, child)) = step {
+            threads.push(*child);
+        }
+        vforked |= matches!(step, Step::Do(_, Call::Clone(CloneKind::Vfork, _)));
         if policy && a != b && b == Err(Errno::EOPNOTSUPP) {
             // This kernel cannot do it exactly, and has said so: the histories part here.
+            break;
+        }
+        let short = matches!(step, Step::Do(_, Call::Pmadvise(..)));
+        if policy && a != b && (short || b == Err(Errno::EBUSY)) && vforked {
+            // A parent inside vfork(2) is out of a stock kernel's reach (CONTRACT §1, check 7).
             break;
         }
         if a != b {
@@ -286,6 +302,31 @@ pub fn compare_history(
         }
     }
     Ok((done, None))
+}
+
+/// The task that a step names beside its actor.
+fn named(step: &Step) -> Option<TaskIx> {
+    let Step::Do(_, call) = step else { return None };
+    match call {
+        Call::Mctl(whom, ..) | Call::ProcessMadvise(whom, ..) | Call::Pmadvise(whom, ..) => {
+            match whom {
+                Whom::Task(task) | Whom::Pid(task, _) => Some(*task),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The task whose number a step names.
+fn by_number(step: &Step) -> Option<TaskIx> {
+    match step {
+        Step::Do(
+            _,
+            Call::Mctl(Whom::Pid(task, _), ..) | Call::Pmadvise(Whom::Pid(task, _), ..),
+        ) => Some(*task),
+        _ => None,
+    }
 }
 
 fn compare_task(

@@ -233,6 +233,8 @@ impl Mm {
             return Err(Errno::EOPNOTSUPP);
         }
         self.zap(cx, part, Why::Hole);
+        cx.cache
+            .punch(file, part.offset..part.offset + part.pages());
         Ok(())
     }
 

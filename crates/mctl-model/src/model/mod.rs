@@ -244,6 +244,20 @@ impl Model {
         ipc_lock: bool,
         body: impl FnOnce(&mut Mm, &mut Cx<'_>) -> R,
     ) -> Result<R, Errno> {
+        let result = self.on_one_mm(id, limits, ipc_lock, body);
+        if !self.cache.holes.is_empty() {
+            self.fill_holes();
+        }
+        result
+    }
+
+    fn on_one_mm<R>(
+        &mut self,
+        id: MmId,
+        limits: Limits,
+        ipc_lock: bool,
+        body: impl FnOnce(&mut Mm, &mut Cx<'_>) -> R,
+    ) -> Result<R, Errno> {
         let slot = self.mms.get_mut(&id).ok_or(Errno::ESRCH)?;
         let alone = self.families.get(&slot.family).copied().unwrap_or(0) < 2;
         if alone {

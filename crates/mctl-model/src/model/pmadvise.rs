@@ -124,6 +124,17 @@ impl Model {
         let named = self.name_target(caller, idtype, id)?;
         let target = self.with_address_space(named)?;
         self.may_advise(caller, target, advice, flags, destructive)?;
+        let mm = self.tasks.get(&target).and_then(|t| t.mm);
+        let (outcome, failed) = self.on_mm(
+            mm.ok_or(Errno::ESRCH)?,
+            Limits::default(),
+            true,
+            |mm, cx| advise_entries(mm, cx, &entries, advice, flags),
+        )?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // Last: a call that fails changes no default.
         if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) {
             let action = if advice == Madvise::HUGEPAGE {
                 Action::SetHugepage
@@ -136,17 +147,7 @@ impl Model {
                 mm.apply(request);
             })?;
         }
-        let mm = self.tasks.get(&target).and_then(|t| t.mm);
-        let outcome = self.on_mm(
-            mm.ok_or(Errno::ESRCH)?,
-            Limits::default(),
-            true,
-            |mm, cx| advise_entries(mm, cx, &entries, advice, flags),
-        )?;
-        match outcome.entries.iter().find_map(|entry| entry.err()) {
-            Some(error) if outcome.bytes == 0 && !flags.has(Pmadv::SKIP_ERRORS) => Err(error),
-            _ => Ok(outcome),
-        }
+        Ok(outcome)
     }
 
     /// A number is resolved once, at entry.
@@ -228,14 +229,15 @@ fn decode(
     Ok((flags, entries))
 }
 
-/// The entries in order. Without SKIP_ERRORS the first that fails is the last looked at.
+/// The entries in order, and the error where nothing was done. Without SKIP_ERRORS the first that
+/// fails is the last looked at; a malformed one always is: it is no mapping that fails.
 fn advise_entries(
     mm: &mut Mm,
     cx: &mut Cx<'_>,
     entries: &[IoVec],
     advice: Madvise,
     flags: Pmadv,
-) -> PmadviseOutcome {
+) -> (PmadviseOutcome, Option<Errno>) {
     let skip = flags.has(Pmadv::SKIP_ERRORS);
     let gaps_allowed =
         skip || flags.has(Pmadv::NO_ERROR_ON_UNMAPPED) || flags.has(Pmadv::ENTIRE_ADDRESS_SPACE);
@@ -243,16 +245,23 @@ fn advise_entries(
         bytes: 0,
         entries: Vec::new(),
     };
+    let mut any_done = false;
+    let mut failed = None;
     for entry in entries {
+        let malformed = advice_range(entry.start, entry.len, advice).is_err();
         let done = advise_entry(mm, cx, *entry, advice, skip, gaps_allowed);
         outcome.entries.push(done.map(|()| entry.len));
         match done {
             Ok(()) => outcome.bytes += entry.len,
-            Err(_) if skip => {}
-            Err(_) => break,
+            Err(_) if skip && !malformed => {}
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
         }
+        any_done |= entry.len > 0;
     }
-    outcome
+    (outcome, failed.filter(|_| !any_done))
 }
 
 /// One entry: carried out on what is mapped; with `skip` a mapping that fails is passed over

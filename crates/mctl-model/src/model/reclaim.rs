@@ -38,6 +38,16 @@ impl Model {
         }
     }
 
+    /// Takes the folios of punched holes out of every mapping (`unmap_mapping_range()`).
+    pub(super) fn fill_holes(&mut self) {
+        for (file, page) in std::mem::take(&mut self.cache.holes) {
+            self.each_mapping(file, page, |mm, cx, piece| mm.zap_for_reclaim(cx, &piece));
+            self.cache.punch(file, page..page + 1);
+        }
+        // What counts as mapped although nobody maps it would come round again.
+        self.cache.holes.clear();
+    }
+
     /// Clears the young bits of every mapping of a folio: how many there were, and whether one
     /// was executable (`folio_referenced()`).
     fn clear_young(&mut self, file: FileId, page: u64) -> (u32, bool) {

@@ -6,8 +6,8 @@ use mctl_model::{CloneKind, VmFlags};
 use super::hand::{Hand, order};
 use super::{StockBackend, identity, memlock, nr, proc};
 use crate::backend::engine::{Caller, EngineCall, EngineTarget, OwnProcess};
-use crate::backend::{Answer, Trouble};
-use crate::call::{Addr, Call, Prctl, Whom};
+use crate::backend::{Answer, Backend, Trouble};
+use crate::call::{Addr, Call, Life, Prctl, Whom};
 
 /// A raw result as an answer; a pointer or a number above zero counts as success.
 pub(in crate::backend) fn answer(result: i64) -> Answer {
@@ -261,6 +261,12 @@ impl StockBackend {
         task: u16,
         whom: Whom,
     ) -> Result<Result<(EngineTarget, Option<i64>), Errno>, Trouble> {
+        // One that nobody waits for is a zombie until the history ends, and counts as gone.
+        if let Whom::Task(other) = whom
+            && self.life(other)? == Life::Gone
+        {
+            return Ok(Err(Errno::ESRCH));
+        }
         let by_fd = |fd: i64| EngineTarget::Fd(i32::try_from(fd).unwrap_or(-1));
         let target = match whom {
             Whom::SelfThread => EngineTarget::Own(PIDFD_SELF_THREAD),
@@ -279,11 +285,11 @@ impl StockBackend {
             Whom::Pid(other, right) => {
                 let other = self.task(other)?;
                 let pid = other.hand.pid;
-                if other.reaped {
-                    return Ok(Err(Errno::ESRCH));
-                }
-                let inode = proc::identity(pid)?;
-                let inode = if right { inode } else { inode ^ 1 };
+                let inode = match other.reaped {
+                    // An identity that nobody has: the number may be somebody else's by now.
+                    true => 1,
+                    false => proc::identity(pid)? ^ u64::from(!right),
+                };
                 EngineTarget::Pid { pid, inode }
             }
         };

@@ -1,0 +1,125 @@
+//! `mctl model`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use common::mctl;
+use mctl_testkit::require_root;
+
+const POLICY: &str = "\
+case \"Never stands over advice\"
+spawn p
+p map a 4M
+p madvise a 4M hugepage
+p mctl self set-nohugepage default-exec
+p touch a 4K write
+expect p huge a 4M 0
+expect p policy nohugepage/exec
+";
+
+fn scenario(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+#[test]
+fn a_scenario_is_run_and_drawn() {
+    let file = scenario(POLICY);
+    let svg = tempfile::NamedTempFile::new().unwrap();
+    let ran = mctl(&["model", "run", path(&file), "--svg", path(&svg)]).assert(0);
+    assert!(ran.out.contains("p mctl self set-nohugepage"), "{ran:?}");
+    assert!(ran.out.contains("4096 KiB"), "{ran:?}");
+    let drawn = std::fs::read_to_string(svg.path()).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.contains("set-nohugepage"));
+}
+
+#[test]
+fn as_json() {
+    let file = scenario(POLICY);
+    let json = mctl(&["model", "run", path(&file), "--json"])
+        .assert(0)
+        .json();
+    assert_eq!(json["verdict"]["verdict"], "holds");
+    let frames = json["frames"].as_array().unwrap();
+    assert_eq!(frames.len(), 7);
+    let mapping = &frames[2]["tasks"][0]["mappings"][0];
+    assert_eq!(
+        mapping["end"].as_u64().unwrap() - mapping["start"].as_u64().unwrap(),
+        4 << 20
+    );
+    assert!(
+        mapping["flags"].as_str().unwrap().contains("hg"),
+        "{mapping}"
+    );
+}
+
+#[test]
+fn what_comes_out_otherwise_is_said() {
+    let file = scenario("spawn p\np mctl self set-nohugepage\nexpect p policy inherit\n");
+    let ran = mctl(&["model", "run", path(&file)]).assert(1);
+    assert!(
+        ran.err.contains(":3: ") && ran.err.contains("nohugepage"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn mistakes_are_shown_with_their_place() {
+    let file = scenario("spawn p\np dance\n");
+    let ran = mctl(&["model", "run", path(&file)]).assert(2);
+    assert!(ran.err.contains("line 2, column 3"), "{ran:?}");
+    let ran = mctl(&["model", "run", "/no/such/file"]).assert(2);
+    assert!(ran.err.contains("/no/such/file"), "{ran:?}");
+    mctl(&["model"]).assert(2);
+    mctl(&["model", "run"]).assert(2);
+}
+
+#[test]
+fn the_same_with_real_processes() {
+    require_root!();
+    let file = scenario(POLICY);
+    let args = ["model", "run", path(&file), "--backend", "stock", "--json"];
+    let ran = mctl(&args);
+    if ran.err.contains("another transparent_hugepage/enabled") {
+        mctl_testkit::skip!("needs a host whose knob for huge pages says madvise");
+    }
+    let json = ran.assert(0).json();
+    assert_eq!(json["verdict"]["verdict"], "holds");
+    if !std::path::Path::new("/sys/kernel/mm/mctl/nr").exists() {
+        let ran = mctl(&["model", "run", path(&file), "--backend", "native"]).assert(1);
+        assert!(ran.err.contains("does not announce mctl()"), "{ran:?}");
+    }
+}
+
+#[test]
+fn steps_are_read_and_answered() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mctl"))
+        .args(["model", "repl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let steps = "spawn p\np map a 64K\np mctl self 99 -> EINVAL\np frobnicate\nquit\n";
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(steps.as_bytes())
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success());
+    assert!(
+        text.contains("EINVAL\n") && text.contains("line 4, column 3"),
+        "{text}"
+    );
+}
