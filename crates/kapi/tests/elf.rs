@@ -242,3 +242,208 @@ fn damaged_files_are_errors() {
         let _ = elf::parse("flipped.o", &bytes);
     }
 }
+
+/// The symbols of the specifications, as numbers: a compiler for another machine has no headers.
+const NUMBERS: [&str; 10] = [
+    "-DEINVAL=22",
+    "-DEPERM=1",
+    "-DEAGAIN=11",
+    "-DEINTR=4",
+    "-DMCL_CURRENT=1",
+    "-DMCL_FUTURE=2",
+    "-DMCL_ONFAULT=4",
+    "-DCAP_IPC_LOCK=14",
+    "-DSIGINT=2",
+    "-DSIGTERM=15",
+];
+
+/// Compiles without a C library; `None` where the compiler cannot (a target it was not built with).
+fn cross(dir: &Path, compiler: &[&str], flags: &[&str]) -> Option<Vec<u8>> {
+    let (program, first) = compiler.split_first()?;
+    let text: String = source()
+        .0
+        .lines()
+        .filter(|l| !l.starts_with("#include <"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let (c, o) = (dir.join("cross.c"), dir.join("cross.o"));
+    std::fs::write(&c, text).unwrap();
+    let include = concat!("-I", env!("CARGO_MANIFEST_DIR"), "/include");
+    let out = Command::new(program)
+        .args(first)
+        .args(["-c", "-ffreestanding", "-DSIGBUS=7", include])
+        .args(NUMBERS)
+        .args(flags)
+        .arg(&c)
+        .arg("-o")
+        .arg(&o)
+        .output()
+        .ok()?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let unknown = ["unknown target", "not supported", "unable to create target"];
+    if unknown.iter().any(|u| said.contains(u)) {
+        return None;
+    }
+    assert!(out.status.success(), "{compiler:?} {flags:?}: {said}");
+    Some(std::fs::read(&o).unwrap())
+}
+
+/// `(compiler, 64 bits, big-endian)`.
+const MACHINES: [(&[&str], bool, bool); 11] = [
+    (&["gcc", "-m32"], false, false),
+    (&["clang", "--target=i386-linux-gnu"], false, false),
+    (&["clang", "--target=arm-linux-gnueabihf"], false, false),
+    (&["clang", "--target=armeb-linux-gnueabi"], false, true),
+    (&["clang", "--target=riscv32-linux-gnu"], false, false),
+    (&["clang", "--target=powerpc-linux-gnu"], false, true),
+    (&["clang", "--target=mips-linux-gnu"], false, true),
+    (&["clang", "--target=powerpc64-linux-gnu"], true, true),
+    (&["clang", "--target=s390x-linux-gnu"], true, true),
+    (&["clang", "--target=mips64-linux-gnuabi64"], true, true),
+    (&["clang", "--target=aarch64-linux-gnu"], true, false),
+];
+
+#[test]
+fn objects_of_other_machines() {
+    if Command::new("clang").arg("--version").output().is_err() {
+        mctl_testkit::skip!("needs clang, which compiles for machines that this one is not");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut compiled = 0;
+    for (compiler, wide, big) in MACHINES {
+        for (flags, pointers) in [(&[][..], true), (&["-DKAPI_INLINE"], false)] {
+            let Some(object) = cross(dir.path(), compiler, flags) else {
+                eprintln!("{compiler:?} does not know the machine");
+                continue;
+            };
+            compiled += 1;
+            assert_eq!(
+                (object[4], object[5]),
+                (1 + u8::from(wide), 1 + u8::from(big))
+            );
+            let parsed = elf::parse("cross.o", &object);
+            assert!(
+                parsed.diagnostics.is_empty(),
+                "{compiler:?} {flags:?} {:?}",
+                parsed.diagnostics
+            );
+            compare(parsed.specs, source().1, pointers);
+        }
+    }
+    assert!(compiled >= 8, "{compiled}");
+}
+
+fn run(dir: &Path, program: &str, args: &[&str]) {
+    let out = Command::new(program)
+        .current_dir(dir)
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{program} {args:?}: {said}");
+}
+
+/// As a kernel is linked: many objects, one section, fixed addresses, nothing left to relocate.
+/// Fifty objects, half of them merged into one first, and a gigantic neighbour.
+#[test]
+fn a_whole_kernel_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, specs) = source();
+    let mut objects = Vec::new();
+    for n in 0..50 {
+        let renamed = text
+            .replace("sys_mlockall", &format!("sys_first{n}"))
+            .replace("sys_second", &format!("sys_second{n}"))
+            // A function of that name would be defined twice.
+            .replace("mlockall(", &format!("first{n}("));
+        let object = compile(dir.path(), &renamed, &["-fno-pic", "-mcmodel=kernel"]);
+        let name = format!("{n}.o");
+        std::fs::write(dir.path().join(&name), object).unwrap();
+        objects.push(name);
+    }
+    let (merged, single) = objects.split_at(25);
+    let mut args = vec!["-r", "-o", "built-in.o"];
+    args.extend(merged.iter().map(String::as_str));
+    run(dir.path(), "ld", &args);
+    // More than 100 MB of other data, as debugging information is.
+    std::fs::write(
+        dir.path().join("big.s"),
+        ".section .rodata.big,\"a\",@progbits\n.globl big\nbig:\n.fill 120000000, 1, 0x5a\n.section .note.GNU-stack,\"\",@progbits\n",
+    )
+    .unwrap();
+    run(dir.path(), "gcc", &["-c", "big.s", "-o", "big.o"]);
+    std::fs::write(
+        dir.path().join("vmlinux.lds"),
+        "ENTRY(start)\nSECTIONS {\n . = 0xffffffff81000000;\n start = .;\n .text : { *(.text*) }\n .rodata : { *(.rodata*) }\n .data : { *(.data*) }\n \
+         .kapi_specs : { KEEP(*(.kapi_specs)) }\n .bss : { *(.bss*) }\n /DISCARD/ : { *(.note*) *(.eh_frame*) *(.comment) }\n}\n",
+    )
+    .unwrap();
+    let mut args = vec![
+        "-static",
+        "-T",
+        "vmlinux.lds",
+        "-o",
+        "vmlinux",
+        "built-in.o",
+        "big.o",
+    ];
+    args.extend(single.iter().map(String::as_str));
+    run(dir.path(), "ld", &args);
+    let image = std::fs::read(dir.path().join("vmlinux")).unwrap();
+    assert_eq!(image[16], 2, "ET_EXEC");
+    assert!(image.len() > 100 << 20);
+    let start = std::time::Instant::now();
+    let parsed = elf::parse("vmlinux", &image);
+    let took = start.elapsed();
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    assert_eq!(parsed.specs.len(), 100);
+    // Only what has to be looked at is: a tenth of this would do.
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    for (spec, name) in specs.iter().zip(["sys_first7", "sys_second7"]) {
+        let read = parsed
+            .specs
+            .iter()
+            .find(|s| s.name == name)
+            .unwrap()
+            .clone();
+        let mut wanted = spec.clone();
+        wanted.name = name.to_owned();
+        if name == "sys_first7" {
+            let renamed = macros::parse(&Source::new(
+                "renamed.c",
+                &text
+                    .replace("sys_mlockall", name)
+                    .replace("mlockall(", "first7("),
+            ));
+            wanted = renamed.specs.into_iter().find(|s| s.name == name).unwrap();
+        }
+        compare(vec![read], vec![wanted], true);
+    }
+    // And the merged object by itself, whose pointers are relocations.
+    let merged = std::fs::read(dir.path().join("built-in.o")).unwrap();
+    let parsed = elf::parse("built-in.o", &merged);
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    assert_eq!(parsed.specs.len(), 50);
+}
+
+/// Few bytes that are read over and over are a trap, and refused as one.
+#[test]
+fn records_that_share_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, _) = source();
+    // 20,000 pointers to the same record.
+    let many = format!(
+        "{text}\nstatic const struct kernel_api_spec *const more[20000] \
+         __attribute__((used, section(\".kapi_specs\"))) = {{ [0 ... 19999] = &__kapi_spec_sys_second }};\n"
+    );
+    let object = compile(dir.path(), &many, &["-Wno-override-init"]);
+    let parsed = elf::parse("spec.o", &object);
+    assert!(parsed.specs.is_empty());
+    assert!(
+        parsed.diagnostics[0]
+            .message
+            .contains("many times the size"),
+        "{:?}",
+        parsed.diagnostics
+    );
+}
