@@ -72,6 +72,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::unlock::ENTRY,
     commands::probe::ENTRY,
     commands::model::ENTRY,
+    commands::explain::ENTRY,
     commands::man::ENTRY,
     commands::completions::ENTRY,
 ];

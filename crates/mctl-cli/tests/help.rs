@@ -22,6 +22,7 @@ fn the_whole_manual() {
         "unlock",
         "probe",
         "model",
+        "explain",
         "man",
         "completions",
     ] {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use kapi::emit::{Format, emit};
+use kapi::emit::{Format, emit, man_page};
+use kapi::ir::Spec;
 
 use super::input::Input;
 use super::{Status, print};
@@ -18,6 +19,10 @@ pub(super) struct Args {
     #[arg(long, short)]
     to: Format,
 
+    /// The date of man pages, YYYY-MM-DD
+    #[arg(long, default_value = "", hide_default_value = true)]
+    date: String,
+
     /// Write one file for each call into this directory instead of standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -25,6 +30,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Status> {
     let specs = args.input.specs()?;
+    let emit = |specs: &[Spec], format| match format {
+        Format::Man => specs.iter().map(|s| man_page(s, &args.date)).collect(),
+        _ => emit(specs, format),
+    };
     let Some(dir) = &args.output else {
         print(&emit(&specs, args.to))?;
         return Ok(Status::Good);

@@ -40,8 +40,8 @@ fn code(text: &str) -> String {
     format!(".in +4n\n.EX\n{lines}.EE\n.in\n")
 }
 
-/// The page.
-pub(super) fn page(spec: &Spec) -> String {
+/// The page. `date` may be empty.
+pub(super) fn page(spec: &Spec, date: &str) -> String {
     let section = if spec.kind == SpecKind::Function {
         "2"
     } else {
@@ -53,8 +53,10 @@ pub(super) fn page(spec: &Spec) -> String {
     );
     let _ = writeln!(
         out,
-        ".TH {} {section} \"\" \"mctl\" \"Linux API specifications\"",
-        roff(&name.to_uppercase())
+        ".TH {} {section} \"{}\" \"mctl\" \"Linux API specifications\"",
+        roff(&name.to_uppercase()),
+        // mandoc(1) knows dates of one form only, with plain hyphens.
+        date.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', " ")
     );
     let summary = if spec.description.is_empty() {
         "kernel API"

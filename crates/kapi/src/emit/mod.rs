@@ -79,7 +79,7 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
         Format::Plain => each(&|spec| markup::plain(spec), "\n"),
         Format::Json => json(&Corpus::new(specs.to_vec())),
         Format::Rst => each(&|spec| markup::rst(spec), "\n"),
-        Format::Man => each(&man::page, ""),
+        Format::Man => each(&|spec| man::page(spec, ""), ""),
         Format::Markdown => each(&|spec| markup::markdown(spec), "\n"),
         Format::Html => html::page(specs),
         Format::Kerneldoc => each(&kdoc::write, "\n"),
@@ -87,6 +87,12 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
         Format::Macros => each(&cmacro::emit, "\n"),
         Format::Requirements => requirements::emit(specs),
     }
+}
+
+/// A man page of one specification with a date of the form `2026-11-20`; [`emit`] leaves it out.
+#[must_use]
+pub fn man_page(spec: &Spec, date: &str) -> String {
+    man::page(spec, date)
 }
 
 /// Pretty JSON with a final newline.

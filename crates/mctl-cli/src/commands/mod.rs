@@ -5,6 +5,7 @@ pub(crate) mod clear;
 pub(crate) mod cold;
 pub(crate) mod collapse;
 pub(crate) mod completions;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod lock;
 pub(crate) mod man;
