@@ -59,7 +59,7 @@ fn add(rows: &mut Rows, kernel: &str, json: &[u8], known: &BTreeMap<&str, &str>)
         };
         let word = |name: &str| fate.get(name).and_then(|v| v.as_str()).unwrap_or("?");
         let fate = match word("verdict") {
-            "holds" => Fate::Holds,
+            "holds" | "holds-best-effort" => Fate::Holds,
             "not-possible" => Fate::NotPossible(word("why").to_owned()),
             _ => Fate::Differs(known.get(text("case")).map(|r| (*r).to_owned())),
         };

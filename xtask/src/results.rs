@@ -54,7 +54,7 @@ struct Row {
 }
 
 impl Sentences {
-    /// Reads `mctl-conformance report --json`.
+    /// Reads `mctl-conformance run --json`.
     pub(crate) fn judge(json: &[u8], known: &BTreeMap<&str, &str>) -> Result<Self> {
         let report: Report = serde_json::from_slice(json).context("the conformance report")?;
         let mut sentences = Self::default();
@@ -65,8 +65,10 @@ impl Sentences {
             let known = known.contains_key(row.case.as_str());
             let text = |name: &str| fate.get(name).and_then(|v| v.as_str()).unwrap_or("?");
             match text("verdict") {
-                "holds" if known => sentences.hold_after_all.push(row.case.clone()),
-                "holds" => sentences.holds += 1,
+                "holds" | "holds-best-effort" if known => {
+                    sentences.hold_after_all.push(row.case.clone())
+                }
+                "holds" | "holds-best-effort" => sentences.holds += 1,
                 "not-possible" => sentences.not_possible += 1,
                 _ if known => sentences.known += 1,
                 _ => sentences.differs.push(format!(

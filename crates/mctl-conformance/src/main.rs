@@ -46,6 +46,10 @@ enum Command {
         /// Where to run them (more than once for several)
         #[arg(long = "backend", value_enum, default_values = ["model", "stock"])]
         backends: Vec<On>,
+        /// Set the host's knobs as each case asks, and put them back at the end (on a throw-away
+        /// machine only: it concerns every process there)
+        #[arg(long)]
+        arrange_host: bool,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
@@ -81,6 +85,13 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         stop_after: usize,
     },
+}
+
+fn arranging(mut backend: StockBackend, arrange_host: bool) -> StockBackend {
+    if arrange_host {
+        backend.arrange_host();
+    }
+    backend
 }
 
 /// The library on this kernel, with this program as its deputies.
@@ -119,6 +130,7 @@ fn go(cli: Cli) -> Result<bool> {
         Command::Run {
             cases,
             backends,
+            arrange_host,
             json,
             junit,
             all,
@@ -131,8 +143,8 @@ fn go(cli: Cli) -> Result<bool> {
             for on in backends {
                 made.push(match on {
                     On::Model => Box::new(ModelBackend::default()) as Box<dyn Backend>,
-                    On::Stock => Box::new(stock()?),
-                    On::Native => Box::new(StockBackend::native()?),
+                    On::Stock => Box::new(arranging(stock()?, arrange_host)),
+                    On::Native => Box::new(arranging(StockBackend::native()?, arrange_host)),
                 });
             }
             let mut backends: Vec<&mut dyn Backend> = Vec::new();

@@ -1,4 +1,4 @@
-//! The host's knobs, read and never written.
+//! The host's knobs: read, and written only where that was asked for.
 
 use mctl_abi::thp::Host;
 
@@ -54,4 +54,61 @@ pub(super) fn host() -> Result<Setup, Trouble> {
         max_map_count: read("/proc/sys/vm/max_map_count").unwrap_or(0),
         yama: u32::try_from(read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0)).unwrap_or(3),
     })
+}
+
+const THP: &str = "/sys/kernel/mm/transparent_hugepage";
+
+fn word(host: Host) -> &'static str {
+    match host {
+        Host::Always => "always",
+        Host::Madvise => "madvise",
+        Host::Never => "never",
+    }
+}
+
+/// Sets the knobs as a scenario asks, where they differ. Swap is left as it is.
+pub(super) fn arrange(now: &Setup, wanted: &Setup) -> Result<(), Trouble> {
+    let mut writes = Vec::new();
+    if wanted.thp != now.thp {
+        // The size's own knob may stand apart from the common one.
+        let size = format!("{THP}/hugepages-2048kB/enabled");
+        if std::path::Path::new(&size).exists() {
+            writes.push((size, "inherit".to_owned()));
+        }
+        writes.push((format!("{THP}/enabled"), word(wanted.thp).to_owned()));
+    }
+    if wanted.shmem != now.shmem {
+        let value = match wanted.shmem {
+            Host::Madvise => "advise",
+            other => word(other),
+        };
+        writes.push((format!("{THP}/shmem_enabled"), value.to_owned()));
+    }
+    for (differs, path, value) in [
+        (
+            wanted.hugetlb_pages != now.hugetlb_pages,
+            "/proc/sys/vm/nr_hugepages",
+            wanted.hugetlb_pages,
+        ),
+        (
+            wanted.max_map_count != now.max_map_count,
+            "/proc/sys/vm/max_map_count",
+            wanted.max_map_count,
+        ),
+        (
+            wanted.yama != now.yama,
+            "/proc/sys/kernel/yama/ptrace_scope",
+            u64::from(wanted.yama),
+        ),
+    ] {
+        if differs {
+            writes.push((path.to_owned(), value.to_string()));
+        }
+    }
+    for (path, value) in writes {
+        std::fs::write(&path, &value).map_err(|error| {
+            Trouble::NotPossible(format!("{path} cannot be set to {value}: {error}"))
+        })?;
+    }
+    Ok(())
 }

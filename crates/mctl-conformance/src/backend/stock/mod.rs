@@ -52,6 +52,8 @@ pub struct StockBackend {
     agent: Agent,
     engine: Box<dyn Engine + Send>,
     best_effort: bool,
+    /// The host's knobs as they were, where they may be set.
+    arranges: Option<Setup>,
     reason: Option<String>,
     shortfall: Option<(String, Short)>,
     image: Image,
@@ -89,6 +91,7 @@ impl StockBackend {
             agent,
             engine,
             best_effort: false,
+            arranges: None,
             reason: None,
             shortfall: None,
             image: Image::default(),
@@ -118,6 +121,12 @@ impl StockBackend {
     /// As [`StockBackend::new`]; `NotPossible` where this kernel does not announce the call.
     pub fn native() -> Result<StockBackend, Trouble> {
         StockBackend::new(Box::new(Native::new()?))
+    }
+
+    /// Sets the host's knobs as each scenario asks, and puts them back at the end. For throw-away
+    /// machines only: it concerns every process there.
+    pub fn arrange_host(&mut self) {
+        self.arranges = Some(self.host.clone());
     }
 
     /// Takes down what the engine said about a call.
@@ -304,5 +313,8 @@ impl StockBackend {
 impl Drop for StockBackend {
     fn drop(&mut self) {
         self.clear().ok();
+        if let Some(before) = self.arranges.take() {
+            host::arrange(&self.host, &before).ok();
+        }
     }
 }

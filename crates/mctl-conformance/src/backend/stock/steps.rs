@@ -5,7 +5,7 @@ use mctl_model::{Caps, page_align};
 use super::hand::order;
 use super::identity::{identity, memlock};
 use super::proc;
-use super::{StockBackend, Task, nr};
+use super::{StockBackend, Task, host, nr};
 use crate::backend::engine::Short;
 use crate::backend::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Call, Life, Look};
@@ -23,6 +23,10 @@ impl Backend for StockBackend {
         self.reason = None;
         self.shortfall = None;
         self.engine.begin(self.best_effort);
+        if self.arranges.is_some() {
+            host::arrange(&self.host, setup)?;
+            self.host = host::host()?;
+        }
         let wanted = [
             (setup.thp == self.host.thp, "transparent_hugepage/enabled"),
             (setup.shmem == self.host.shmem, "shmem_enabled"),
