@@ -45,6 +45,42 @@ fn installed_with_plain_cargo() {
         PathBuf::from(concat!("libmctl.so.", env!("CARGO_PKG_VERSION")))
     );
 
+    programs_are_built_with(prefix);
+}
+
+/// cargo-c puts everything in the same places. It takes long to build, so it is not installed for
+/// this test alone.
+#[test]
+fn installed_with_cargo_c() {
+    let cargo = || Command::new(env!("CARGO"));
+    for (tool, has) in [
+        ("gcc", has("gcc", &["--version"])),
+        ("pkg-config", has("pkg-config", &["--version"])),
+        ("cargo-c", has(env!("CARGO"), &["cinstall", "--version"])),
+    ] {
+        if !has {
+            mctl_testkit::skip!("no {tool}");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = dir.path();
+    run(cargo()
+        .args(["cinstall", "--offline", "--debug", "--prefix"])
+        .arg(prefix)
+        .arg("--libdir")
+        .arg(prefix.join("lib"))
+        .env("CARGO_TARGET_DIR", dir.path().join("target"))
+        .current_dir(source("")));
+    let soname = std::fs::read_link(prefix.join("lib/libmctl.so.0")).unwrap();
+    assert_eq!(
+        soname,
+        PathBuf::from(concat!("libmctl.so.", env!("CARGO_PKG_VERSION")))
+    );
+    programs_are_built_with(prefix);
+}
+
+/// Programs, with the shared and with the static library, as mctl.pc says.
+fn programs_are_built_with(prefix: &Path) {
     let pkg_config = |args: &[&str]| {
         let text = words(
             Command::new("pkg-config")
