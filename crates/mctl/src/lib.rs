@@ -10,6 +10,7 @@ pub mod address_space;
 pub mod advise;
 mod apply;
 mod call;
+mod caller;
 pub mod coverage;
 mod engine;
 mod error;
@@ -29,8 +30,11 @@ pub mod tree;
 pub mod why;
 
 pub use address_space::AddressSpace;
-pub use apply::{apply, apply_each, dry_run, launch, launch_plan, restore};
+pub use apply::{
+    ListOutcome, apply, apply_each, apply_list, dry_run, launch, launch_plan, restore,
+};
 pub use call::{decode, mctl, mctl_errno, policy_mask};
+pub use caller::Caller;
 pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
@@ -44,4 +48,4 @@ pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
 pub use saved::Saved;
 pub use target::{OwnCalls, ProcessSpec, Target};
-pub use tree::{Atomicity, Member, TreeOutcome, apply_cgroup, apply_tree};
+pub use tree::{Atomicity, Member, Rollback, TreeOutcome, apply_cgroup, apply_tree};

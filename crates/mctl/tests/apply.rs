@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use mctl::{
-    AcrossExec, Errno, Exactness, Guarantee, HostCaps, Known, Look, PolicyKind, Request, Rule,
-    Support, Target, Thp, apply, dry_run, read_policy,
+    AcrossExec, Atomicity, Errno, Exactness, Guarantee, HostCaps, Known, Look, PolicyKind, Request,
+    Rule, Support, Target, Thp, apply, apply_list, dry_run, read_policy,
 };
 use mctl_testkit::{Fixture, start};
 
@@ -198,4 +198,36 @@ fn a_process_whose_first_thread_has_exited_is_alive() {
     let reading = read_policy(&target(&fixture), Look::MayStop).unwrap();
     assert_eq!(reading.mergeable, Known::Is(true));
     fixture.finish().unwrap().assert_clean(1);
+}
+
+#[test]
+fn a_list_is_done_to_all_or_to_none() {
+    let fixture = start!("epoll_wait", "every=20");
+    fixture.wait_blocked(Duration::from_secs(5)).unwrap();
+    let mut child = std::process::Command::new("sleep")
+        .arg("20")
+        .spawn()
+        .unwrap();
+    let gone = Target::open(child.id().to_string().parse().unwrap()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alive = target(&fixture);
+    let request = Request::set(&[PolicyKind::Nohugepage], AcrossExec::Inherit).unwrap();
+    let caps = HostCaps::probe_for(&request.kinds()).unwrap();
+    let list = |atomicity| apply_list(&request, &[&alive, &gone], &caps, atomicity);
+
+    let none = list(Atomicity::AllOrNothing);
+    assert!(
+        none.results[0].is_none(),
+        "left as it is: the other one failed"
+    );
+    let error = none.results[1].as_ref().unwrap().as_ref().unwrap_err();
+    assert_eq!(error.errno(), Errno::ESRCH);
+    assert_eq!(none.rollback.unwrap().restored, 0);
+    assert_eq!(thp(&fixture), Known::Is(Thp::Inherit));
+
+    let each = list(Atomicity::Each);
+    assert!(each.results[0].as_ref().unwrap().is_ok());
+    assert!(each.results[1].as_ref().unwrap().is_err() && each.rollback.is_none());
+    assert_eq!(thp(&fixture), Known::Is(Thp::Never));
 }

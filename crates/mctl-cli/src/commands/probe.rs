@@ -4,8 +4,8 @@ use std::io::Write;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::{
-    AcrossExec, AddressSpace, Error, Exactness, Guarantee, Holds, HostCaps, Mechanism, Note,
-    Outcome, PolicyKind, Request, Standing, Support, Target, Whose, plan,
+    AcrossExec, AddressSpace, Caller, Error, Exactness, Guarantee, Holds, HostCaps, Mechanism,
+    Note, Outcome, PolicyKind, Request, Standing, Support, Target, Whose, plan,
 };
 use serde::Serialize;
 
@@ -228,62 +228,16 @@ fn concerns(note: &Note, stretch: Stretch) -> bool {
     }
 }
 
-/// What decides what the caller may do.
-#[derive(Serialize)]
-struct Caller {
-    uid: u32,
-    effective_uid: u32,
-    /// Capabilities that matter, and whether they are effective.
-    cap_sys_admin: bool,
-    cap_sys_ptrace: bool,
-    cap_sys_nice: bool,
-    /// `/proc/sys/kernel/yama/ptrace_scope`; `None` without Yama.
-    yama_scope: Option<u32>,
-    /// Whether a target's seccomp filter can be suspended for the call.
-    suspends_seccomp: bool,
-}
-
-impl Caller {
-    fn ask() -> Caller {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-        };
-        let effective = field("CapEff")
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            .unwrap_or(0);
-        let has = |bit: u32| effective & (1 << bit) != 0;
-        let cap_sys_admin = has(21);
-        Caller {
-            uid: rustix::process::getuid().as_raw(),
-            effective_uid: rustix::process::geteuid().as_raw(),
-            cap_sys_admin,
-            cap_sys_ptrace: has(19),
-            cap_sys_nice: has(23),
-            yama_scope: std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
-                .ok()
-                .and_then(|text| text.trim().parse().ok()),
-            // PTRACE_O_SUSPEND_SECCOMP: CAP_SYS_ADMIN, no filter of our own, and
-            // CONFIG_CHECKPOINT_RESTORE, which shows in /proc/self/timers.
-            suspends_seccomp: cap_sys_admin
-                && field("Seccomp") == Some("0")
-                && std::path::Path::new("/proc/self/timers").exists(),
-        }
-    }
-
-    fn others(&self) -> String {
-        let scope = match self.yama_scope {
-            _ if self.cap_sys_ptrace => return "any process (CAP_SYS_PTRACE)".to_owned(),
-            None | Some(0) => "your own processes",
-            Some(1) => "your own descendants (Yama: kernel.yama.ptrace_scope is 1)",
-            Some(2) => "none (Yama: kernel.yama.ptrace_scope is 2)",
-            Some(_) => "none (Yama: kernel.yama.ptrace_scope is 3)",
-        };
-        scope.to_owned()
-    }
+/// Whose processes the caller may change, in words.
+fn others(caller: &Caller) -> String {
+    let scope = match caller.yama_scope {
+        _ if caller.cap_sys_ptrace => return "any process (CAP_SYS_PTRACE)".to_owned(),
+        None | Some(0) => "your own processes",
+        Some(1) => "your own descendants (Yama: kernel.yama.ptrace_scope is 1)",
+        Some(2) => "none (Yama: kernel.yama.ptrace_scope is 2)",
+        Some(_) => "none (Yama: kernel.yama.ptrace_scope is 3)",
+    };
+    scope.to_owned()
 }
 
 #[derive(Serialize)]
@@ -318,7 +272,7 @@ impl Found {
             "user",
             &format!("{} (effective {})", caller.uid, caller.effective_uid),
         )?;
-        fact(out, "may change", &caller.others())?;
+        fact(out, "may change", &others(caller))?;
         fact(
             out,
             "may use --admin",

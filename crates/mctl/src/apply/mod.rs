@@ -1,8 +1,11 @@
 //! `apply()`: walks a plan. It decides nothing.
 
 mod advise;
+mod list;
 mod native;
 mod switch;
+
+pub use list::{ListOutcome, apply_list};
 
 use std::os::fd::AsFd;
 use std::time::Duration;

@@ -1,0 +1,216 @@
+//! What became of a change: errors and notes on standard error, lines or JSON on standard output.
+
+use std::io::Write;
+
+use mctl::{Error, Outcome, Plan};
+use serde::Serialize;
+
+use super::{Done, Entry, Rollback, Sum, Work};
+use crate::exit;
+use crate::fail::Ended;
+use crate::output::Out;
+use crate::report::{self, Notes};
+
+impl Work<'_> {
+    /// Says what became of it: errors and notes on standard error, the rest on standard output.
+    pub(super) fn tell(&self, sum: Sum) -> Ended {
+        let what = self.request.words();
+        let mut code = exit::DONE;
+        let mut notes = Notes::default();
+        let mut out = Out::new();
+        for entry in &sum.entries {
+            let who = entry.spec.pid.to_string();
+            match &entry.result {
+                Err(error) => {
+                    code = exit::FAILED;
+                    let sentence = report::sentence(error, &who, &what);
+                    report::error(&sentence, self.hint(error).as_deref());
+                }
+                Ok(Done::Applied(outcome)) => {
+                    notes.take(&who, outcome);
+                    if self.args.verbose && !self.args.json {
+                        applied_line(&mut out, entry, &what, outcome)?;
+                    }
+                }
+                Ok(Done::Planned(plan)) => {
+                    if !self.args.json {
+                        plan_lines(&mut out, entry, plan)?;
+                    }
+                }
+            }
+        }
+        if sum.incomplete {
+            code = exit::FAILED;
+            report::error(
+                "not every process could be reached: new ones came faster than they were treated",
+                Some("freeze or stop what forks, and do it again"),
+            );
+        }
+        if let Some(rollback) = &sum.rollback {
+            code = exit::FAILED;
+            match rollback {
+                Rollback {
+                    restored: 0,
+                    failed: 0,
+                } => report::note("nothing was changed (--atomic)"),
+                Rollback { restored, failed } => report::note(&format!(
+                    "{restored} processes were put back to what they had (--atomic){}",
+                    if *failed > 0 {
+                        format!("; {failed} could not be")
+                    } else {
+                        String::new()
+                    }
+                )),
+            }
+        }
+        if sum.entries.is_empty() && sum.rollback.is_none() {
+            report::note("there is no process there");
+        }
+        if !self.args.quiet && sum.rollback.is_none() {
+            notes.print();
+        }
+        if self.args.json {
+            out.json(&Json::of(&what, &sum))?;
+        } else if self.args.verbose && sum.ended > 0 {
+            writeln!(out, "{} processes ended meanwhile", sum.ended)?;
+        }
+        out.finish()?;
+        Ok(code)
+    }
+
+    fn hint(&self, error: &Error) -> Option<String> {
+        error.hint().or_else(|| {
+            (self.args.strict && matches!(error, Error::Unsupported { .. })).then(|| {
+                "without --strict it is done as well as this kernel can; \
+                 'mctl probe' shows how well that is"
+                    .to_owned()
+            })
+        })
+    }
+}
+
+fn who(entry: &Entry) -> String {
+    match &entry.name {
+        Some(name) => format!("{} ({name})", entry.spec.pid),
+        None => entry.spec.pid.to_string(),
+    }
+}
+
+fn applied_line(
+    out: &mut Out,
+    entry: &Entry,
+    what: &str,
+    outcome: &Outcome,
+) -> std::io::Result<()> {
+    let done = if outcome.changed() {
+        "done"
+    } else {
+        "already so"
+    };
+    let mechanisms: Vec<&str> = outcome.mechanisms.iter().map(|m| m.word()).collect();
+    let g = outcome.guarantees;
+    write!(
+        out,
+        "{}: {what}: {done}; now {}, future {}, fork {}, exec {}; by {}; stopped {} µs",
+        who(entry),
+        g.now,
+        g.future,
+        g.fork,
+        g.exec,
+        mechanisms.join(", "),
+        outcome.stopped.as_micros()
+    )?;
+    if let Some(counts) = &outcome.mappings {
+        write!(
+            out,
+            "; mappings: {} advised, {} already, {} left alone",
+            counts.changed,
+            counts.already,
+            counts.skipped_nohugepage + counts.skipped_file + counts.skipped_special
+        )?;
+    }
+    writeln!(out)
+}
+
+fn plan_lines(out: &mut Out, entry: &Entry, plan: &Plan) -> std::io::Result<()> {
+    let who = who(entry);
+    for step in &plan.steps {
+        writeln!(out, "{who}: would call {step}")?;
+    }
+    if plan.steps.is_empty() {
+        writeln!(out, "{who}: nothing to do")?;
+    }
+    let g = plan.promised.guarantees;
+    writeln!(
+        out,
+        "{who}: now {}, future {}, fork {}, exec {}",
+        g.now, g.future, g.fork, g.exec
+    )?;
+    for note in &plan.promised.notes {
+        writeln!(out, "{who}: {note}")?;
+    }
+    Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    request: &'a str,
+    processes: Vec<JsonProcess<'a>>,
+    ended: u64,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollback: &'a Option<Rollback>,
+}
+
+#[derive(Serialize)]
+struct JsonProcess<'a> {
+    pid: i32,
+    inode: Option<u64>,
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<crate::report::JsonError>,
+}
+
+impl<'a> Json<'a> {
+    fn of(request: &'a str, sum: &'a Sum) -> Json<'a> {
+        let processes = sum
+            .entries
+            .iter()
+            .map(|entry| {
+                let (outcome, plan, error) = match &entry.result {
+                    Ok(Done::Applied(outcome)) => (Some(outcome), None, None),
+                    Ok(Done::Planned(plan)) => (None, Some(plan), None),
+                    Err(error) => (None, None, Some(crate::report::JsonError::of(error))),
+                };
+                JsonProcess {
+                    pid: entry.spec.pid,
+                    inode: entry.spec.inode,
+                    name: entry.name.as_deref(),
+                    exact: outcome
+                        .or(plan.map(|plan| &plan.promised))
+                        .map(Outcome::is_exact),
+                    changed: outcome.map(Outcome::changed),
+                    outcome,
+                    plan,
+                    error,
+                }
+            })
+            .collect();
+        Json {
+            request,
+            processes,
+            ended: sum.ended,
+            complete: !sum.incomplete,
+            rollback: &sum.rollback,
+        }
+    }
+}
