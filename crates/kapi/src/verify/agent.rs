@@ -9,11 +9,14 @@ use std::process::{Child, Command, Stdio};
 use mctl_sys::raw_syscall::Expendable;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::script::{Arg, Outcome, Region, Report, Step, View};
+use super::script::{Arg, DESCRIPTORS, Outcome, Region, Report, Step, View};
 use crate::consts::syscall_number;
 
 /// Bytes of a region: 16 pages of 4 KiB.
 const REGION: u64 = 64 * 1024;
+/// `MAP_SHARED` and `MAP_PRIVATE`.
+const SHARED: u64 = 1;
+const PRIVATE: u64 = 2;
 /// A page.
 const PAGE: u64 = 4096;
 /// Steps handed over an exec.
@@ -92,10 +95,22 @@ impl Agent {
                 Step::MapBroken(name) => {
                     let file = tempfile()?;
                     file.set_len(REGION)?;
-                    let at = self.map(Some(&file))?;
+                    let at = self.map(Some((&file, SHARED)))?;
                     file.set_len(0)?;
                     self.regions.insert(name.clone(), at);
                 }
+                Step::MapFile(name) => {
+                    let file = tempfile()?;
+                    file.set_len(REGION)?;
+                    let at = self.map(Some((&file, PRIVATE)))?;
+                    self.regions.insert(name.clone(), at);
+                }
+                Step::Prepare(args) => {
+                    for arg in args {
+                        self.resolve(arg)?;
+                    }
+                }
+                Step::User(id) => become_user(*id)?,
                 Step::Call { number, args, name } => {
                     let args = args
                         .iter()
@@ -138,18 +153,17 @@ impl Agent {
     }
 
     /// A region with a hole of the same size behind it.
-    fn map(&self, file: Option<&std::fs::File>) -> anyhow::Result<u64> {
+    fn map(&self, file: Option<(&std::fs::File, u64)>) -> anyhow::Result<u64> {
         const READ_WRITE: u64 = 3;
         const PRIVATE_ANONYMOUS: u64 = 0x22;
-        const SHARED: u64 = 1;
         const FIXED: u64 = 0x10;
         let at = self.call(
             "mmap",
             [0, 2 * REGION, READ_WRITE, PRIVATE_ANONYMOUS, u64::MAX, 0],
         )?;
-        if let Some(file) = file {
+        if let Some((file, how)) = file {
             let fd = u64::try_from(file.as_raw_fd())?;
-            self.call("mmap", [at, REGION, READ_WRITE, SHARED | FIXED, fd, 0])?;
+            self.call("mmap", [at, REGION, READ_WRITE, how | FIXED, fd, 0])?;
         }
         self.call("munmap", [at + REGION, REGION, 0, 0, 0, 0])?;
         Ok(at)
@@ -270,6 +284,10 @@ impl Agent {
                 view.status.insert(key.to_owned(), number);
             }
         }
+        // The one that lists them is there both times.
+        let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
+        view.status
+            .insert(DESCRIPTORS.to_owned(), u64::try_from(descriptors)?);
         const MEMLOCK: u32 = 8;
         view.limits.insert(
             MEMLOCK,
@@ -362,18 +380,29 @@ fn drop_capabilities(numbers: &[u32]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives all privileges up, for good. The process has one thread.
+fn become_user(id: u32) -> anyhow::Result<()> {
+    use rustix::process::{Gid, Uid};
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
 fn limit(resource: u32, bytes: Option<u64>) -> anyhow::Result<()> {
-    const MEMLOCK: u32 = 8;
-    anyhow::ensure!(
-        resource == MEMLOCK,
-        "limit {resource} is not one that is set here"
-    );
-    let maximum = getrlimit(Resource::Memlock).maximum;
+    let resource = match resource {
+        7 => Resource::Nofile,
+        8 => Resource::Memlock,
+        other => anyhow::bail!("limit {other} is not one that is set here"),
+    };
+    let maximum = getrlimit(resource).maximum;
     let current = match (bytes, maximum) {
         (Some(bytes), Some(most)) => Some(bytes.min(most)),
         (Some(bytes), None) => Some(bytes),
         (None, most) => most,
     };
-    setrlimit(Resource::Memlock, Rlimit { current, maximum })?;
+    setrlimit(resource, Rlimit { current, maximum })?;
     Ok(())
 }

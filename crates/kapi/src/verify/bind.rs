@@ -4,6 +4,7 @@ use crate::consts;
 use crate::expr::Bindings;
 use crate::ir::Spec;
 
+use super::scene::Scene;
 use super::script::{Arg, View};
 use super::tried::Tried;
 
@@ -134,7 +135,7 @@ impl Bindings for Made<'_> {
                 Arg::BadPointer => false,
                 _ => return None,
             },
-            ("may_ptrace" | "may_signal", [_]) => true,
+            ("may_ptrace" | "may_signal", [_]) => self.tried.case.scene != Scene::OtherUser,
             ("file_backed" | "sealed", [..]) => false,
             _ => return None,
         };

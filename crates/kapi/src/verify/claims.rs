@@ -1,6 +1,6 @@
 //! What a clause claims that can be looked at, and whether a look bears it out.
 
-use super::script::{Region, View};
+use super::script::{DESCRIPTORS, Region, View};
 
 /// Something observable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) enum Claim {
     Populated,
     /// Nothing is populated before it is touched.
     OnFault,
+    /// The caller has a descriptor more.
+    Descriptor,
     /// `THP_enabled` is 0 (or 1).
     ThpDisabled(bool),
     /// The state is kept over exec (or not).
@@ -160,6 +162,9 @@ fn sentence_claims(s: &str, found: &mut Vec<Claim>) {
     } else if any(s, &["populat", "prefault"]) && !negated {
         add(Claim::Populated);
     }
+    if s.contains("new descriptor") {
+        add(Claim::Descriptor);
+    }
     if s.contains("thp_enabled")
         || s.contains("thp_disable") && any(s, &["in force", "takes effect", "disabled"])
     {
@@ -281,6 +286,14 @@ pub(super) fn holds(claim: &Claim, before: &View, after: &View) -> Option<(bool,
                     r.size_kb,
                     if marked { "has" } else { "does not have" }
                 ),
+            )
+        }
+        Claim::Descriptor => {
+            let count = |v: &View| v.status.get(DESCRIPTORS).copied();
+            let (a, b) = (count(before)?, count(after)?);
+            (
+                b == a + 1,
+                format!("the caller has {a}, then {b} descriptors"),
             )
         }
         Claim::ThpDisabled(wanted) => {

@@ -357,6 +357,8 @@ impl Judge<'_> {
                     && o.outcome().is_some()
                     && o.error() != t.error()
                     && o.case.args == t.case.args
+                    && o.case.scene == t.case.scene
+                    && o.case.broken == t.case.broken
                     && (o.case.setting.memlock == t.case.setting.memlock
                         || t.case.setting.memlock == Some(None) && o.case.setting.memlock.is_none())
             });

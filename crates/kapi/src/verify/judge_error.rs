@@ -3,6 +3,7 @@
 use super::Verdict;
 use super::bind::Made;
 use super::judge::{Judge, Judged, not};
+use super::scene;
 use super::tried::Tried;
 use crate::consts;
 use crate::expr::{self, Expr};
@@ -77,12 +78,25 @@ impl Judge<'_> {
                 example.result()
             ));
         }
+        let aimed: Vec<&Tried> = self
+            .tried
+            .iter()
+            .filter(|t| t.case.aims.as_deref() == Some(&error.name))
+            .collect();
+        if let Some(first) = aimed.first() {
+            evidence.push(format!(
+                "it should have come from {}, which returned {}",
+                first.describe(self.spec),
+                first.result()
+            ));
+        }
         // The same error from something that came after the call is worth knowing.
-        let brought = error.condition.is_empty();
+        let brought = error.condition.is_empty() || !aimed.is_empty();
         if !brought {
             evidence.push(format!(
-                "no call was made to bring this about: {}",
-                error.condition
+                "no call was made to bring this about ({}): {}",
+                error.condition,
+                scene::why_not(&error.condition)
             ));
         }
         let number = consts::lookup(&error.name).unwrap_or(0);

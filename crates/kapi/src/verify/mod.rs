@@ -12,6 +12,7 @@ mod judge;
 mod judge_error;
 mod plan;
 mod run;
+mod scene;
 pub mod script;
 mod tried;
 

@@ -5,6 +5,7 @@ use crate::consts;
 use crate::ir::vocab::{ConstraintKind, ParamFlag, TypeKind};
 use crate::ir::{Param, Spec};
 
+use super::scene::{self, Scene};
 use super::script::{Arg, Step};
 
 /// Most combinations of allowed values.
@@ -28,6 +29,10 @@ pub(super) struct Case {
     pub(super) violates: Option<usize>,
     /// A mapping whose memory cannot be had is there.
     pub(super) broken: bool,
+    /// What surrounds the call.
+    pub(super) scene: Scene,
+    /// The error that it should bring about.
+    pub(super) aims: Option<String>,
 }
 
 /// What a parameter means to the call.
@@ -183,7 +188,8 @@ fn bad(spec: &Spec, meaning: &Meaning) -> Vec<Arg> {
         Meaning::Truth => vec![number(2)],
         Meaning::Signal => vec![number(65), number(-1)],
         Meaning::Range(min, max) => vec![number(min - 1), number(max + 1)],
-        Meaning::Pointer | Meaning::Zero => Vec::new(),
+        Meaning::Pointer => vec![Arg::BadPointer],
+        Meaning::Zero => Vec::new(),
     }
 }
 
@@ -268,6 +274,8 @@ pub(super) fn cases(spec: &Spec) -> Vec<Case> {
                 args: args.clone(),
                 violates: None,
                 broken: false,
+                scene: Scene::Plain,
+                aims: None,
             });
         }
     }
@@ -299,6 +307,8 @@ pub(super) fn cases(spec: &Spec) -> Vec<Case> {
                     args,
                     violates: Some(n),
                     broken: false,
+                    scene: Scene::Plain,
+                    aims: None,
                 });
             }
         }
@@ -308,7 +318,12 @@ pub(super) fn cases(spec: &Spec) -> Vec<Case> {
                 args: args.clone(),
                 violates: None,
                 broken: true,
+                scene: Scene::Plain,
+                aims: None,
             }));
+        }
+        for error in &spec.errors {
+            all.extend(scene::cases(spec, error, &plain, first));
         }
     }
     all
@@ -330,18 +345,21 @@ impl Setting {
 impl Case {
     /// Look, call, map, look again.
     pub(super) fn steps(&self, call: &str, number: u32) -> Vec<Step> {
-        let mut steps = vec![Step::Map("before".to_owned())];
+        let mut steps = vec![self.scene.map()];
+        let (before, after) = self.scene.around(&self.args);
         if self.broken {
             steps.push(Step::MapBroken("broken".to_owned()));
         }
         steps.extend(preparation(call));
         steps.extend(self.setting.steps());
         steps.push(Step::Look("a".to_owned()));
+        steps.extend(before);
         steps.push(Step::Call {
             number,
             args: self.args.clone(),
             name: "call".to_owned(),
         });
+        steps.extend(after);
         steps.push(Step::Map("after".to_owned()));
         steps.push(Step::Look("b".to_owned()));
         steps

@@ -56,6 +56,12 @@ pub enum Step {
     Map(String),
     /// Map a region whose memory cannot be had (a file that was cut off behind its back).
     MapBroken(String),
+    /// Map a file privately under this name.
+    MapFile(String),
+    /// Get these arguments ready (children, descriptors), as long as that is possible.
+    Prepare(Vec<Arg>),
+    /// Become this user, without privileges.
+    User(u32),
     /// Make the call.
     Call {
         /// Its number.
@@ -85,6 +91,9 @@ pub struct Region {
     /// `VmFlags`, unknown ones included.
     pub flags: Vec<String>,
 }
+
+/// The key of the number of open descriptors in [`View::status`], which the kernel has no field for.
+pub const DESCRIPTORS: &str = "open descriptors";
 
 /// What could be seen at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

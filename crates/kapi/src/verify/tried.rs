@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::bind::as_type;
 use super::plan::Case;
 use super::run::Log;
+use super::scene::Scene;
 use super::script::{Arg, Outcome};
 use crate::consts;
 use crate::ir::Spec;
@@ -35,6 +36,7 @@ impl Tried {
         self.succeeded()
             && self.case.violates.is_none()
             && !self.case.broken
+            && self.case.scene == Scene::Plain
             && self.case.setting.drop.is_empty()
             && self.case.setting.memlock.is_none()
     }
@@ -87,7 +89,11 @@ impl Tried {
         } else {
             format!(" [{}]", self.case.setting.name)
         };
-        format!("{}({}){setting}", spec.call_name(), args.join(", "))
+        let scene = match self.case.scene.words() {
+            "" => String::new(),
+            words => format!(" {words}"),
+        };
+        format!("{}({}){setting}{scene}", spec.call_name(), args.join(", "))
     }
 
     pub(super) fn result(&self) -> String {
