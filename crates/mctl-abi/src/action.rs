@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! The action table: one declaration per action, from which everything else that names an action
 //! is made (the Rust enum, the C header, the command line's words, the specification).
 
@@ -171,15 +173,18 @@ actions! {
         "return to the host's rule on huge pages";
     5 SetFadeOnDeath MCTL_SET_FADE_ON_DEATH [set FadeOnDeath] "fade-on-death" exec=false "proposal"
         "let the file pages that only this process mapped be reclaimed first after its death";
-    6 ClearFadeOnDeath MCTL_CLEAR_FADE_ON_DEATH [clear FadeOnDeath] "fade-on-death" exec=false "proposal"
+    6 ClearFadeOnDeath MCTL_CLEAR_FADE_ON_DEATH [clear FadeOnDeath]
+        "fade-on-death" exec=false "proposal"
         "treat its file pages like anyone's after its death";
     7 SetMergeable MCTL_SET_MERGEABLE [set Mergeable] "mergeable" exec=true "mctl"
         "let KSM merge equal pages in every compatible mapping";
     8 ClearMergeable MCTL_CLEAR_MERGEABLE [clear Mergeable] "mergeable" exec=false "mctl"
         "stop merging and unmerge what was merged";
-    9 SetHugepageAdvised MCTL_SET_HUGEPAGE_ADVISED [set HugepageAdvised] "hugepage-advised" exec=true "mctl"
+    9 SetHugepageAdvised MCTL_SET_HUGEPAGE_ADVISED [set HugepageAdvised]
+        "hugepage-advised" exec=true "mctl"
         "make huge pages only where the program asked for them";
-    10 ClearHugepageAdvised MCTL_CLEAR_HUGEPAGE_ADVISED [clear HugepageAdvised] "hugepage-advised" exec=false "mctl"
+    10 ClearHugepageAdvised MCTL_CLEAR_HUGEPAGE_ADVISED [clear HugepageAdvised]
+        "hugepage-advised" exec=false "mctl"
         "return to the host's rule on huge pages";
     256 GetPolicy MCTL_GET_POLICY [get] "policy" exec=false "mctl"
         "return the policies in force as a mask";

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! The checks of a call, in the contract's order.
 
 use crate::action::{Action, Flags};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! Error numbers as a newtype: a value nobody knows is kept, never mapped to another.
 
 use core::fmt;

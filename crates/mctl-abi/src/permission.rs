@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! Who may act on whom: two rules, each a pure function over credentials.
 //!
 //! - [`admin`] is the proposal's rule. The C ABI and the native system call use it.

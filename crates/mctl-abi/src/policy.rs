@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! The policy record of an address space and how it moves.
 
 use crate::action::{PolicyKind, Verb};

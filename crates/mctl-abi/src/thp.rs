@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0 OR GPL-2.0-only
+
 //! Which memory may become huge: one pure function of host, policy and advice.
 //!
 //! It holds for private anonymous memory, per page size, at fault and in khugepaged. Shared
@@ -120,5 +122,21 @@ pub const fn may_collapse(policy: Thp, disable: ThpDisable, advice: Advice) -> R
     match (effective(policy, disable), advice) {
         (Thp::Never, _) | (_, Advice::Nohugepage) => Err(Errno::EINVAL),
         _ => Ok(()),
+    }
+}
+
+/// The program's advice as seen through the policy: what a kernel whose own code already knows
+/// host and advice has to put in the advice's place, for the policy to hold.
+///
+/// `asked` is true where a huge page was asked for there and then (`MADV_COLLAPSE`), which only
+/// Never and NOHUGEPAGE refuse. `PR_SET_THP_DISABLE` is not taken in: the kernel looks at it
+/// beside the advice, and full disable wins over both.
+#[must_use]
+pub const fn seen(policy: Thp, advice: Advice, asked: bool) -> Advice {
+    match (policy, advice) {
+        (_, Advice::Nohugepage) | (Thp::Never, _) => Advice::Nohugepage,
+        (Thp::Always, _) => Advice::Hugepage,
+        (Thp::Advised, Advice::None) if !asked => Advice::Nohugepage,
+        (Thp::Inherit | Thp::Advised, advice) => advice,
     }
 }

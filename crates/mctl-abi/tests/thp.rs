@@ -1,6 +1,6 @@
 //! The eligibility table of the contract, cell by cell, and what follows from it.
 
-use mctl_abi::thp::{Advice, Host, ThpDisable, may_be_huge, may_collapse};
+use mctl_abi::thp::{Advice, Host, ThpDisable, may_be_huge, may_collapse, seen};
 use mctl_abi::{Errno, Thp};
 
 /// The contract's table as it is printed: `h` as the host says, `u` unless the host says never,
@@ -97,4 +97,36 @@ fn errno_names() {
     assert_eq!(Errno::EOPNOTSUPP.to_string(), "EOPNOTSUPP");
     assert_eq!(format!("{:?}", Errno::from_raw(3)), "ESRCH(3)");
     assert_eq!(Errno::from_raw(4095).to_string(), "errno 4095");
+}
+
+#[test]
+fn the_advice_seen_through_the_policy_gives_the_table_back() {
+    for policy in Thp::ALL {
+        for advice in Advice::ALL {
+            for disable in ThpDisable::ALL {
+                for host in Host::ALL {
+                    // A kernel judges what is seen as it judges advice under no policy. Only
+                    // EXCEPT_ADVISED is looked up beside the advice, and so are both here.
+                    assert_eq!(
+                        may_be_huge(host, Thp::Inherit, disable, seen(policy, advice, false)),
+                        may_be_huge(host, policy, disable, advice),
+                        "{policy:?} {advice:?} {disable:?} {host:?}"
+                    );
+                }
+                assert_eq!(
+                    may_collapse(Thp::Inherit, disable, seen(policy, advice, true)),
+                    may_collapse(policy, disable, advice),
+                    "{policy:?} {advice:?} {disable:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_policy_the_advice_is_seen_as_it_is() {
+    for advice in Advice::ALL {
+        assert_eq!(seen(Thp::Inherit, advice, false), advice);
+        assert_eq!(seen(Thp::Inherit, advice, true), advice);
+    }
 }
