@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-use mctl_sys::raw_syscall::Expendable;
+use mctl_sys::raw_syscall::{Expendable, MARK};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::script::{Arg, DESCRIPTORS, Outcome, Region, Report, Step, View};
@@ -119,6 +119,9 @@ impl Agent {
                     let mut six = [0; 6];
                     for (slot, arg) in six.iter_mut().zip(&args) {
                         *slot = *arg;
+                    }
+                    if let Some(why) = self.me.refuses(*number, &six) {
+                        anyhow::bail!("the call was not made: {why}");
                     }
                     let (value, errno) = match self.me.syscall6(*number, six) {
                         Ok(value) => (Some(value), None),
@@ -352,6 +355,7 @@ fn spawn() -> anyhow::Result<Child> {
     Ok(Command::new("/proc/self/exe")
         .arg("__agent")
         .env_remove(STEPS)
+        .env(MARK, std::process::id().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
