@@ -45,32 +45,96 @@ fn child_for<T: Item>(nodes: &[Node<T>], start: u64) -> usize {
         .saturating_sub(1)
 }
 
+/// What a change did to the sums of an inner node.
+enum Changed {
+    /// Only this child's, which were these.
+    Child(usize, Sum),
+    /// Anything.
+    Anything,
+}
+
+impl<T: Item> Node<T> {
+    /// Brings the sums up to date after a change. Where one child has changed, the others are
+    /// looked at only if the widest gap or a mark may have been its own.
+    fn refresh(&mut self, changed: Changed) {
+        let fresh = match (changed, &*self.body) {
+            (Changed::Child(at, old), Body::Inner(nodes)) => with_child(self.sum, nodes, at, old),
+            _ => None,
+        };
+        match fresh {
+            Some(sum) => self.sum = sum,
+            None => self.resum(),
+        }
+    }
+}
+
+/// The sums of `nodes`, which were `sum` when those of the child `at` were `old`; `None` where
+/// that does not tell them.
+fn with_child<T: Item>(sum: Sum, nodes: &[Node<T>], at: usize, old: Sum) -> Option<Sum> {
+    let new = nodes.get(at)?.sum;
+    if new == old {
+        return Some(sum);
+    }
+    if new.count == 0 || old.count == 0 || old.marks & !new.marks != 0 {
+        return None;
+    }
+    let left = at.checked_sub(1).and_then(|left| nodes.get(left));
+    let right = nodes.get(at + 1);
+    let widest = |child: Sum| {
+        let before = left.map_or(0, |left| child.start.saturating_sub(left.sum.end));
+        let after = right.map_or(0, |right| right.sum.start.saturating_sub(child.end));
+        child.gap.max(before).max(after)
+    };
+    let (was, is) = (widest(old), widest(new));
+    if is < sum.gap && was == sum.gap {
+        return None;
+    }
+    let add = |total: u64, old: u64, new: u64| total.wrapping_sub(old).wrapping_add(new);
+    Some(Sum {
+        start: nodes.first()?.sum.start,
+        end: nodes.last()?.sum.end,
+        count: add(sum.count, old.count, new.count),
+        gap: sum.gap.max(is),
+        weights: [
+            add(sum.weights[0], old.weights[0], new.weights[0]),
+            add(sum.weights[1], old.weights[1], new.weights[1]),
+        ],
+        marks: sum.marks | new.marks,
+    })
+}
+
+/// Where a full node is cut: appending in order (the usual case) leaves full ones behind.
+fn cut(at: usize, len: usize) -> usize {
+    if at + 1 == len { WIDTH - 2 } else { WIDTH / 2 }
+}
+
 fn insert<T: Item>(node: &mut Node<T>, item: T) -> Option<Node<T>> {
+    let mut changed = Changed::Anything;
     let right = match Arc::make_mut(&mut node.body) {
         Body::Leaf(items) => {
             let at = items.partition_point(|other| other.start() < item.start());
             items.insert(at, item);
-            // Appending in order (the usual case) leaves full leaves behind.
-            let cut = if at + 1 == items.len() {
-                WIDTH - 2
-            } else {
-                WIDTH / 2
-            };
+            let cut = cut(at, items.len());
             (items.len() > WIDTH).then(|| Node::new(Body::Leaf(items.split_off(cut))))
         }
         Body::Inner(nodes) => {
             let at = child_for(nodes, item.start());
-            if let Some(new) = nodes.get_mut(at).and_then(|child| insert(child, item)) {
-                nodes.insert(at + 1, new);
+            let old = nodes.get(at).map(|child| child.sum);
+            match (old, nodes.get_mut(at).and_then(|child| insert(child, item))) {
+                (_, Some(new)) => nodes.insert(at + 1, new),
+                (Some(old), None) => changed = Changed::Child(at, old),
+                (None, None) => {}
             }
-            (nodes.len() > WIDTH).then(|| Node::new(Body::Inner(nodes.split_off(WIDTH / 2))))
+            let cut = cut(at + 1, nodes.len());
+            (nodes.len() > WIDTH).then(|| Node::new(Body::Inner(nodes.split_off(cut))))
         }
     };
-    node.resum();
+    node.refresh(changed);
     right
 }
 
 fn remove<T: Item>(node: &mut Node<T>, start: u64) -> Option<T> {
+    let mut changed = Changed::Anything;
     let taken = match Arc::make_mut(&mut node.body) {
         Body::Leaf(items) => {
             let at = items.partition_point(|other| other.start() < start);
@@ -78,14 +142,17 @@ fn remove<T: Item>(node: &mut Node<T>, start: u64) -> Option<T> {
         }
         Body::Inner(nodes) => {
             let at = child_for(nodes, start);
+            let old = nodes.get(at).map(|child| child.sum);
             let taken = nodes.get_mut(at).and_then(|child| remove(child, start));
             if nodes.get(at).is_some_and(|child| child.width() < NARROW) {
                 join(nodes, at);
+            } else if let Some(old) = old {
+                changed = Changed::Child(at, old);
             }
             taken
         }
     };
-    node.resum();
+    node.refresh(changed);
     taken
 }
 
@@ -124,6 +191,7 @@ fn modify<T: Item, R>(
     start: u64,
     change: impl FnOnce(&mut T) -> R,
 ) -> Option<(R, bool)> {
+    let mut changed = Changed::Anything;
     let (result, stale) = match Arc::make_mut(&mut node.body) {
         Body::Leaf(items) => {
             let at = items.partition_point(|other| other.start() < start);
@@ -134,11 +202,16 @@ fn modify<T: Item, R>(
         }
         Body::Inner(nodes) => {
             let at = child_for(nodes, start);
-            modify(nodes.get_mut(at)?, start, change)?
+            let child = nodes.get_mut(at)?;
+            changed = Changed::Child(at, child.sum);
+            modify(child, start, change)?
         }
     };
-    if stale {
-        node.resum();
+    if !stale {
+        return Some((result, false));
     }
-    Some((result, stale))
+    let before = node.sum;
+    node.refresh(changed);
+    // Above, nothing changes where this node's sums are what they were.
+    Some((result, node.sum != before))
 }
