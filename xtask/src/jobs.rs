@@ -216,6 +216,8 @@ fn add(jobs: &mut Jobs, table: &Table, layout: &Layout, target: &Target, kernel:
             target.package_dir.display().to_string(),
         ),
         ("INSTA_UPDATE".to_owned(), "no".to_owned()),
+        // What does not depend on the kernel is tested at home.
+        ("PROPTEST_CASES".to_owned(), "8".to_owned()),
         (
             "INSTA_WORKSPACE_ROOT".to_owned(),
             layout.repo.display().to_string(),

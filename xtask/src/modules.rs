@@ -22,6 +22,11 @@ const WISHED: [&str; 7] = [
     "overlay",
 ];
 
+/// What is picked, to know later whether it still is.
+pub(crate) fn list() -> String {
+    [&NEEDED[..], &WISHED].concat().join(" ")
+}
+
 /// Copies the modules that a guest needs into a folder, decompressed, named in load order.
 pub(crate) fn pick(tree: &Path, to: &Path) -> Result<Vec<String>> {
     let mut files = BTreeMap::new();

@@ -36,7 +36,8 @@ pub(crate) fn prepare(layout: &Layout, pins: &Pins, name: &str) -> Result<Kernel
         .filter_map(|p| p.sha256.get(..8))
         .collect();
     let home = layout.cache.join("stock").join(name).join(key);
-    if !home.join("done").exists() {
+    let done = std::fs::read_to_string(home.join("done"));
+    if !done.is_ok_and(|list| list == modules::list()) {
         unpack(&fetched.files, &home).with_context(|| format!("unpacking {name}"))?;
     }
     let release = std::fs::read_to_string(home.join("release"))?;
@@ -67,7 +68,7 @@ fn unpack(packages: &[PathBuf], home: &Path) -> Result<()> {
     modules::pick(&dir, &home.join("modules"))?;
     remove(&tree)?;
     std::fs::write(home.join("release"), release)?;
-    std::fs::write(home.join("done"), "")?;
+    std::fs::write(home.join("done"), modules::list())?;
     Ok(())
 }
 
