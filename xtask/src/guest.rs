@@ -63,7 +63,7 @@ pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Res
     let table = Table::read(layout)?;
     let base = name.strip_prefix("native-");
     let backend = if base.is_some() { "native" } else { "stock" };
-    let mut jobs = jobs::list(layout, &table, name, backend)?;
+    let mut jobs = jobs::list(layout, &table, name, backend, &options.only)?;
     if let Some(base) = base {
         jobs.jobs.extend(kernel::selftests(layout, base)?);
     }

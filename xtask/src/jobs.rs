@@ -148,10 +148,18 @@ impl Table {
 }
 
 /// Builds what runs in guests, and lists it for one kernel.
-pub(crate) fn list(layout: &Layout, table: &Table, kernel: &str, backend: &str) -> Result<Jobs> {
-    let targets = targets(layout)?;
+pub(crate) fn list(
+    layout: &Layout,
+    table: &Table,
+    kernel: &str,
+    backend: &str,
+    only: &[String],
+) -> Result<Jobs> {
+    let choice = choice(only);
+    let targets = targets(layout, choice.as_deref())?;
     let unknown = table.unknown(&targets);
-    if !unknown.is_empty() {
+    // Whether a name exists can be told only where everything was built.
+    if choice.is_none() && !unknown.is_empty() {
         bail!(
             "kernel/guest.toml: no such test target: {}",
             unknown.join(", ")
@@ -236,8 +244,32 @@ fn add(jobs: &mut Jobs, table: &Table, layout: &Layout, target: &Target, kernel:
     });
 }
 
+/// The test targets that these words can mean, as package and target, if that can be told without
+/// building all of them.
+fn choice(only: &[String]) -> Option<Vec<(String, String)>> {
+    if only.is_empty() {
+        return None;
+    }
+    let mut chosen = Vec::new();
+    for word in only {
+        if word == CONFORMANCE || word.starts_with("selftest") {
+            continue;
+        }
+        let pair = if word == HOST_WIDE.1 {
+            HOST_WIDE
+        } else {
+            word.split_once('.').filter(|(p, _)| TESTED.contains(p))?
+        };
+        if ["lib", "bin", "cdylib"].contains(&pair.1) || pair.1.is_empty() {
+            return None;
+        }
+        chosen.push((pair.0.to_owned(), pair.1.to_owned()));
+    }
+    Some(chosen)
+}
+
 /// Builds the tests, and everything that they run.
-fn targets(layout: &Layout) -> Result<Vec<Target>> {
+fn targets(layout: &Layout, choice: Option<&[(String, String)]>) -> Result<Vec<Target>> {
     let cargo = || {
         let mut command = Command::new(cargo());
         command
@@ -254,8 +286,16 @@ fn targets(layout: &Layout) -> Result<Vec<Target>> {
         "--quiet",
         "--message-format=json",
     ]);
-    for package in TESTED {
-        build.args(["-p", package]);
+    match choice {
+        Some([]) => return Ok(Vec::new()),
+        Some(chosen) => {
+            for (package, target) in chosen {
+                build.args(["-p", package, "--test", target]);
+            }
+        }
+        None => TESTED.iter().for_each(|package| {
+            build.args(["-p", package]);
+        }),
     }
     let targets = parse_targets(&run::text(&mut build)?)?;
     // The C programs that the tests start; in the guest there may be no room to compile them.
@@ -343,6 +383,21 @@ mod tests {
         assert_eq!(names, ["mctl-sys.kills", "mctl-sys.lib"]);
         assert_eq!(targets[0].package_dir, Path::new("/r/crates/mctl-sys"));
         assert!(parse_targets("").is_err());
+    }
+
+    #[test]
+    fn a_choice_that_can_be_told_is_built_alone() {
+        let words =
+            |list: &[&str]| -> Vec<String> { list.iter().map(|w| (*w).to_owned()).collect() };
+        let some = choice(&words(&["conformance", "host_wide", "mctl.apply"])).unwrap();
+        let pairs = [("mctl-cli", "host_wide"), ("mctl", "apply")];
+        let pairs = pairs.map(|(p, t)| (p.to_owned(), t.to_owned()));
+        assert_eq!(some, pairs);
+        assert_eq!(choice(&words(&["selftest.mctl_thp"])), Some(Vec::new()));
+        for vague in ["apply", "mctl.lib", "other.apply"] {
+            assert_eq!(choice(&words(&[vague])), None, "{vague}");
+        }
+        assert_eq!(choice(&[]), None);
     }
 
     #[test]

@@ -132,7 +132,11 @@ impl Make<'_> {
             .stdout(file.try_clone()?)
             .stderr(file);
         if self.tools.ccache {
-            command.arg("CC=ccache gcc").arg("HOSTCC=ccache gcc");
+            // By the path and not by CC: the build hands HOSTCC to rustc as one word.
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let mut dirs = vec![PathBuf::from("/usr/lib/ccache")];
+            dirs.extend(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(dirs)?);
             if std::env::var_os("CCACHE_DIR").is_none() {
                 command.env("CCACHE_DIR", &self.ccache);
             }
