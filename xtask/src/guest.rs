@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) minutes: u64,
     /// More fragments for a native kernel's configuration.
     pub(crate) with: Vec<String>,
+    /// An image to boot in the place of a native kernel of our own build.
+    pub(crate) image: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -34,6 +36,7 @@ impl Default for Options {
             only: Vec::new(),
             minutes: 25,
             with: Vec::new(),
+            image: None,
         }
     }
 }
@@ -55,7 +58,7 @@ pub(crate) fn pins(layout: &Layout) -> Result<Pins> {
 
 /// Gets the kernel, boots it, runs everything, writes the results.
 pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Results> {
-    let kernel = prepare(layout, name, &options.with)?;
+    let kernel = prepare(layout, name, options)?;
     say(&format!("{name}: Linux {}", kernel.release));
     if let Some(drift) = &kernel.drift {
         say(&format!("{name}: drift: {drift}"));
@@ -72,11 +75,20 @@ pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Res
 }
 
 /// Gets a kernel, or builds it.
-pub(crate) fn prepare(layout: &Layout, name: &str, with: &[String]) -> Result<Kernel> {
-    match name.strip_prefix("native-") {
-        Some(base) => kernel::build(layout, base, with, None),
-        None if with.is_empty() => stock::prepare(layout, &pins(layout)?, name),
-        None => bail!("{name} is the distribution's kernel; --with is for native ones"),
+pub(crate) fn prepare(layout: &Layout, name: &str, options: &Options) -> Result<Kernel> {
+    match (name.strip_prefix("native-"), &options.image) {
+        (Some(_), Some(image)) => Ok(Kernel {
+            name: name.to_owned(),
+            release: format!("of {}", image.display()),
+            image: image.clone(),
+            modules: None,
+            drift: Some("an image that was built elsewhere".to_owned()),
+        }),
+        (Some(base), None) => kernel::build(layout, base, &options.with, None),
+        (None, None) if options.with.is_empty() => stock::prepare(layout, &pins(layout)?, name),
+        (None, _) => {
+            bail!("{name} is the distribution's kernel; --with and --image are for native ones")
+        }
     }
 }
 
@@ -87,7 +99,7 @@ pub(crate) fn run_program(
     argv: &[String],
     options: &Options,
 ) -> Result<Results> {
-    let mut kernel = prepare(layout, name, &options.with)?;
+    let mut kernel = prepare(layout, name, options)?;
     kernel.name = format!("run-{}", kernel.name);
     let mut jobs = Jobs::default();
     jobs.jobs.push(Job {

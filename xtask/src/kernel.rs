@@ -1,5 +1,6 @@
 //! Building the native kernels: the distribution's source, our patches, a small configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -169,6 +170,7 @@ fn errors(log: &str) -> String {
 pub(crate) fn selftests(layout: &Layout, base: &str) -> Result<Vec<Job>> {
     let pins = guest::pins(layout)?;
     let source = source::fetch(layout, &pins, base)?;
+    source.apply(&source::series(layout, base)?)?;
     let dir = source.tree.join("tools/testing/selftests/mm");
     let headers = source.home.join(format!("build-native-{base}/usr/include"));
     let out = layout.cache.join("selftests").join(base);
@@ -198,6 +200,8 @@ pub(crate) fn selftests(layout: &Layout, base: &str) -> Result<Vec<Job>> {
             name: format!("selftest.{name}"),
             argv: vec![program.display().to_string()],
             cwd: PathBuf::from("/tmp"),
+            // A folder on a disk, for what acts on the page cache.
+            env: BTreeMap::from([("MCTL_DISK".to_owned(), "/tmp".to_owned())]),
             seconds: 300,
             // KSFT_SKIP
             skip_status: Some(4),

@@ -23,6 +23,7 @@ mod stock;
 mod toolchain;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -107,6 +108,9 @@ struct Run {
     /// Time for everything on one kernel
     #[arg(long, default_value_t = 25)]
     minutes: u64,
+    /// Boot this bzImage in the place of a native kernel of our own build
+    #[arg(long)]
+    image: Option<PathBuf>,
 }
 
 impl Run {
@@ -116,6 +120,7 @@ impl Run {
             only: self.only,
             minutes: self.minutes,
             with,
+            image: self.image,
         }
     }
 }

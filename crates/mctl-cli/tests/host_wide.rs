@@ -165,7 +165,7 @@ fn a_program_started_under_a_policy() {
         let script = r#"
             coproc T { "$@"; }
             ask() { echo "$1" >&"${T[1]}"; read -r line <&"${T[0]}"; }
-            while read -r line <&"${T[0]}" && [ "$line" != ready ]; do :; done
+            while read -r line <&"${T[0]}"; do case $line in ready*) break;; esac; done
             ask "map 8388608"; set -- $line; at=$2
             ask "touch $at 8388608"; ask "huge $at"; echo "$line"
         "#;
