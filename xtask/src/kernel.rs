@@ -19,6 +19,9 @@ pub(crate) const BASES: [&str; 2] = ["6.12", "7.3"];
 /// Fragments that every native kernel has: what the series is tested with, and what the guest needs.
 const FRAGMENTS: [&str; 2] = ["base", "guest"];
 
+/// With these the kernel's Rust asks for C from the same family of compilers.
+const CLANG: [&str; 2] = ["kasan", "kcsan"];
+
 /// Patches, configures and builds. `overlay` is a patch on top of the series.
 pub(crate) fn build(
     layout: &Layout,
@@ -44,6 +47,7 @@ pub(crate) fn build(
         tools: &tools,
         out: &out,
         ccache: layout.cache.join("ccache"),
+        clang: with.iter().any(|word| CLANG.contains(&word.as_str())),
     };
     let wanted = wanted(layout, base, with)?;
     make.configure(&wanted)?;
@@ -87,6 +91,7 @@ struct Make<'a> {
     tools: &'a Toolchain,
     out: &'a Path,
     ccache: PathBuf,
+    clang: bool,
 }
 
 impl Make<'_> {
@@ -141,6 +146,16 @@ impl Make<'_> {
             if std::env::var_os("CCACHE_DIR").is_none() {
                 command.env("CCACHE_DIR", &self.ccache);
             }
+        }
+        if self.clang {
+            let clang = self.tools.libclang.with_file_name("bin").join("clang");
+            if !clang.exists() {
+                bail!(
+                    "{} is missing; install the package clang of the same version as libclang",
+                    clang.display()
+                );
+            }
+            command.arg(format!("CC={}", clang.display()));
         }
         if let Err(error) = run::run(&mut command) {
             let text = std::fs::read(&log).unwrap_or_default();
@@ -205,7 +220,6 @@ pub(crate) fn selftests(layout: &Layout, base: &str) -> Result<Vec<Job>> {
             seconds: 300,
             // KSFT_SKIP
             skip_status: Some(4),
-            ..Job::default()
         });
     }
     Ok(jobs)
