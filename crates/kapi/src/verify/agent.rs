@@ -7,8 +7,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use mctl_sys::raw_syscall::{Expendable, MARK};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
+use super::privileges::{become_user, drop_capabilities, limit};
 use super::script::{Arg, DESCRIPTORS, Outcome, Region, Report, Step, View};
 use crate::consts::syscall_number;
 
@@ -368,45 +369,4 @@ fn tempfile() -> anyhow::Result<std::fs::File> {
         "kapi",
         MemfdFlags::CLOEXEC,
     )?))
-}
-
-fn drop_capabilities(numbers: &[u32]) -> anyhow::Result<()> {
-    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-    let mut sets = capabilities(None)?;
-    let mut mask = CapabilitySet::empty();
-    for number in numbers {
-        mask |= CapabilitySet::from_bits_retain(1u64 << number.min(&63));
-    }
-    sets.effective.remove(mask);
-    sets.permitted.remove(mask);
-    sets.inheritable.remove(mask);
-    set_capabilities(None, sets)?;
-    Ok(())
-}
-
-/// Gives all privileges up, for good. The process has one thread.
-fn become_user(id: u32) -> anyhow::Result<()> {
-    use rustix::process::{Gid, Uid};
-    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    set_thread_groups(&[])?;
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
-}
-
-fn limit(resource: u32, bytes: Option<u64>) -> anyhow::Result<()> {
-    let resource = match resource {
-        7 => Resource::Nofile,
-        8 => Resource::Memlock,
-        other => anyhow::bail!("limit {other} is not one that is set here"),
-    };
-    let maximum = getrlimit(resource).maximum;
-    let current = match (bytes, maximum) {
-        (Some(bytes), Some(most)) => Some(bytes.min(most)),
-        (Some(bytes), None) => Some(bytes),
-        (None, most) => most,
-    };
-    setrlimit(resource, Rlimit { current, maximum })?;
-    Ok(())
 }

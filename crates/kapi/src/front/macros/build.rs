@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::args::Arg;
-use super::fields;
+use super::{fields, set};
 use crate::diag::{Severity, Source};
 use crate::front::Parsed;
 use crate::ir::{
@@ -319,7 +319,7 @@ impl Builder {
                 ));
             }
             for (field, arg) in make.inits.iter().zip(rest) {
-                fields::set(self, field, std::slice::from_ref(arg));
+                set::set(self, field, std::slice::from_ref(arg));
             }
             if make.closed {
                 self.close();
@@ -343,7 +343,7 @@ impl Builder {
         if let Some(of) = fields::counted_field(field).filter(|_| self.open == Open::Spec) {
             return self.count(of, args.first(), span, source, parsed);
         }
-        if !fields::set(self, field, args) {
+        if !set::set(self, field, args) {
             return self.unknown(&format!(".{field}"), args, span, source, parsed);
         }
         let repeats = matches!(field, "mask_add");

@@ -7,6 +7,7 @@ mod args;
 mod block;
 mod build;
 mod fields;
+mod set;
 
 pub(crate) use args::quote;
 
