@@ -218,7 +218,7 @@ pub fn plan(
             continue;
         };
         let inherit = call.flags().default_exec();
-        if caps.native.is_some() && draft.native((verb, kind), inherit, caps)? {
+        if caps.native.is_some() && draft.native((verb, kind), inherit, request.rule, caps)? {
             continue;
         }
         match (verb, kind) {

@@ -74,6 +74,13 @@ impl Reading {
         }
     }
 
+    /// Whether the program's own `PR_SET_THP_DISABLE` is stricter than the record.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.record
+            .is_some_and(|record| self.thp() != Known::Is(record.thp()))
+    }
+
     /// The record of the contract. Whatever prctl(2) keeps survives exec, so its exec bit is set.
     /// `None` where a part is not known.
     #[must_use]
@@ -177,6 +184,10 @@ fn from_proc(target: &Target) -> Result<Reading> {
         (Some(_), Some(mask)) => u32::try_from(mask).ok().and_then(Policy::from_mask),
         _ => None,
     };
+    // Where there is a record, merging is a part of it: the kernel keeps the two as one.
+    let mergeable = record.map_or(mergeable, |record| {
+        Known::Is(record.has(PolicyKind::Mergeable))
+    });
     Ok(Reading {
         thp_disable,
         mergeable,
@@ -250,6 +261,7 @@ mod tests {
             };
             assert_eq!(reading.thp(), Known::Is(thp));
             assert_eq!(reading.policy(), always, "the switch is the program's");
+            assert_eq!(reading.is_held_back(), thp == Thp::Never);
         }
         let inherit = Reading {
             record: Some(Policy::INHERIT),

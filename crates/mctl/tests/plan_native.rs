@@ -145,6 +145,36 @@ fn a_program_about_to_start_keeps_what_survives_its_exec() {
     assert_eq!(plan.promised.mechanisms, [Mechanism::OwnPrctl]);
 }
 
+/// What a user put in force by the switch is taken back by the same words; the call itself, and
+/// whoever goes by the admin rule, never changes the switch.
+#[test]
+fn the_switch_is_taken_back_by_whoever_had_to_use_it() {
+    let held = Standing {
+        thp_switch: Some(ThpDisable::Full),
+        ..standing(Whose::Other, false)
+    };
+    let switches = |plan: &Plan| {
+        plan.steps
+            .iter()
+            .filter(|step| matches!(step, Step::SetThpDisable { .. }))
+            .count()
+    };
+    let clear = Request::clear(&[PolicyKind::Nohugepage]).unwrap();
+    let taken = made(&clear, held).unwrap();
+    assert_eq!((switches(&taken), taken.promised.notes.len()), (1, 0));
+    let nothing = made(&clear, standing(Whose::Other, false)).unwrap();
+    assert_eq!(switches(&nothing), 0, "it is not set");
+    let mut admin = clear;
+    admin.rule = mctl::Rule::Admin;
+    let own = Standing {
+        whose: Whose::Own,
+        ..held
+    };
+    let left = made(&admin, own).unwrap();
+    assert_eq!(switches(&left), 0);
+    assert_eq!(left.promised.notes, [Note::HeldBack]);
+}
+
 #[test]
 fn what_holds_a_policy_back_is_said() {
     let always = Request::set(&[PolicyKind::Hugepage], AcrossExec::Ends).unwrap();

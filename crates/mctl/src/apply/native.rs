@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD_GROUP, Policy, Request};
+use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD_GROUP, Policy, PolicyKind, Request};
 use mctl_sys::inject::{ScriptCall, When};
 use mctl_sys::raw::native::Native;
 
 use crate::error::{Error, Result};
 use crate::host::native;
-use crate::outcome::Outcome;
+use crate::outcome::{Note, Outcome};
 use crate::plan::unsupported;
 use crate::target::Target;
 
@@ -80,6 +80,10 @@ pub(super) fn record(
 
 fn note(outcome: &mut Outcome, before: u32, call: Request) {
     outcome.policy_before.get_or_insert(before);
+    if before & PolicyKind::Mergeable.bit() == 0 {
+        // Nothing was mergeable, so nothing is walked.
+        outcome.notes.retain(|note| *note != Note::UnmergeWalks);
+    }
     // A record with bits that are not known here stays unknown.
     outcome.policy_after = Policy::from_mask(before).map(|policy| policy.apply(call).mask());
 }

@@ -10,6 +10,7 @@ use super::{Draft, Standing, Step, Whose, deciding_knob, unsupported};
 use crate::error::Result;
 use crate::host::{HostCaps, Support};
 use crate::outcome::{Guarantee, Guarantees, Mechanism, Note};
+use crate::request::Rule;
 
 /// Who makes the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,6 +65,7 @@ impl Draft {
         &mut self,
         (verb, kind): (Verb, PolicyKind),
         inherit: bool,
+        rule: Rule,
         caps: &HostCaps,
     ) -> Result<bool> {
         let standing = self.standing;
@@ -103,11 +105,32 @@ impl Draft {
             });
             self.note(Note::KeptForExec);
         }
+        let by_switch = rule == Rule::Owner && standing.admin == Holds::No && !image;
+        if by_switch && verb == Verb::Clear && self.clear_switch(kind, caps) {
+            return Ok(true);
+        }
         self.native_notes(verb, kind, caps);
         if image && caps.thp_disable != Support::No {
             self.own_switch(verb, kind);
         }
         Ok(true)
+    }
+
+    /// Who set a policy by the switch ([`Way::Switch`]) takes it back by the same words. An
+    /// administrator's call never touches it. Whether it is touched here.
+    fn clear_switch(&mut self, kind: PolicyKind, caps: &HostCaps) -> bool {
+        let from = match kind {
+            PolicyKind::Nohugepage if self.standing.thp_switch == Some(ThpDisable::Full) => {
+                ThpDisable::Full
+            }
+            // It does not show from outside.
+            PolicyKind::HugepageAdvised if caps.except_advised.is_yes() => {
+                ThpDisable::ExceptAdvised
+            }
+            _ => return false,
+        };
+        self.clear_thp(from);
+        true
     }
 
     /// The switch of prctl(2) is stricter than the policy. In the process that is about to become

@@ -106,6 +106,17 @@ fn policy(row: &Row) -> Cell {
     let Some(reading) = &row.reading else {
         return Cell::Unknown;
     };
+    if let Some(record) = reading.record {
+        let kinds = mctl::PolicyKind::ALL.into_iter();
+        let mut words: Vec<_> = kinds
+            .filter(|kind| record.has(*kind))
+            .map(mctl::PolicyKind::word)
+            .collect();
+        if reading.is_held_back() {
+            words.push("thp-disabled");
+        }
+        return Cell::Words(words);
+    }
     match (reading.thp(), reading.mergeable) {
         (Known::Is(thp), Known::Is(mergeable)) => {
             let merge = mergeable.then_some(mctl::PolicyKind::Mergeable);
