@@ -11,7 +11,7 @@ mod syzlang;
 use std::str::FromStr;
 
 use crate::front::kdoc;
-use crate::ir::{Corpus, Spec};
+use crate::ir::{CORPUS_FORMAT, Spec};
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,13 @@ impl FromStr for Format {
     }
 }
 
+/// A [`Corpus`](crate::ir::Corpus) that is not copied to be written.
+#[derive(serde::Serialize)]
+struct Borrowed<'a> {
+    format: &'a str,
+    specs: &'a [Spec],
+}
+
 /// The specifications in `format`.
 #[must_use]
 pub fn emit(specs: &[Spec], format: Format) -> String {
@@ -77,7 +84,10 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
     };
     match format {
         Format::Plain => each(&|spec| markup::plain(spec), "\n"),
-        Format::Json => json(&Corpus::new(specs.to_vec())),
+        Format::Json => json(&Borrowed {
+            format: CORPUS_FORMAT,
+            specs,
+        }),
         Format::Rst => each(&|spec| markup::rst(spec), "\n"),
         Format::Man => each(&|spec| man::page(spec, ""), ""),
         Format::Markdown => each(&|spec| markup::markdown(spec), "\n"),
@@ -101,4 +111,16 @@ pub(crate) fn json(value: &impl serde::Serialize) -> String {
         |error| format!("{{\"error\": \"{error}\"}}\n"),
         |text| text + "\n",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Corpus;
+
+    #[test]
+    fn the_document_is_a_corpus() {
+        let corpus = Corpus::new(vec![Spec::default()]);
+        assert_eq!(emit(&corpus.specs, Format::Json), json(&corpus));
+    }
 }
