@@ -207,9 +207,12 @@ impl Mm {
         }
     }
 
-    /// `MADV_WILLNEED`: swapped pages come back; file pages come into the cache.
+    /// `MADV_WILLNEED`: file pages come into the cache; of shared memory only what is in swap
+    /// (`shmem_swapin_range()`), which the model does not put there.
     fn willneed(&mut self, cx: &mut Cx<'_>, part: &Vma) {
-        if let Backing::File(file) = part.backing {
+        if let Backing::File(file) = part.backing
+            && cx.cache.file(file).is_some_and(|f| !f.shmem)
+        {
             let last = cx.cache.file_pages(file);
             let first = part.offset.min(last);
             for page in first..(part.offset + part.pages()).min(last) {
