@@ -314,6 +314,10 @@ impl<'a> Advise<'a> {
                 self.advice
             ),
             (false, _) if self.destructive => return Ok(()),
+            // What is gone is gone, whatever was to be done to it.
+            (false, _) if !target.is_alive() => {
+                return Err(Error::NoProcess { pid: target.pid() });
+            }
             (false, _) => format!(
                 "{} may lose the contents of its memory; it has to be allowed explicitly",
                 self.advice

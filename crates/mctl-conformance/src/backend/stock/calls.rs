@@ -263,6 +263,7 @@ impl StockBackend {
     ) -> Result<Result<(EngineTarget, Option<i64>), Errno>, Trouble> {
         // One that nobody waits for is a zombie until the history ends, and counts as gone.
         if let Whom::Task(other) = whom
+            && !self.task(other)?.reaped
             && self.life(other)? == Life::Gone
         {
             return Ok(Err(Errno::ESRCH));

@@ -68,6 +68,11 @@ fn word(host: Host) -> &'static str {
 
 /// Sets the knobs as a scenario asks, where they differ. Swap is left as it is.
 pub(super) fn arrange(now: &Setup, wanted: &Setup) -> Result<(), Trouble> {
+    if wanted.yama >= 3 && now.yama < 3 {
+        let why = "kernel.yama.ptrace_scope cannot be taken back once it is 3, and the cases after it \
+                   need another";
+        return Err(Trouble::NotPossible(why.to_owned()));
+    }
     let mut writes = Vec::new();
     if wanted.thp != now.thp {
         // The size's own knob may stand apart from the common one.
