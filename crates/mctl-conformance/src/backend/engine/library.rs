@@ -213,9 +213,15 @@ fn named(caller: Caller, target: EngineTarget) -> Result<(Named, Option<OwnedFd>
         ),
         EngineTarget::Fd(fd) if fd < 0 => (Named::NoDescriptor(fd), None),
         EngineTarget::Fd(fd) => {
-            let pid = Pid::from_raw(number(caller.pid)?)
-                .ok_or_else(|| Trouble::broken("the caller has no number"))?;
-            let holder = pidfd_open(pid, PidfdFlags::empty()).map_err(Trouble::broken)?;
+            // By the thread itself where the kernel can (6.9): a first thread that has exited
+            // holds no descriptors any more.
+            const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(0o200);
+            let open = |id: u32, flags| match Pid::from_raw(number(id)?) {
+                Some(id) => pidfd_open(id, flags).map_err(Trouble::broken),
+                None => Err(Trouble::broken("the caller has no number")),
+            };
+            let holder = open(caller.tid, PIDFD_THREAD)
+                .or_else(|_| open(caller.pid, PidfdFlags::empty()))?;
             match pidfd_getfd(holder, fd, PidfdGetfdFlags::empty()) {
                 Ok(copy) => (Named::Sent, Some(copy)),
                 Err(rustix::io::Errno::BADF) => (Named::NoDescriptor(fd), None),

@@ -128,7 +128,15 @@ impl Engine for Native {
             ),
         };
         let advice = fd_arg(call.advice.raw().into());
-        Native::on_target(call.target, own, |fd, own| {
+        // process_madvise(2) knows PIDFD_SELF since Linux 6.15 only; a pidfd says the same.
+        let target = match call.target {
+            EngineTarget::Own(_) => EngineTarget::Pid {
+                pid: call.caller.pid,
+                inode: proc::identity(call.caller.pid)?,
+            },
+            other => other,
+        };
+        Native::on_target(target, own, |fd, own| {
             let scratch = own.put(&words)?;
             let vec = if null { 0 } else { scratch };
             let args = [fd, vec, count, advice, u64::from(call.flags), 0];
