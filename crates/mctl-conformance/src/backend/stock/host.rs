@@ -66,8 +66,17 @@ fn word(host: Host) -> &'static str {
     }
 }
 
+/// With fewer mappings the suite itself would run out of memory: the limit is for every process.
+const FEW_MAPPINGS: u64 = 4096;
+
 /// Sets the knobs as a scenario asks, where they differ. Swap is left as it is.
 pub(super) fn arrange(now: &Setup, wanted: &Setup) -> Result<(), Trouble> {
+    if wanted.max_map_count < now.max_map_count.min(FEW_MAPPINGS) {
+        return Err(Trouble::NotPossible(format!(
+            "a real program does not live with {} mappings, nor does the suite",
+            wanted.max_map_count
+        )));
+    }
     if wanted.yama >= 3 && now.yama < 3 {
         let why = "kernel.yama.ptrace_scope cannot be taken back once it is 3, and the cases after it \
                    need another";
