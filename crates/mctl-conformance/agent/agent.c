@@ -275,7 +275,7 @@ static int serve(int fd)
 				results[i] = make(o[1], o[2], fd);
 				break;
 			case OP_EXEC:
-				results[i] = again(o[1] ? (char *)o[1] : "/proc/self/exe", fd);
+				results[i] = again(o[1] ? (char *)o[1] : "/proc/thread-self/exe", fd);
 				break;
 			case OP_POKE:
 				if (o[1] < sizeof(scratch) / sizeof(scratch[0]))
