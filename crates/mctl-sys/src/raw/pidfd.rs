@@ -177,15 +177,31 @@ pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
             .map_err(|_| Errno::ESRCH)
             .and_then(positive);
     }
-    // Linux 5.3: the descriptor's fdinfo has a line "Pid:", -1 once reaped, 0 when foreign.
+    let named = fdinfo_pid(pidfd)?;
+    // Linux 6.9 to 6.12: the line of a thread's descriptor (PIDFD_THREAD) names the thread.
+    let leader = leader_of(named).unwrap_or(named);
+    // Still there: so what was read meanwhile under its number was its own.
+    fdinfo_pid(pidfd)?;
+    Ok(leader)
+}
+
+/// Linux 5.3: the descriptor's fdinfo has a line "Pid:", -1 once reaped, 0 when foreign.
+fn fdinfo_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).map_err(|_| Errno::EBADF)?;
-    let pid = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pid:"))
-        .and_then(|value| value.trim().parse::<i32>().ok())
-        .ok_or(Errno::EBADF)?;
-    positive(pid)
+    positive(number_after("Pid:", &text).ok_or(Errno::EBADF)?)
+}
+
+/// The process that a thread belongs to.
+fn leader_of(tid: i32) -> Option<i32> {
+    // A command's name may be any bytes.
+    let text = std::fs::read(format!("/proc/{tid}/status")).ok()?;
+    number_after("Tgid:", &String::from_utf8_lossy(&text))
+}
+
+fn number_after(key: &str, text: &str) -> Option<i32> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    value.trim().parse().ok()
 }
 
 fn positive(pid: i32) -> Result<i32, Errno> {
@@ -196,6 +212,22 @@ fn positive(pid: i32) -> Result<i32, Errno> {
 mod tests {
     use super::*;
     use std::mem::{offset_of, size_of};
+
+    #[test]
+    fn a_threads_number_leads_to_its_process() {
+        // The test harness runs this beside the main thread.
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        assert_eq!(
+            leader_of(own),
+            i32::try_from(std::process::id()).ok(),
+            "{own}"
+        );
+        assert_eq!(
+            number_after("Pid:", "pos:\t0\nPid:\t12\nNSpid:\t12\n"),
+            Some(12)
+        );
+        assert_eq!(number_after("Pid:", "pos:\t0\n"), None);
+    }
 
     #[test]
     fn layout() {
