@@ -28,7 +28,11 @@ fn what_does_not_stand_is_left_alone() {
 fn everything_at_once() {
     let fixture = start!("pause");
     let pid = fixture.pid().to_string();
-    mctl(&["set", "-q", "nohugepage,mergeable", &pid]).assert(0);
+    let ran = mctl(&["set", "-q", "nohugepage,mergeable", &pid]);
+    if ran.err.contains("no PR_SET_MEMORY_MERGE") {
+        mctl_testkit::skip!("needs PR_SET_MEMORY_MERGE");
+    }
+    ran.assert(0);
     mctl(&["clear", "hugepage-advised,nohugepage", "mergeable", &pid]).assert(0);
     let ran = mctl(&["get", "-n", "-o", "POLICY", &pid]).assert(0);
     assert_eq!(ran.out, "inherit\n");
