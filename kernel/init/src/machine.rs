@@ -155,6 +155,9 @@ pub(crate) fn comforts() -> Vec<String> {
             .err()
             .map(|e| format!("cgroup controllers: {e}")),
     );
+    // Tests map gigabytes that they never touch.
+    let overcommit = fs::write("/proc/sys/vm/overcommit_memory", "1");
+    missing.extend(overcommit.err().map(|e| format!("overcommit: {e}")));
     let up = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .status();
