@@ -10,7 +10,7 @@ use std::process::Command;
 use mctl_guest_init::{PLAN_FILE, Plan, SHARE};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_move};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
 /// Where the host's files are before they become `/`.
@@ -102,9 +102,9 @@ pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
         let source = format!("/proc/self/fd/{}", fd.as_raw_fd());
         mount_bind(&source, &path).map_err(|e| format!("keeping {}: {e}", path.display()))?;
     }
-    for dir in &plan.copy {
+    for (number, dir) in plan.copy.iter().enumerate() {
         let path = Path::new(NEW).join(dir.strip_prefix("/").unwrap_or(dir));
-        copied(&path).map_err(|e| format!("copying {}: {e}", path.display()))?;
+        copied(&path, number).map_err(|e| format!("copying {}: {e}", path.display()))?;
     }
     for dir in ["/dev", "/proc", "/sys", "/run"] {
         mount_move(dir, format!("{NEW}{dir}")).map_err(|e| format!("moving {dir}: {e}"))?;
@@ -117,20 +117,19 @@ pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
     rustix::process::chdir("/").map_err(step)
 }
 
-/// Puts a copy in memory over a folder.
-fn copied(dir: &Path) -> Result<(), String> {
+/// Puts a copy on the disk over a folder. Not in memory: programs that run from there would have shmem
+/// among their mappings, and tests count it.
+fn copied(dir: &Path, number: usize) -> Result<(), String> {
     let words = |e: std::io::Error| e.to_string();
-    let stage = Path::new("/run/stage");
-    fs::create_dir_all(stage).map_err(words)?;
-    mount("copy", stage, "tmpfs", MountFlags::empty(), c"mode=0755").map_err(|e| e.to_string())?;
+    let stage = PathBuf::from(format!("{NEW}/tmp/.copy-{number}"));
+    fs::create_dir_all(&stage).map_err(words)?;
     for entry in fs::read_dir(dir).map_err(words)? {
         let entry = entry.map_err(words)?;
         if entry.file_type().map_err(words)?.is_file() {
             fs::copy(entry.path(), stage.join(entry.file_name())).map_err(words)?;
         }
     }
-    mount_bind_recursive(stage, dir).map_err(|e| e.to_string())?;
-    rustix::mount::unmount(stage, rustix::mount::UnmountFlags::DETACH).map_err(|e| e.to_string())
+    mount_bind(&stage, dir).map_err(|e| e.to_string())
 }
 
 /// What a test may want and can do without; says what is not there.

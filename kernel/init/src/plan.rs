@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// Folders of the host that a mount of the guest's own (on `/tmp`, say) would hide.
     pub keep: Vec<PathBuf>,
-    /// Folders of the host that the guest needs to write to: it gets a copy in memory.
+    /// Folders of the host that the guest needs to write to: it gets a copy on its disk.
     pub copy: Vec<PathBuf>,
     /// The jobs, in order.
     pub jobs: Vec<Job>,
