@@ -131,17 +131,14 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
 }
 
 fn summary<'a>(job: &Job<'_>, advised: &'a Advised) -> Summary<'a> {
-    let failed = advised.entries.iter().find(|entry| entry.error.is_some());
-    let error = failed.and_then(|entry| entry.error);
+    let error = advised.entries.iter().find_map(|entry| entry.error);
     Summary {
         bytes: advised.bytes,
         advised: advised.advised,
         complete: advised.is_complete(),
         way: advised.way,
         error: error.map(|errno| errno.to_string()),
-        failed_in: failed
-            .and_then(|entry| entry.failed_in.as_ref())
-            .map(Span::from),
+        failed_in: advised.failed_in.as_ref().map(Span::from),
         skipped_total: advised.skipped_total,
         skipped_why: reasons(job.advice, advised),
         skipped: &advised.skipped,

@@ -219,12 +219,12 @@ fn is_well(job: &Job<'_>, row: &Row, given: &Given) -> bool {
         .iter()
         .find_map(|entry| Some((entry, entry.error?)))
     {
-        let (start, len) = entry
+        let (start, len) = advised
             .failed_in
             .map_or((entry.start, entry.len), |part| (part.start, part.len));
         let failed = mctl::advise::Skipped { start, len, errno };
         // The range of an entire address space says nothing.
-        let place = match (&job.what, entry.failed_in) {
+        let place = match (&job.what, advised.failed_in) {
             (What::Entire, None) => "at the first mapping that fails".to_owned(),
             _ => format!("in {}", span(start, len)),
         };

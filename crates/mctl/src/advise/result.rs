@@ -85,10 +85,6 @@ pub struct Entry {
     /// Why not.
     #[serde(serialize_with = "opt_errno_name")]
     pub error: Option<Errno>,
-    /// The part of it in which that happened, where it is known: one mapping, or several where
-    /// the call does not tell them apart.
-    #[serde(serialize_with = "opt_span")]
-    pub failed_in: Option<Range>,
 }
 
 /// What came of giving advice.
@@ -104,6 +100,10 @@ pub struct Advised {
     pub way: Way,
     /// One an entry.
     pub entries: Vec<Entry>,
+    /// The part of the entry that failed in which it did, where it is known: one mapping, or
+    /// several where the call does not tell them apart.
+    #[serde(serialize_with = "opt_span")]
+    pub failed_in: Option<Range>,
     /// What was passed over, at most the first thousand.
     pub skipped: Vec<Skipped>,
     /// How many were passed over in all.
@@ -139,13 +139,13 @@ impl Advised {
             skipped: 0,
             done: false,
             error: None,
-            failed_in: None,
         };
         Advised {
             bytes: 0,
             advised: 0,
             way,
             entries: entries.iter().map(entry).collect(),
+            failed_in: None,
             skipped: Vec::new(),
             skipped_total: 0,
             batches: 0,
@@ -170,7 +170,7 @@ impl Advised {
             && entry.error.is_none()
         {
             entry.error = Some(errno);
-            entry.failed_in = failed_in;
+            self.failed_in = failed_in;
         }
     }
 
