@@ -54,7 +54,7 @@ const KEEP: usize = 60;
 pub(crate) fn arguments(machine: &Machine<'_>, accel: &str, share_lines: &Path) -> Vec<String> {
     let share = machine.share.display();
     let base = format!(
-        "console=ttyS0 panic=-1 reboot=t oops=panic random.trust_cpu=1 \
+        "console=ttyS0 panic=-1 reboot=t oops=panic no_timer_check random.trust_cpu=1 \
          transparent_hugepage=madvise {MARKER} {}",
         machine.append
     );
