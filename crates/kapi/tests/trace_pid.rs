@@ -351,11 +351,9 @@ fn another_users_process_is_refused_and_ones_own_is_not() {
     // The test's own binary may be out of that user's reach.
     let dir = tempfile::tempdir().unwrap();
     let kapi = dir.path().join("kapi");
-    std::fs::copy(env!("CARGO_BIN_EXE_kapi"), &kapi).unwrap();
-    for path in [dir.path(), &kapi] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(path, mode).unwrap();
-    }
+    mctl_sys::program::copy_program(env!("CARGO_BIN_EXE_kapi").as_ref(), &kapi, 0o755).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
     let run = |pid: i32| {
         let mut child = Command::new(&kapi)
             .args(["trace", "-p", &pid.to_string()])

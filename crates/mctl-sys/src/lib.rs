@@ -6,6 +6,7 @@
 pub mod arch;
 pub mod inject;
 pub mod procfs;
+pub mod program;
 mod ptrace;
 pub mod raw;
 pub mod raw_syscall;

@@ -201,13 +201,10 @@ fn the_filter_is_back_afterwards() {
 
 /// A copy of this test binary that other users can run.
 fn copy_for_all(dir: &Path) -> PathBuf {
-    let open = |path: &Path| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-    };
     let copy = dir.join("preflight");
-    std::fs::copy(std::env::current_exe().expect("this binary"), &copy).expect("copied");
-    open(dir);
-    open(&copy);
+    let this = std::env::current_exe().expect("this binary");
+    mctl_sys::program::copy_program(&this, &copy, 0o755).expect("copied");
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("chmod");
     copy
 }
 

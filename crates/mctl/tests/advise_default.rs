@@ -9,6 +9,7 @@ use std::process::Command;
 use mctl::advise::{Advice, Advise, P_PID, P_PIDFD, PmadvFlags, Range, process_madvise};
 use mctl::{Errno, Guarantee, HostCaps, Target};
 use mctl_abi::thp::Host;
+use mctl_sys::program::copy_program;
 use mctl_testkit::{Builder, Fixture, require_root, start};
 
 const DEFAULT: u32 = 4;
@@ -185,10 +186,9 @@ fn without_privileges() {
     let same = start!(@ builder);
     let dir = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(dir.path(), open.clone()).unwrap();
+    std::fs::set_permissions(dir.path(), open).unwrap();
     let exe = dir.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
-    std::fs::set_permissions(&exe, open).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &exe, 0o755).unwrap();
     let output = Command::new(&exe)
         .args(["--exact", "as_somebody_else", "--ignored", "--nocapture"])
         .env(

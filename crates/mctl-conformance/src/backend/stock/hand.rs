@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use mctl_sys::program::{copy_program, write_program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
@@ -177,7 +178,7 @@ impl Agent {
     pub(super) fn set_uid_copy(&self, uid: u32) -> Result<PathBuf, Trouble> {
         let path = self.dir.path().join(format!("set-uid-{uid}"));
         if !path.exists() {
-            std::fs::copy(&self.path, &path).map_err(Trouble::broken)?;
+            copy_program(&self.path, &path, 0o755).map_err(Trouble::broken)?;
             std::os::unix::fs::chown(&path, Some(uid), Some(uid)).map_err(Trouble::broken)?;
             mode(&path, 0o4755)?;
         }
@@ -190,7 +191,7 @@ impl Agent {
         let path = self.dir.path().join(name);
         if !path.exists() {
             let text = format!("#!{}\n", self.path.display());
-            std::fs::write(&path, text).map_err(Trouble::broken)?;
+            write_program(&path, text.as_bytes(), 0o755).map_err(Trouble::broken)?;
             if let Some(uid) = uid {
                 std::os::unix::fs::chown(&path, Some(uid), Some(uid)).map_err(Trouble::broken)?;
             }
@@ -219,8 +220,7 @@ fn unpack(dir: &Path) -> Result<PathBuf, Trouble> {
         return Err(Trouble::NotPossible(why.to_owned()));
     }
     let path = dir.join("agent");
-    std::fs::write(&path, AGENT).map_err(Trouble::broken)?;
-    mode(&path, 0o755)?;
+    write_program(&path, AGENT, 0o755).map_err(Trouble::broken)?;
     Ok(path)
 }
 
