@@ -102,8 +102,38 @@ fn may_share(one: i32, other: i32) -> bool {
         // A kernel thread has no memory to share.
         (!sizes.is_empty()).then_some(sizes)
     };
-    let of_one = sizes(one);
-    of_one.is_some() && of_one == sizes(other)
+    may_be_one(|| sizes(one), || sizes(other))
+}
+
+/// How often two sizes must be seen to differ before they belong to two address spaces.
+const DIFFERENT: u32 = 8;
+/// How often they are read for that.
+const LOOKS: u32 = 32;
+
+/// Whether what two files say may be about one thing that changes while they are read. A
+/// difference counts only where the first file said the same before and after the other was read;
+/// where that cannot be had often enough the answer is the cautious one.
+fn may_be_one<T: PartialEq>(
+    mut one: impl FnMut() -> Option<T>,
+    mut other: impl FnMut() -> Option<T>,
+) -> bool {
+    let mut different = 0;
+    for _ in 0..LOOKS {
+        // What has ended, or is a kernel thread, shares nothing.
+        let (Some(before), Some(between), Some(after)) = (one(), other(), one()) else {
+            return false;
+        };
+        if between == before || between == after {
+            return true;
+        }
+        if before == after {
+            different += 1;
+        }
+        if different == DIFFERENT {
+            return false;
+        }
+    }
+    true
 }
 
 fn all_pids() -> impl Iterator<Item = i32> {
@@ -236,5 +266,36 @@ mod tests {
         } else {
             assert_ne!(ours, INIT_USER_NS);
         }
+    }
+
+    #[test]
+    fn sizes_that_stay_apart_are_of_two() {
+        assert!(!may_be_one(|| Some(1), || Some(2)));
+        assert!(may_be_one(|| Some(1), || Some(1)));
+        assert!(!may_be_one(|| None, || Some(1)));
+        assert!(!may_be_one(|| Some(1), || None));
+    }
+
+    /// One address space whose size grows with every look at it: each reading differs from the
+    /// last, and that is no proof of two.
+    #[test]
+    fn one_that_changes_all_the_while_is_not_taken_for_two() {
+        let size = std::cell::Cell::new(0);
+        let grow = || {
+            size.set(size.get() + 1);
+            Some(size.get())
+        };
+        assert!(may_be_one(grow, grow));
+    }
+
+    /// A sharer that toggles a mapping is told from a stranger by being seen equal once.
+    #[test]
+    fn one_that_toggles_is_found() {
+        let looks = std::cell::Cell::new(0_u32);
+        let toggle = || {
+            looks.set(looks.get() + 1);
+            Some(looks.get() % 5 < 2)
+        };
+        assert!(may_be_one(toggle, toggle));
     }
 }
