@@ -73,14 +73,42 @@ fn refusal(request: &Request, target: &Target, caps: &HostCaps) -> Option<Error>
 fn put_back(targets: &[&Target], results: &[Result<Outcome>]) -> Rollback {
     let mut rollback = Rollback::default();
     for (target, result) in targets.iter().zip(results).rev() {
-        let Ok(outcome) = result else { continue };
-        if !outcome.changed() {
-            continue;
-        }
-        match restore(target, outcome) {
-            Ok(()) => rollback.restored += 1,
-            Err(error) => rollback.failed.push((target.spec(), error.to_string())),
-        }
+        rollback.add(target.spec(), result, |outcome| restore(target, outcome));
     }
     rollback
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AcrossExec, PolicyKind};
+    use mctl_testkit::start;
+
+    /// Changed, then ended: there is nothing left that could have the wrong state.
+    #[test]
+    fn an_ended_process_is_no_failure_of_putting_back() {
+        let kinds = [PolicyKind::Nohugepage];
+        let request = Request::set(&kinds, AcrossExec::Ends).expect("a request");
+        let caps = HostCaps::probe().expect("probed");
+        let fixtures = [start!("pause"), start!("pause")];
+        let targets: Vec<Target> = fixtures
+            .iter()
+            .map(|f| Target::open(f.pid().to_string().parse().expect("a PID")).expect("opened"))
+            .collect();
+        let targets: Vec<&Target> = targets.iter().collect();
+        let results = apply_each(&request, &targets, &caps);
+        assert!(
+            results
+                .iter()
+                .all(|r| r.as_ref().is_ok_and(Outcome::changed))
+        );
+        let [first, second] = fixtures;
+        drop(second);
+        let rollback = put_back(&targets, &results);
+        assert_eq!((rollback.restored, rollback.failed.len()), (1, 0));
+        // It has its former state again: the same request changes it once more.
+        let again = apply_each(&request, &targets[..1], &caps);
+        assert!(again[0].as_ref().is_ok_and(Outcome::changed));
+        drop(first);
+    }
 }

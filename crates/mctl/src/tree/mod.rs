@@ -79,6 +79,27 @@ pub struct Rollback {
     pub failed: Vec<(ProcessSpec, String)>,
 }
 
+impl Rollback {
+    /// Counts one process and what became of putting it back. One that was not changed, or that has
+    /// ended meanwhile, has nothing to be put back.
+    pub(crate) fn add(
+        &mut self,
+        spec: ProcessSpec,
+        result: &Result<Outcome>,
+        put_back: impl FnOnce(&Outcome) -> Result<()>,
+    ) {
+        let Ok(outcome) = result else { return };
+        if !outcome.changed() {
+            return;
+        }
+        match put_back(outcome) {
+            Ok(()) => self.restored += 1,
+            Err(error) if error.errno() == Errno::ESRCH => {}
+            Err(error) => self.failed.push((spec, error.to_string())),
+        }
+    }
+}
+
 impl TreeOutcome {
     /// Whether every member that lives has what was asked.
     #[must_use]
@@ -298,23 +319,10 @@ fn roll_back(members: &[Member], keys: &[Seen]) -> Rollback {
     let mut rollback = Rollback::default();
     // The last first, so that what a parent hands down is put back after its children.
     for (member, seen) in members.iter().zip(keys).rev() {
-        let Ok(outcome) = &member.result else {
-            continue;
-        };
-        if !outcome.changed() {
-            continue;
-        }
-        let restored = match open(*seen) {
-            Ok(Some(target)) => restore(&target, outcome),
-            // It has ended.
-            Ok(None) => continue,
-            Err(error) => Err(error),
-        };
-        match restored {
-            Ok(()) => rollback.restored += 1,
-            Err(error) if error.errno() == Errno::ESRCH => {}
-            Err(error) => rollback.failed.push((member.spec, error.to_string())),
-        }
+        rollback.add(member.spec, &member.result, |outcome| {
+            let target = open(*seen)?.ok_or(Error::NoProcess { pid: seen.pid })?;
+            restore(&target, outcome)
+        });
     }
     rollback
 }
