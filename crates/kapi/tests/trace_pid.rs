@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mctl_testkit::{Fixture, require_root, start};
+use mctl_testkit::{Fixture, heeding_signals, require_root, start};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A running `kapi trace -p`.
@@ -24,7 +24,7 @@ impl Tracer {
     /// Started, and told that it watches.
     fn start(target: &str) -> Self {
         let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/mlockall.kapi");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kapi"))
+        let mut child = heeding_signals(env!("CARGO_BIN_EXE_kapi"))
             .args(["trace", "-s", spec, "-p", target])
             .stderr(Stdio::piped())
             .process_group(0)

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::memory::{kib, mapped};
-use common::{NO_PROCESS, NOBODY, command, mctl};
+use common::{NO_PROCESS, NOBODY, interruptible, mctl};
 use mctl_testkit::{require_root, start};
 
 #[test]
@@ -107,7 +107,7 @@ fn ctrl_c_leaves_it_locked_as_pages_come_in() {
     let pid = fixture.pid().to_string();
     let size: u64 = 4 << 30;
     let (start, _) = mapped(&mut fixture, &format!("map {size}"));
-    let child = command()
+    let child = interruptible()
         .args(["lock", &pid])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

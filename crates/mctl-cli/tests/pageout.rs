@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::memory::{kib, mapped};
-use common::{NO_PROCESS, command, mctl};
+use common::{NO_PROCESS, interruptible, mctl};
 use mctl_testkit::start;
 
 #[test]
@@ -75,7 +75,7 @@ fn ctrl_c_ends_it_between_two_batches() {
     let other = start!("pause");
     let (start, len) = mapped(&mut fixture, "file 268435456 a.data");
     // 128 steps of 2 MiB, 200 ms each: it would take 25 s.
-    let child = command()
+    let child = interruptible()
         .args([
             "pageout",
             "--pace",
@@ -114,7 +114,7 @@ fn a_second_ctrl_c_kills() {
     let mut fixture = start!("touch");
     let pid = fixture.pid().to_string();
     mapped(&mut fixture, "file 67108864 a.data");
-    let mut child = command()
+    let mut child = interruptible()
         .args(["pageout", "--pace", "60s", "--file", &pid])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

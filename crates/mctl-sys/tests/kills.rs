@@ -101,9 +101,14 @@ fn driver(targets: &str, slave: OwnedFd) -> Child {
         unsafe { libc::setsid() };
         // SAFETY: integers only; descriptor 0 is the terminal.
         unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        // The tests may have been started with these ignored, which is handed down.
+        // SAFETY: the default actions need no code of ours.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        // SAFETY: as above.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
         Ok(())
     };
-    // SAFETY: `begin` makes two system calls and nothing else.
+    // SAFETY: `begin` makes four system calls and nothing else.
     unsafe { command.pre_exec(begin) };
     command.spawn().expect("a driver")
 }

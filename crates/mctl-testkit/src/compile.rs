@@ -109,6 +109,16 @@ pub fn run_tool(name: &str, args: &[&str]) -> Result<Output, KitError> {
         .map_err(KitError::io("running a tool"))
 }
 
+/// A command that signals end, also where the tests themselves were started with SIGINT or SIGHUP
+/// ignored (`nohup`, a script's `&`), which is handed down. env(1) becomes the program, under the
+/// same PID.
+#[must_use]
+pub fn heeding_signals(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT,HUP").arg(program);
+    command
+}
+
 fn build_line(text: &str) -> Vec<String> {
     text.lines()
         .find_map(|line| line.strip_prefix("/* build: ")?.strip_suffix(" */"))

@@ -67,6 +67,13 @@ fn plain(command: &mut Command) {
         .stdin(Stdio::null());
 }
 
+/// The command, to be sent SIGINT.
+pub(crate) fn interruptible() -> Command {
+    let mut command = mctl_testkit::heeding_signals(env!("CARGO_BIN_EXE_mctl"));
+    plain(&mut command);
+    command
+}
+
 /// Runs `mctl` with these arguments.
 pub(crate) fn mctl<S: AsRef<OsStr>>(args: &[S]) -> Ran {
     Ran::of(&command().args(args).output().unwrap())
