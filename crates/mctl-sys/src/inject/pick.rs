@@ -157,10 +157,37 @@ pub fn may_attach(pid: i32) -> bool {
 /// Whether the threads of a process may be stopped at all, told without touching it. What only an
 /// injected call would trouble (a seccomp filter) is no reason here.
 pub(crate) fn may_stop(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), InjectError> {
-    match may_stop_once(pid) {
-        Err(InjectError::Refused(Refusal::Zombie)) => Err(Refusal::Zombie.into()),
-        _ if is_alive(pidfd) == Ok(false) => Err(InjectError::Gone),
-        result => result,
+    settled(pidfd, || may_stop_once(pid))
+}
+
+/// How often a look is taken again because the thread that was looked at ended during it.
+const LOOKS: u32 = 64;
+
+/// The result of a look at a process by its number, taken again where it came to nothing because of
+/// what comes and goes: another injector's shield, a thread that ended.
+fn settled<T>(
+    pidfd: BorrowedFd<'_>,
+    mut look: impl FnMut() -> Result<T, InjectError>,
+) -> Result<T, InjectError> {
+    let (mut waited, mut looked) = (0, 0);
+    loop {
+        match look() {
+            // Another injector's shield is gone in a moment.
+            Err(InjectError::Refused(Refusal::Traced { tracer, .. }))
+                if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
+            {
+                waited += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            // A recycled number, whatever its new bearer is like. A zombie is told as one.
+            Err(InjectError::Refused(Refusal::Zombie)) => return Err(Refusal::Zombie.into()),
+            _ if is_alive(pidfd) == Ok(false) => return Err(InjectError::Gone),
+            Err(InjectError::Gone) if looked < LOOKS => {
+                looked += 1;
+                std::thread::yield_now();
+            }
+            result => return result,
+        }
     }
 }
 
@@ -208,22 +235,7 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// [`InjectError::Gone`], or the [`Refusal`] that applies.
     pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        let mut waited = 0;
-        loop {
-            match Self::look_once(pid, pidfd) {
-                // Another injector's shield is gone in a moment.
-                Err(InjectError::Refused(Refusal::Traced { tracer, .. }))
-                    if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
-                {
-                    waited += 1;
-                    std::thread::sleep(std::time::Duration::from_millis(1));
-                }
-                // A recycled number, whatever its new bearer is like. A zombie is told as one.
-                Err(InjectError::Refused(Refusal::Zombie)) => return Err(Refusal::Zombie.into()),
-                _ if is_alive(pidfd) == Ok(false) => return Err(InjectError::Gone),
-                result => return result,
-            }
-        }
+        settled(pidfd, || Self::look_once(pid, pidfd))
     }
 
     fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
@@ -431,6 +443,8 @@ fn insert(kept: &mut [Option<Candidate>; KEEP], mut new: Candidate) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raw::pidfd::pidfd_open;
+    use std::os::fd::AsFd as _;
 
     #[test]
     fn a_denial_is_explained() {
@@ -492,5 +506,45 @@ mod tests {
         }
         let tids: Vec<i32> = kept.iter().flatten().map(|c| c.tid).collect();
         assert_eq!(tids, [5, 3, 6, 1]);
+    }
+
+    #[test]
+    fn a_look_at_what_has_just_ended_is_taken_again() {
+        let mut other = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let pidfd = pidfd_open(i32::try_from(other.id()).unwrap()).unwrap();
+        let mut looks = 0;
+        let mut gone_until = |last: u32| {
+            looks = 0;
+            let result = settled(pidfd.as_fd(), || {
+                looks += 1;
+                if looks < last {
+                    return Err(InjectError::Gone);
+                }
+                Ok(looks)
+            });
+            (result.ok(), looks)
+        };
+        assert_eq!(gone_until(4), (Some(4), 4));
+        assert_eq!(gone_until(u32::MAX), (None, LOOKS + 1));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(gone_until(4), (None, 1));
+    }
+
+    /// Whichever thread is looked at, it has half a millisecond to live.
+    #[test]
+    fn threads_that_come_and_go_are_no_ended_process() {
+        let fixture = mctl_testkit::start!("thread_churn", "width=32");
+        let pidfd = pidfd_open(fixture.pid()).unwrap();
+        for _ in 0..300 {
+            let look = may_stop(fixture.pid(), pidfd.as_fd());
+            assert!(look.is_ok(), "{look:?}");
+            let look = Prepared::look(fixture.pid(), pidfd.as_fd()).map(|_| ());
+            assert!(look.is_ok(), "{look:?}");
+        }
+        fixture.finish().unwrap().assert_clean(1);
     }
 }
