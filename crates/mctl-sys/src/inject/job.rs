@@ -209,6 +209,7 @@ impl Job<'_> {
                     | State::NoThread(NotStopped::Gone)
                     | State::Attach(Errno::EPERM)
                     | State::Dispatches
+                    | State::Failed(NoResult::Dispatched)
                     | State::Bits32
                     | State::InRseq
                     | State::NoInsn

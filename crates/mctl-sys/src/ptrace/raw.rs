@@ -50,7 +50,13 @@ pub(crate) fn cont(tid: i32, signal: i32) -> Result<(), Errno> {
 }
 
 pub(crate) fn detach(tid: i32) -> Result<(), Errno> {
-    request(libc::PTRACE_DETACH, tid, 0, 0).map(drop)
+    detach_with(tid, 0)
+}
+
+/// Lets the tracee go with a signal; 0 is none.
+pub(crate) fn detach_with(tid: i32, signal: i32) -> Result<(), Errno> {
+    let signal = u64::from(signal.unsigned_abs());
+    request(libc::PTRACE_DETACH, tid, 0, signal).map(drop)
 }
 
 /// Reads the general registers into a structure of the kernel's layout.
@@ -130,6 +136,17 @@ pub(crate) fn syscall_user_dispatch(tid: i32) -> Result<SudConfig, Errno> {
         (&raw mut config) as u64,
     )?;
     Ok(config)
+}
+
+/// `si_code` of a SIGSYS that Syscall User Dispatch made of a call (asm-generic/siginfo.h).
+pub(crate) const SYS_USER_DISPATCH: i32 = 2;
+
+/// The `si_code` of the signal that the tracee has stopped for.
+pub(crate) fn signal_code(tid: i32) -> Result<i32, Errno> {
+    // SAFETY: integers and pointers only, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as u64)?;
+    Ok(info.si_code)
 }
 
 /// `struct ptrace_rseq_configuration` (include/uapi/linux/ptrace.h, Linux 5.13).

@@ -150,6 +150,7 @@ pub(crate) struct Stopped {
 
 /// `PR_SYS_DISPATCH_OFF`.
 const SUD_OFF: u64 = 0;
+const SIGSYS_BIT: u64 = 1 << (libc::SIGSYS - 1);
 
 impl Stopped {
     pub(crate) fn is_32bit(&self) -> bool {
@@ -157,7 +158,7 @@ impl Stopped {
     }
 
     /// Whether Syscall User Dispatch would turn an injected call into SIGSYS. A kernel that
-    /// cannot tell (before 6.4) counts as no.
+    /// cannot tell (before 6.4) counts as no: [`Borrowed::call`] notices it there.
     pub(crate) fn dispatches_syscalls(&self) -> bool {
         raw::syscall_user_dispatch(self.tid).is_ok_and(|config| config.mode != SUD_OFF)
     }
@@ -240,17 +241,24 @@ impl Stopped {
         blocked: Option<BlockedCall>,
     ) -> Result<Borrowed, NotStopped> {
         let mask = raw::get_sigmask(self.tid).map_err(os)?;
+        let mut held_back = u64::MAX;
+        if raw::syscall_user_dispatch(self.tid).is_err() {
+            // It might dispatch its calls (before Linux 6.4 nobody can ask). The SIGSYS that comes of
+            // it is forced: were it held back here, the kernel would take the program's handler away.
+            held_back &= mask | !SIGSYS_BIT;
+        }
         let borrowed = Borrowed {
             tid: self.tid,
             insn,
             regs: self.regs,
             back: Native::restored(&self.regs, blocked.as_ref()),
             mask,
+            owed: 0,
             since: self.since,
             held: true,
         };
         self.held = false;
-        raw::set_sigmask(borrowed.tid, u64::MAX).map_err(os)?;
+        raw::set_sigmask(borrowed.tid, held_back).map_err(os)?;
         Ok(borrowed)
     }
 
@@ -288,6 +296,8 @@ pub(crate) enum NoResult {
     NotRun,
     /// The call was turned into a signal (a seccomp filter that could not be suspended).
     Signalled(i32),
+    /// Syscall User Dispatch took the call, which was not entered.
+    Dispatched,
     /// The kernel refused a step.
     Os(Errno),
 }
@@ -303,6 +313,8 @@ pub(crate) struct Borrowed {
     regs: Regs,
     back: Regs,
     mask: u64,
+    /// A signal that came for the thread itself, to be had when it is let go.
+    owed: i32,
     since: u64,
     held: bool,
 }
@@ -369,6 +381,16 @@ impl Borrowed {
                 Event::Signal(signal @ libc::SIGSTOP) => {
                     self.step(raw::run_to_syscall(self.tid, signal))?;
                 }
+                Event::Signal(libc::SIGSYS)
+                    if raw::signal_code(self.tid) == Ok(raw::SYS_USER_DISPATCH) =>
+                {
+                    return Err(NoResult::Dispatched);
+                }
+                // Somebody has sent it; nothing of ours makes one.
+                Event::Signal(signal @ libc::SIGSYS) if self.owed == 0 => {
+                    self.owed = signal;
+                    self.step(raw::run_to_syscall(self.tid, 0))?;
+                }
                 Event::Signal(signal) => return Err(NoResult::Signalled(signal)),
                 Event::Gone => {
                     self.held = false;
@@ -399,7 +421,7 @@ impl Borrowed {
         self.held = false;
         let _ = raw::set_regs(self.tid, &self.back);
         let _ = raw::set_sigmask(self.tid, self.mask);
-        let _ = raw::detach(self.tid);
+        let _ = raw::detach_with(self.tid, self.owed);
     }
 }
 

@@ -25,7 +25,9 @@ impl Job<'_> {
             State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
             State::Failed(NoResult::Os(errno)) => os("running the call", errno),
             State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
-            State::Dispatches => Refusal::SyscallUserDispatch.into(),
+            State::Dispatches | State::Failed(NoResult::Dispatched) => {
+                Refusal::SyscallUserDispatch.into()
+            }
             State::Bits32 => Refusal::Bits32.into(),
             State::InRseq => Refusal::InRseqSection.into(),
             // Its memory went because it was ending.
