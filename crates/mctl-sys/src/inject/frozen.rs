@@ -20,8 +20,10 @@ pub(super) fn is_frozen(pid: i32) -> bool {
             return false;
         };
         if id == "0" {
-            mount_point(&mounts, |fstype, _| fstype == "cgroup2")
-                .is_some_and(|root| file_says(&format!("{root}{path}/cgroup.events"), "frozen 1"))
+            mount_point(&mounts, |fstype, _| fstype == "cgroup2").is_some_and(|root| {
+                file_says(&format!("{root}{path}/cgroup.events"), "frozen 1")
+                    || wanted_frozen(root, path)
+            })
         } else if controllers.split(',').any(|name| name == "freezer") {
             let freezer = |fstype: &str, options: &str| {
                 fstype == "cgroup" && options.split(',').any(|name| name == "freezer")
@@ -33,6 +35,20 @@ pub(super) fn is_frozen(pid: i32) -> bool {
         } else {
             false
         }
+    })
+}
+
+/// Whether a cgroup or one above it is to be frozen. The event alone is not enough: a thread that a
+/// tracer has just let go is on its way back into the freezer, and meanwhile the group counts as
+/// thawed.
+fn wanted_frozen(root: &str, path: &str) -> bool {
+    above(path).any(|dir| file_says(&format!("{root}{dir}/cgroup.freeze"), "1"))
+}
+
+/// A path and those above it: `/a/b`, `/a`, and the root as the empty one.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path.trim_end_matches('/')), |dir| {
+        dir.rfind('/').and_then(|end| dir.get(..end))
     })
 }
 
@@ -71,6 +87,15 @@ mod tests {
         });
         assert_eq!(v1, Some("/sys/fs/cgroup/freezer"));
         assert_eq!(mount_point("garbage", |_, _| true), None);
+    }
+
+    #[test]
+    fn every_group_above_counts() {
+        let of = |path: &'static str| above(path).collect::<Vec<_>>();
+        assert_eq!(of("/a/b.slice"), ["/a/b.slice", "/a", ""]);
+        assert_eq!(of("/"), [""]);
+        assert_eq!(of(""), [""]);
+        assert_eq!(of("no-slash"), ["no-slash"]);
     }
 
     #[test]
