@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use mctl_guest_init::{Job, PLAN_FILE, Plan};
 
+use crate::apt::Apt;
 use crate::jobs::{self, CONFORMANCE, Jobs, Table};
 use crate::layout::{Layout, remove};
 use crate::pins::Pins;
 use crate::qemu::{self, Machine};
 use crate::results::{Results, Sentences};
 use crate::stock::Kernel;
-use crate::{initramfs, kernel, run, say, stock};
+use crate::{initramfs, kernel, run, say, stock, toolchain};
 
 /// What can be chosen about a run.
 #[derive(Clone, Debug)]
@@ -76,6 +77,19 @@ pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Res
         kernel.name.push_str("-part");
     }
     go(layout, &kernel, jobs, &table, options)
+}
+
+/// Gets the packages that a kernel is made from; whether they are not what the pins say.
+pub(crate) fn fetch(layout: &Layout, name: &str) -> Result<Option<String>> {
+    let pins = pins(layout)?;
+    let base = name.strip_prefix("native-");
+    let pin = base.map_or_else(|| name.to_owned(), |base| format!("source-{base}"));
+    let fetched = Apt::new(layout).fetch(&pin, pins.get(&pin)?)?;
+    let mut drift = Vec::from_iter(fetched.choice.drift);
+    if base.is_some() {
+        drift.extend(toolchain::rust_lib_src(layout, &pins)?.1);
+    }
+    Ok((!drift.is_empty()).then(|| drift.join("; ")))
 }
 
 /// Gets a kernel, or builds it.

@@ -127,6 +127,12 @@ impl Run {
 
 #[derive(Debug, Subcommand)]
 enum Guest {
+    /// Get the packages that kernels are made from; exit status 1 if the archive does not give them
+    Fetch {
+        /// The kernel; may be given more than once
+        #[arg(long = "kernel", value_parser = kernels(), default_value = "all")]
+        kernels: Vec<String>,
+    },
     /// Boot kernels and run everything that makes sense on them
     Test {
         /// The kernel; may be given more than once
@@ -178,6 +184,7 @@ fn go(cli: Cli) -> Result<bool> {
         Command::Guest(Guest::Test { kernels, run }) => {
             Ok(several(&layout, &kernels, &run.options(Vec::new())))
         }
+        Command::Guest(Guest::Fetch { kernels }) => Ok(fetch(&layout, &kernels)),
         Command::Guest(Guest::Run { kernel, program }) => {
             let options = Options::default();
             Ok(guest::run_program(&layout, &kernel, &program, &options)?.is_clean())
@@ -235,14 +242,33 @@ fn native(layout: &Layout, command: Kernel) -> Result<bool> {
     }
 }
 
+/// The kernels that some words mean.
+fn chosen(wanted: &[String]) -> impl Iterator<Item = &'static str> {
+    KERNELS.into_iter().filter(|name| {
+        let group = name.split('-').next().unwrap_or(name);
+        wanted.iter().any(|w| w == "all" || w == name || w == group)
+    })
+}
+
+fn fetch(layout: &Layout, wanted: &[String]) -> bool {
+    let mut all = true;
+    for name in chosen(wanted) {
+        match guest::fetch(layout, name) {
+            Ok(Some(drift)) => say(&format!("{name}: drift: {drift}")),
+            Ok(None) => say(&format!("{name}: there")),
+            Err(error) => {
+                say(&format!("{name}: cannot be had: {error:#}"));
+                all = false;
+            }
+        }
+    }
+    all
+}
+
 /// One kernel that cannot be had must not hide the others.
 fn several(layout: &Layout, wanted: &[String], options: &Options) -> bool {
     let mut clean = true;
-    for name in KERNELS {
-        let group = name.split('-').next().unwrap_or(name);
-        if !wanted.iter().any(|w| w == "all" || w == name || w == group) {
-            continue;
-        }
+    for name in chosen(wanted) {
         match guest::test(layout, name, options) {
             Ok(results) => clean &= results.is_clean(),
             Err(error) => {

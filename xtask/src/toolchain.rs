@@ -96,7 +96,7 @@ fn bindgen(layout: &Layout) -> Result<PathBuf> {
 }
 
 /// The source of Rust's core library, of the same release as the compiler: rustup's, else Debian's.
-fn rust_lib_src(layout: &Layout, pins: &Pins) -> Result<(PathBuf, Option<String>)> {
+pub(crate) fn rust_lib_src(layout: &Layout, pins: &Pins) -> Result<(PathBuf, Option<String>)> {
     let sysroot = run::text(Command::new("rustc").args(["--print", "sysroot"]))?;
     let own = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
     if own.join("core/src/lib.rs").exists() {
