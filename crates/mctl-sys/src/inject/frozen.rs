@@ -1,7 +1,7 @@
 //! Whether a process sits in a frozen cgroup. Asked only once it did not answer: a frozen target
 //! costs a bounded wait, all others nothing.
 
-use super::pick::read_small;
+use super::files::read_small;
 
 /// Reads the process's cgroups, version 2 and the freezer of version 1. `false` also where the
 /// hierarchy cannot be seen from here.

@@ -8,8 +8,10 @@ use std::time::Duration;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
+use super::files::command_name;
 use super::idle::Awake;
-use super::pick::{Candidate, Prepared, command_name};
+use super::look::Prepared;
+use super::pick::Candidate;
 use super::runs::Runs;
 use super::script::{ScriptCall, run_script};
 use super::shield;

@@ -10,10 +10,13 @@
 
 pub mod blocked;
 mod error;
+mod files;
 mod frozen;
 mod idle;
 mod job;
+mod look;
 mod pick;
+mod rights;
 pub(crate) mod runnable;
 mod runs;
 mod script;
@@ -21,8 +24,11 @@ mod shield;
 mod vdso;
 
 pub use error::{InjectError, Refusal};
+pub(crate) use files::call_of;
+pub use files::read_small;
 pub use job::{Job, Limits, Report, run};
-pub use pick::{Prepared, may_attach, read_small};
-pub(crate) use pick::{call_of, may_stop};
+pub use look::Prepared;
+pub(crate) use look::may_stop;
+pub use rights::may_attach;
 pub use runs::{Bounds, RunResult, Runs};
 pub use script::{ScriptCall, When};

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::pick::read_small;
+use super::files::read_small;
 
 /// The state letter of proc_pid_stat(5). `None`: it has ended.
 pub(crate) fn state_of(tid: i32) -> Option<u8> {

@@ -10,7 +10,7 @@ use crate::arch::{Arch, Native};
 use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv, Width};
 use crate::raw::vm::read_memory;
 
-use super::pick::read_small;
+use super::files::read_small;
 
 /// The vDSO is one or two pages; what lies behind it is not read (the kernel stops at a gap).
 const LOOK_AT: usize = 16 * 1024;

@@ -1,0 +1,63 @@
+//! The small files of /proc that are read before a stop.
+
+use mctl_abi::Errno;
+
+use super::blocked::BlockedCall;
+use super::error::InjectError;
+use super::rights::not_permitted;
+use crate::procfs::syscall::TaskSyscall;
+
+/// Reads a small file of /proc into a buffer with one open, read and close. What does not fit is
+/// cut off.
+///
+/// # Errors
+/// The errno of open(2) or read(2).
+pub fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let errno = |e: rustix::io::Errno| Errno::from_raw(e.raw_os_error());
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(errno)?;
+    let len = rustix::io::read(&file, &mut *buffer).map_err(errno)?;
+    Ok(buffer.get(..len).unwrap_or_default())
+}
+
+pub(super) fn reading(pid: i32, errno: Errno) -> InjectError {
+    match errno {
+        Errno::ENOENT | Errno::ESRCH => InjectError::Gone,
+        Errno::EACCES | Errno::EPERM => not_permitted(pid).into(),
+        errno => InjectError::Os {
+            step: "reading /proc",
+            errno,
+        },
+    }
+}
+
+/// Reads a status file whole. The line of supplementary groups alone may be longer than the buffer
+/// that does for nearly all, and what stands behind it matters (threads, signals, seccomp).
+pub(super) fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
+    let mut buffer = [0u8; 8192];
+    let text = read_small(path, &mut buffer)?;
+    if text.len() < 8192 {
+        return Ok(text.to_vec());
+    }
+    std::fs::read(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// The command name of a process, for messages.
+pub(super) fn command_name(pid: i32) -> String {
+    let mut buffer = [0u8; 64];
+    let name = read_small(&format!("/proc/{pid}/comm"), &mut buffer).unwrap_or(b"?");
+    String::from_utf8_lossy(name).trim_end().to_owned()
+}
+
+/// The call that a thread is blocked in, where it is in one.
+pub(crate) fn call_of(pid: i32, tid: i32) -> Option<BlockedCall> {
+    let mut buffer = [0u8; 256];
+    let text = read_small(&format!("/proc/{pid}/task/{tid}/syscall"), &mut buffer).ok()?;
+    match TaskSyscall::parse(text) {
+        Ok(TaskSyscall::Blocked { nr, args, .. }) => Some(BlockedCall {
+            number: u64::from(nr.unsigned_abs()),
+            args,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,233 @@
+//! Before the stop: is the target one that may be touched?
+
+use std::os::fd::BorrowedFd;
+
+use mctl_abi::Errno;
+
+use super::blocked::Disturbance;
+use super::error::{InjectError, Refusal};
+use super::files::{read_small, read_status, reading};
+use super::frozen::is_frozen;
+use super::pick::{Candidate, KEEP, pick, refuse_process};
+use super::rights::may_suspend_seccomp;
+use super::vdso;
+use crate::procfs::status::Status;
+use crate::raw::pidfd::is_alive;
+
+/// A target that was looked at and may be stopped.
+#[derive(Debug)]
+pub struct Prepared<'fd> {
+    pub(super) pid: i32,
+    pub(super) pidfd: BorrowedFd<'fd>,
+    pub(super) insn: Option<u64>,
+    pub(super) candidates: [Option<Candidate>; KEEP],
+}
+
+/// How often, a millisecond apart, a look is repeated while another injector is at the target.
+const WAIT_FOR_SHIELD: u32 = 250;
+
+/// Whether this tracer is the shield task of another injector: it blocks every signal that can be
+/// blocked (but SIGCHLD, while it waits for that). No debugger does.
+fn is_shield(tracer: i32) -> bool {
+    const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
+    const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+    // One of our own threads cannot be a tracer: its shield was, a moment ago.
+    if std::path::Path::new(&format!("/proc/self/task/{tracer}")).exists() {
+        return true;
+    }
+    match read_status(&format!("/proc/{tracer}/status")) {
+        Ok(text) => Status::parse(&text).is_ok_and(|status| {
+            let ended = matches!(status.state, Some(b'Z' | b'X'));
+            ended || status.sig_blk.is_some_and(|set| set | CHLD == ALL)
+        }),
+        // It has ended by now.
+        Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
+    }
+}
+
+/// Whether the threads of a process may be stopped at all, told without touching it. What only an
+/// injected call would trouble (a seccomp filter) is no reason here.
+pub(crate) fn may_stop(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), InjectError> {
+    settled(pidfd, || may_stop_once(pid))
+}
+
+/// How often a look is taken again because the thread that was looked at ended during it.
+const LOOKS: u32 = 64;
+
+/// The result of a look at a process by its number, taken again where it came to nothing because of
+/// what comes and goes: another injector's shield, a thread that ended.
+fn settled<T>(
+    pidfd: BorrowedFd<'_>,
+    mut look: impl FnMut() -> Result<T, InjectError>,
+) -> Result<T, InjectError> {
+    let (mut waited, mut looked) = (0, 0);
+    loop {
+        match look() {
+            // Another injector's shield is gone in a moment.
+            Err(InjectError::Refused(Refusal::Traced { tracer, .. }))
+                if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
+            {
+                waited += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            // A recycled number, whatever its new bearer is like. A zombie is told as one.
+            Err(InjectError::Refused(Refusal::Zombie)) => return Err(Refusal::Zombie.into()),
+            _ if is_alive(pidfd) == Ok(false) => return Err(InjectError::Gone),
+            Err(InjectError::Gone) if looked < LOOKS => {
+                looked += 1;
+                std::thread::yield_now();
+            }
+            result => return result,
+        }
+    }
+}
+
+fn may_stop_once(pid: i32) -> Result<(), InjectError> {
+    let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
+    let status = Status::parse(&text).map_err(|_| InjectError::Os {
+        step: "understanding /proc/PID/status",
+        errno: Errno::EIO,
+    })?;
+    refuse_process(&status)?;
+    let candidates = pick(pid, &status, status.threads.unwrap_or(1))?;
+    let Some(best) = candidates.first().copied().flatten() else {
+        return Err(InjectError::Gone);
+    };
+    if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+        return Err(Refusal::Frozen.into());
+    }
+    let mut auxv = [0u8; 1024];
+    match read_small(&format!("/proc/{pid}/task/{}/auxv", best.tid), &mut auxv) {
+        Ok(auxv) if vdso::is_32bit(auxv) => Err(Refusal::Bits32.into()),
+        Ok(_) => Ok(()),
+        Err(errno) => Err(reading(pid, errno)),
+    }
+}
+
+impl<'fd> Prepared<'fd> {
+    /// Looks at a target without touching it.
+    ///
+    /// `pid` is the process behind `pidfd`; the numbers are checked against the descriptor again
+    /// once a thread is attached, so a recycled number does no harm.
+    ///
+    /// # Errors
+    /// [`InjectError::Gone`], or the [`Refusal`] that applies.
+    pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
+        settled(pidfd, || Self::look_once(pid, pidfd))
+    }
+
+    fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
+        let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
+        let status = Status::parse(&text).map_err(|_| InjectError::Os {
+            step: "understanding /proc/PID/status",
+            errno: Errno::EIO,
+        })?;
+        refuse_process(&status)?;
+        let threads = status.threads.unwrap_or(1);
+        let candidates = pick(pid, &status, threads)?;
+        let Some(best) = candidates.first().copied().flatten() else {
+            return Err(InjectError::Gone);
+        };
+        if best.seccomp && !may_suspend_seccomp() {
+            return Err(Refusal::Seccomp.into());
+        }
+        // Asleep and not to be woken: a task in the freezer of cgroup v1 looks like that, and to
+        // ask it to stop would make its call fail when it is thawed.
+        if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+            return Err(Refusal::Frozen.into());
+        }
+        // By a live thread: a first thread that has exited has no memory to read.
+        let mut auxv = [0u8; 1024];
+        let path = format!("/proc/{pid}/task/{}/auxv", best.tid);
+        let insn = match read_small(&path, &mut auxv) {
+            // Not even to be stopped: a 32-bit call that this made fail we could not mend.
+            Ok(auxv) if vdso::is_32bit(auxv) => return Err(Refusal::Bits32.into()),
+            Ok(auxv) => vdso::syscall_insn(best.tid, auxv),
+            Err(errno) => return Err(reading(pid, errno)),
+        };
+        Ok(Prepared {
+            pid,
+            pidfd,
+            insn,
+            candidates,
+        })
+    }
+
+    /// How much the best thread found is disturbed by a stop.
+    #[must_use]
+    pub fn disturbance(&self) -> Disturbance {
+        self.candidates
+            .iter()
+            .flatten()
+            .map(|candidate| candidate.disturbance)
+            .min()
+            .unwrap_or(Disturbance::Unreachable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::pidfd::pidfd_open;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn only_a_shield_blocks_everything() {
+        // Another process of ours, which blocks nothing.
+        let mut other = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let shield = is_shield(i32::try_from(other.id()).unwrap());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(!shield);
+        // SAFETY: no arguments.
+        let own = unsafe { libc::gettid() };
+        assert!(
+            is_shield(own),
+            "a thread of ours traces no one: its shield did"
+        );
+        assert!(is_shield(i32::MAX), "ended: to be looked for again");
+    }
+
+    #[test]
+    fn a_look_at_what_has_just_ended_is_taken_again() {
+        let mut other = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let pidfd = pidfd_open(i32::try_from(other.id()).unwrap()).unwrap();
+        let mut looks = 0;
+        let mut gone_until = |last: u32| {
+            looks = 0;
+            let result = settled(pidfd.as_fd(), || {
+                looks += 1;
+                if looks < last {
+                    return Err(InjectError::Gone);
+                }
+                Ok(looks)
+            });
+            (result.ok(), looks)
+        };
+        assert_eq!(gone_until(4), (Some(4), 4));
+        assert_eq!(gone_until(u32::MAX), (None, LOOKS + 1));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(gone_until(4), (None, 1));
+    }
+
+    /// Whichever thread is looked at, it has half a millisecond to live.
+    #[test]
+    fn threads_that_come_and_go_are_no_ended_process() {
+        let fixture = mctl_testkit::start!("thread_churn", "width=32");
+        let pidfd = pidfd_open(fixture.pid()).unwrap();
+        for _ in 0..300 {
+            let look = may_stop(fixture.pid(), pidfd.as_fd());
+            assert!(look.is_ok(), "{look:?}");
+            let look = Prepared::look(fixture.pid(), pidfd.as_fd()).map(|_| ());
+            assert!(look.is_ok(), "{look:?}");
+        }
+        fixture.finish().unwrap().assert_clean(1);
+    }
+}
