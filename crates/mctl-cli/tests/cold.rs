@@ -14,10 +14,16 @@ fn the_pages_stay_but_lose_their_reference() {
     let pid = fixture.pid().to_string();
     let (start, len) = populated(&mut fixture, "map 8388608");
     assert_eq!(kib(&mut fixture, &start, "Referenced"), 8192);
-    let ran = mctl(&["cold", &pid]).assert(0);
-    assert!(ran.out.contains("): cold: "), "{ran:?}");
-    assert_eq!(kib(&mut fixture, &start, "Rss"), 8192);
-    assert_eq!(kib(&mut fixture, &start, "Referenced"), 0);
+    let mut referenced = Vec::new();
+    // The kernel passes over a page that compaction or DAMON holds at that moment; a second call gets it.
+    while referenced.last() != Some(&0) && referenced.len() < 5 {
+        let ran = mctl(&["cold", &pid]).assert(0);
+        assert!(ran.out.contains("): cold: "), "{ran:?}");
+        assert_eq!(kib(&mut fixture, &start, "Rss"), 8192);
+        referenced.push(kib(&mut fixture, &start, "Referenced"));
+    }
+    assert_eq!(referenced.last(), Some(&0), "{referenced:?}");
+    assert!(referenced[0] < 8192 / 8, "{referenced:?}");
     assert_eq!(fixture.ask(&format!("check {start} {len}")).unwrap(), "ok");
 }
 
