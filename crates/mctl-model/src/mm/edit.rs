@@ -15,7 +15,6 @@ impl Mm {
 
     /// Makes one mapping of the two that meet at `address`, where they are alike.
     pub(super) fn merge_at(&mut self, address: u64) {
-        // The usual case is a gap on one side, which one look finds.
         let Some(above) = self.vmas.at(address).copied() else {
             return;
         };
@@ -36,6 +35,19 @@ impl Mm {
                 vma.epoch = above.epoch;
             }
         });
+    }
+
+    /// Makes one mapping of the one that starts at `start` and its neighbours, first the upper
+    /// one, where they are alike.
+    fn merge_around(&mut self, start: u64) {
+        // The usual case is a gap on both sides, which one look finds.
+        if self.vmas.meeting(start) == (None, None) {
+            return;
+        }
+        if let Some(vma) = self.vmas.at(start).copied() {
+            self.merge_at(vma.end);
+            self.merge_at(start);
+        }
     }
 
     /// Cuts the mapping that holds `address` in its inside. A huge page across the cut is mapped
@@ -95,21 +107,21 @@ impl Mm {
         if vma.flags == flags {
             return Ok(());
         }
-        self.split_at(cx, start)?;
+        if vma.start < start {
+            self.split_at(cx, start)?;
+        }
         if end < vma.end {
             self.split_at(cx, end)?;
         }
         self.vmas.modify(start, |vma| vma.flags = flags);
-        self.merge_at(end);
-        self.merge_at(start);
+        self.merge_around(start);
         Ok(())
     }
 
     /// Puts a mapping into a free range and merges it with what lies beside it.
     pub(super) fn add(&mut self, vma: Vma) {
         self.vmas.insert(vma);
-        self.merge_at(vma.end);
-        self.merge_at(vma.start);
+        self.merge_around(vma.start);
     }
 
     /// The parts of mappings inside `start..end`, lowest first, one at a time: `step` gets the

@@ -237,16 +237,22 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         // Only the cut in two counts against the limit (`vms_gather_munmap_vmas()`).
-        self.split_freely(start);
-        self.split_freely(end);
-        let mut cursor = start;
-        while let Some(vma) = self.vmas.find(cursor).copied() {
-            if vma.start >= end {
-                break;
-            }
+        let mut next = Some(first);
+        if first.start < start || first.end > end {
+            self.split_freely(start);
+            self.split_freely(end);
+            next = self.vmas.find(start).copied();
+        } else if first.end < end {
+            self.split_freely(end);
+        }
+        while let Some(vma) = next.filter(|vma| vma.start < end) {
             self.zap(cx, &vma, Why::Unmap);
             self.vmas.remove(vma.start);
-            cursor = vma.end;
+            next = if vma.end < end {
+                self.vmas.find(vma.end).copied()
+            } else {
+                None
+            };
         }
         self.free_tables(start, end);
         Ok(())

@@ -41,16 +41,16 @@ impl Mm {
         } else if first.start > start {
             return Err(Errno::ENOMEM);
         }
-        let mut cursor = start;
-        while cursor < end {
-            let Some(vma) = self.vmas.at(cursor).copied() else {
-                return Err(Errno::ENOMEM);
-            };
+        let (mut vma, mut cursor) = (first, start);
+        loop {
             let part = vma.part(cursor, vma.end.min(end));
             self.protect_part(cx, &part, prot)?;
             cursor = part.end;
+            if cursor >= end {
+                return Ok(());
+            }
+            vma = self.vmas.at(cursor).copied().ok_or(Errno::ENOMEM)?;
         }
-        Ok(())
     }
 
     /// `mprotect_fixup()`.

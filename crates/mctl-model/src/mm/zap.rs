@@ -106,7 +106,7 @@ impl Mm {
     pub(super) fn free_tables(&mut self, start: u64, end: u64) {
         self.tables.free_inside(start, end);
         for block in [start & !(HUGE - 1), (end - 1) & !(HUGE - 1)] {
-            if !self.vmas.overlaps(block, block + HUGE) {
+            if self.tables.has(block) && !self.vmas.overlaps(block, block + HUGE) {
                 self.tables.free(block);
             }
         }

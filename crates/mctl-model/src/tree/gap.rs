@@ -1,6 +1,7 @@
 //! Finding free ranges, from the top down as mmap(2) does.
 
-use super::{Body, Item, Node, Tree};
+use super::node::Node;
+use super::{Item, Sum, Tree};
 
 impl<T: Item> Tree<T> {
     /// The highest `start` with `start..start + len` free inside `low..high`, or `None`.
@@ -10,7 +11,10 @@ impl<T: Item> Tree<T> {
             len,
             above: high,
         };
-        search.node(&self.root).or_else(|| search.try_gap(low))
+        self.root
+            .as_deref()
+            .and_then(|root| search.node(root, self.sum))
+            .or_else(|| search.try_gap(low))
     }
 }
 
@@ -28,21 +32,21 @@ impl Search {
         (start >= floor.max(self.low)).then_some(start)
     }
 
-    fn node<T: Item>(&mut self, node: &Node<T>) -> Option<u64> {
-        if node.sum.count == 0 || node.sum.start >= self.above {
+    fn node<T: Item>(&mut self, node: &Node<T>, sum: Sum) -> Option<u64> {
+        if sum.count == 0 || sum.start >= self.above {
             return None;
         }
-        if let Some(found) = self.try_gap(node.sum.end) {
+        if let Some(found) = self.try_gap(sum.end) {
             return Some(found);
         }
-        if node.sum.gap < self.len {
+        if sum.gap < self.len {
             // Nothing inside is wide enough: go on below the node.
-            self.above = self.above.min(node.sum.start);
+            self.above = self.above.min(sum.start);
             return None;
         }
-        match &*node.body {
-            Body::Leaf(items) => {
-                for item in items.iter().rev().filter(|i| i.start() < u64::MAX) {
+        match node {
+            Node::Leaf(leaf) => {
+                for item in leaf.items().iter().rev() {
                     if item.start() >= self.above {
                         continue;
                     }
@@ -53,7 +57,9 @@ impl Search {
                 }
                 None
             }
-            Body::Inner(nodes) => nodes.iter().rev().find_map(|child| self.node(child)),
+            Node::Inner(inner) => (0..inner.len())
+                .rev()
+                .find_map(|at| self.node(inner.child(at)?, inner.sum_of(at))),
         }
     }
 }

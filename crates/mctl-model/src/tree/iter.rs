@@ -1,41 +1,45 @@
 //! Walking the tree in order.
 
-use super::{Body, Item, Node};
+use super::Item;
+use super::inner::Inner;
+use super::node::Node;
 
 /// An iterator over the items, lowest first.
 #[derive(Debug)]
 pub(crate) struct Iter<'a, T> {
-    path: Vec<&'a [Node<T>]>,
+    /// The inner nodes above the leaf, and which of their children comes next.
+    path: Vec<(&'a Inner<T>, usize)>,
     leaf: &'a [T],
 }
 
 impl<'a, T: Item> Iter<'a, T> {
     /// From the first item whose end lies above `address`.
-    pub(super) fn new(root: &'a Node<T>, address: u64) -> Iter<'a, T> {
+    pub(super) fn new(root: Option<&'a Node<T>>, address: u64) -> Iter<'a, T> {
         let mut iter = Iter {
             path: Vec::new(),
             leaf: &[],
         };
-        iter.descend(root, address);
+        if let Some(root) = root {
+            iter.descend(root, address);
+        }
         iter
     }
 
     fn descend(&mut self, mut node: &'a Node<T>, address: u64) {
         loop {
-            match &*node.body {
-                Body::Leaf(items) => {
-                    let at = items.partition_point(|item| item.end() <= address);
-                    self.leaf = items.get(at..).unwrap_or(&[]);
+            match node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.reaching(address);
+                    self.leaf = leaf.items().get(at..).unwrap_or(&[]);
                     return;
                 }
-                Body::Inner(nodes) => {
-                    let at = nodes.partition_point(|n| n.sum.end <= address);
-                    let Some((first, rest)) = nodes.get(at..).and_then(|n| n.split_first()) else {
-                        self.leaf = &[];
+                Node::Inner(inner) => {
+                    let at = inner.reaching(address);
+                    let Some(child) = inner.child(at) else {
                         return;
                     };
-                    self.path.push(rest);
-                    node = first;
+                    self.path.push((inner, at + 1));
+                    node = child;
                 }
             }
         }
@@ -51,10 +55,10 @@ impl<'a, T: Item> Iterator for Iter<'a, T> {
                 self.leaf = rest;
                 return Some(first);
             }
-            let siblings = self.path.pop()?;
-            if let Some((node, rest)) = siblings.split_first() {
-                self.path.push(rest);
-                self.descend(node, 0);
+            let (inner, at) = self.path.pop()?;
+            if let Some(child) = inner.child(at) {
+                self.path.push((inner, at + 1));
+                self.descend(child, 0);
             }
         }
     }

@@ -1,27 +1,29 @@
 //! A persistent ordered map of disjoint ranges.
 //!
-//! A B+tree whose nodes are shared by [`Arc`]: a clone costs O(1) and a change copies only the
+//! A B+tree whose nodes are shared by [`Arc`](std::sync::Arc): a clone costs O(1) and a change copies only the
 //! path to the changed leaf, so that a fork of an address space is copy-on-write. Every node
 //! carries a [`Sum`] of what is below it: weights are summed, marks are or-ed, and the widest gap
 //! between two items is kept, so that a free range is found in O(log n).
 
 mod edit;
 mod gap;
+mod inner;
 mod iter;
+mod leaf;
+mod node;
+mod row;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub(crate) use iter::Iter;
+use node::{Link, Node};
+use row::WIDTH;
 
-/// The most items in a leaf or children in a node.
-const WIDTH: usize = 24;
 /// Below this a node is joined with a neighbour.
 const NARROW: usize = WIDTH / 4;
 
 /// One range with what is known about it.
-pub(crate) trait Item: Clone {
+pub(crate) trait Item: Copy {
     /// The first address.
     fn start(&self) -> u64;
     /// The first address after it; greater than `start`.
@@ -78,55 +80,18 @@ impl Sum {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Body<T> {
-    Leaf(Vec<T>),
-    Inner(Vec<Node<T>>),
-}
-
-#[derive(Clone, Debug)]
-struct Node<T> {
-    sum: Sum,
-    body: Arc<Body<T>>,
-}
-
-impl<T: Item> Node<T> {
-    fn new(body: Body<T>) -> Node<T> {
-        let mut node = Node {
-            sum: Sum::default(),
-            body: Arc::new(body),
-        };
-        node.resum();
-        node
-    }
-
-    fn resum(&mut self) {
-        let mut sum = Sum::default();
-        match &*self.body {
-            Body::Leaf(items) => items.iter().for_each(|item| sum.push(Sum::of(item))),
-            Body::Inner(nodes) => nodes.iter().for_each(|node| sum.push(node.sum)),
-        }
-        self.sum = sum;
-    }
-
-    fn width(&self) -> usize {
-        match &*self.body {
-            Body::Leaf(items) => items.len(),
-            Body::Inner(nodes) => nodes.len(),
-        }
-    }
-}
-
 /// The map.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree<T> {
-    root: Node<T>,
+    root: Option<Link<T>>,
+    sum: Sum,
 }
 
 impl<T: Item> Default for Tree<T> {
     fn default() -> Self {
         Tree {
-            root: Node::new(Body::Leaf(Vec::new())),
+            root: None,
+            sum: Sum::default(),
         }
     }
 }
@@ -134,44 +99,66 @@ impl<T: Item> Default for Tree<T> {
 impl<T: Item> Tree<T> {
     /// What the whole tree adds up to.
     pub(crate) fn sum(&self) -> Sum {
-        self.root.sum
+        self.sum
     }
 
     /// The first item whose end lies above `address`.
     pub(crate) fn find(&self, address: u64) -> Option<&T> {
-        let mut node = &self.root;
+        let mut node = self.root.as_deref()?;
         loop {
-            match &*node.body {
-                Body::Leaf(items) => {
-                    return items.get(items.partition_point(|item| item.end() <= address));
-                }
-                Body::Inner(nodes) => {
-                    node = nodes.get(nodes.partition_point(|n| n.sum.end <= address))?;
-                }
+            match node {
+                Node::Leaf(leaf) => match leaf.get(leaf.reaching(address)) {
+                    Some(item) => return Some(item),
+                    // In a gap after the leaf's last item.
+                    None => return self.iter_from(address).next(),
+                },
+                Node::Inner(inner) => node = inner.child(inner.child_for(address))?,
             }
         }
     }
 
     /// The item that holds `address`.
     pub(crate) fn at(&self, address: u64) -> Option<&T> {
-        self.find(address).filter(|item| item.start() <= address)
+        self.before(address.saturating_add(1))
+            .filter(|item| address < item.end())
     }
 
     /// The last item that starts below `address`.
     pub(crate) fn before(&self, address: u64) -> Option<&T> {
-        let mut node = &self.root;
+        let mut node = self.root.as_deref()?;
         loop {
-            match &*node.body {
-                Body::Leaf(items) => {
-                    let above = items.partition_point(|item| item.start() < address);
-                    return items.get(above.checked_sub(1)?);
-                }
-                Body::Inner(nodes) => {
-                    let above = nodes.partition_point(|n| n.sum.start < address);
-                    node = nodes.get(above.checked_sub(1)?)?;
-                }
+            match node {
+                Node::Leaf(leaf) => return leaf.get(leaf.below(address).checked_sub(1)?),
+                Node::Inner(inner) => node = inner.child(inner.below(address).checked_sub(1)?)?,
             }
         }
+    }
+
+    /// The neighbours below and above that meet the item that starts at `start`, without a gap.
+    pub(crate) fn meeting(&self, start: u64) -> (Option<&T>, Option<&T>) {
+        let mut node = self.root.as_deref();
+        while let Some(Node::Inner(inner)) = node {
+            node = inner.child(inner.child_for(start)).map(|child| &**child);
+        }
+        let Some(Node::Leaf(leaf)) = node else {
+            return (None, None);
+        };
+        let at = leaf.below(start);
+        let Some(end) = leaf.end_of(at) else {
+            return (None, None);
+        };
+        let below = match at.checked_sub(1) {
+            Some(left) if leaf.end_of(left) == Some(start) => leaf.get(left),
+            Some(_) => None,
+            // The neighbour is in another leaf.
+            None => self.before(start).filter(|item| item.end() == start),
+        };
+        let above = match leaf.start_of(at + 1) {
+            Some(next) if next == end => leaf.get(at + 1),
+            Some(_) => None,
+            None => self.at(end),
+        };
+        (below, above)
     }
 
     /// Whether any item touches `start..end`.
@@ -181,61 +168,65 @@ impl<T: Item> Tree<T> {
 
     /// Every item, in order.
     pub(crate) fn iter(&self) -> Iter<'_, T> {
-        Iter::new(&self.root, 0)
+        Iter::new(self.root.as_deref(), 0)
     }
 
     /// Every item whose end lies above `address`, in order.
     pub(crate) fn iter_from(&self, address: u64) -> Iter<'_, T> {
-        Iter::new(&self.root, address)
+        Iter::new(self.root.as_deref(), address)
     }
 
-    /// The start of the first item at or after `address` that carries one of the marks.
+    /// The first item that ends above `address` and carries one of the marks.
     pub(crate) fn find_marked(&self, address: u64, marks: u32) -> Option<&T> {
-        fn go<T: Item>(node: &Node<T>, address: u64, marks: u32) -> Option<&T> {
-            if node.sum.marks & marks == 0 || node.sum.end <= address {
+        fn go<T: Item>(node: &Node<T>, sum: Sum, address: u64, marks: u32) -> Option<&T> {
+            if sum.marks & marks == 0 || sum.end <= address {
                 return None;
             }
-            match &*node.body {
-                Body::Leaf(items) => items
+            match node {
+                Node::Leaf(leaf) => leaf
+                    .items()
                     .iter()
                     .find(|item| item.end() > address && item.marks() & marks != 0),
-                Body::Inner(nodes) => nodes.iter().find_map(|n| go(n, address, marks)),
+                Node::Inner(inner) => (0..inner.len())
+                    .find_map(|at| go(inner.child(at)?, inner.sum_of(at), address, marks)),
             }
         }
-        go(&self.root, address, marks)
+        go(self.root.as_deref()?, self.sum, address, marks)
     }
 
     /// Checks order, disjointness, widths and sums.
     pub(crate) fn check(&self) -> Result<(), String> {
-        fn go<T: Item>(node: &Node<T>, top: bool) -> Result<usize, String> {
-            let mut again = node.clone();
-            again.resum();
-            if again.sum != node.sum {
-                return Err(format!("sums are stale at {:#x}", node.sum.start));
+        fn go<T: Item>(node: &Node<T>, sum: Sum) -> Result<usize, String> {
+            if node.sum() != sum {
+                return Err(format!("sums are stale at {:#x}", sum.start));
             }
-            if node.width() > WIDTH || (!top && node.width() == 0) {
-                return Err(format!("a node holds {}", node.width()));
+            if node.len() > WIDTH || node.len() == 0 {
+                return Err(format!("a node holds {}", node.len()));
             }
-            match &*node.body {
-                Body::Leaf(items) => {
-                    let mut last = 0;
-                    for item in items {
+            let mut last = 0;
+            match node {
+                Node::Leaf(leaf) => {
+                    for item in leaf.items() {
                         if item.start() < last || item.end() <= item.start() {
                             return Err(format!("out of order at {:#x}", item.start()));
                         }
                         last = item.end();
                     }
+                    if !leaf.agrees() {
+                        return Err(format!("a leaf disagrees at {:#x}", sum.start));
+                    }
                     Ok(0)
                 }
-                Body::Inner(nodes) => {
-                    let mut last = 0;
+                Node::Inner(inner) => {
                     let mut depths = Vec::new();
-                    for child in nodes {
-                        if child.sum.start < last {
-                            return Err(format!("out of order at {:#x}", child.sum.start));
+                    for at in 0..inner.len() {
+                        let (sum, child) = (inner.sum_of(at), inner.child(at));
+                        let child = child.ok_or("a child is missing")?;
+                        if sum.start < last {
+                            return Err(format!("out of order at {:#x}", sum.start));
                         }
-                        last = child.sum.end;
-                        depths.push(go(child, false)?);
+                        last = sum.end;
+                        depths.push(go(child, sum)?);
                     }
                     depths.dedup();
                     match depths.as_slice() {
@@ -245,6 +236,10 @@ impl<T: Item> Tree<T> {
                 }
             }
         }
-        go(&self.root, true).map(|_| ())
+        match &self.root {
+            Some(root) => go(root, self.sum).map(|_| ()),
+            None if self.sum == Sum::default() => Ok(()),
+            None => Err("an empty tree has sums".to_owned()),
+        }
     }
 }
