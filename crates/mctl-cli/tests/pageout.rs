@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::memory::{kib, mapped};
-use common::{NO_PROCESS, interruptible, mctl};
+use common::{NO_PROCESS, interruptible, mctl, wait_interruptible};
 use mctl_testkit::start;
 
 #[test]
@@ -88,6 +88,7 @@ fn ctrl_c_ends_it_between_two_batches() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    wait_interruptible(&child);
     std::thread::sleep(Duration::from_millis(700));
     let begun = Instant::now();
     let ours = rustix::process::Pid::from_child(&child);
@@ -120,6 +121,7 @@ fn a_second_ctrl_c_kills() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    wait_interruptible(&child);
     std::thread::sleep(Duration::from_millis(500));
     let ours = rustix::process::Pid::from_child(&child);
     // Two in a row, before the first can have been acted on.

@@ -53,10 +53,11 @@ pub(crate) fn why(advice: Advice, skipped: &Skipped) -> &'static str {
     }
 }
 
-/// mm/khugepaged.c, `madvise_collapse_errno()`.
+/// mm/khugepaged.c, `madvise_collapse_errno()`. `SCAN_PAGE_RO` is EINVAL too, in 6.1 and 6.12 and no
+/// more in 7.2: a block of which no page is writable, as fork leaves it on both sides.
 fn collapse(errno: Errno) -> &'static str {
     match errno {
-        Errno::EINVAL => "nothing present there, or not eligible for huge pages",
+        Errno::EINVAL => "nothing present (or, on older kernels, nothing written since a fork), or not eligible",
         Errno::ENOMEM => "no huge page was to be had",
         Errno::EBUSY => "the memory cgroup is full",
         Errno::EAGAIN => "pages in use, pinned or under I/O just now",

@@ -74,6 +74,21 @@ pub(crate) fn interruptible() -> Command {
     command
 }
 
+/// Waits until it takes SIGINT: one that comes earlier just ends it.
+pub(crate) fn wait_interruptible(child: &std::process::Child) {
+    let path = format!("/proc/{}/status", child.id());
+    let catches = || {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mask = text.lines().find_map(|l| l.strip_prefix("SigCgt:"));
+        u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & 2 != 0
+    };
+    let begun = std::time::Instant::now();
+    while !catches() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Runs `mctl` with these arguments.
 pub(crate) fn mctl<S: AsRef<OsStr>>(args: &[S]) -> Ran {
     Ran::of(&command().args(args).output().unwrap())
