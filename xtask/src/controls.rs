@@ -1,13 +1,16 @@
 //! Negative controls: with one hook of the series disabled, the test that is there for it must fail.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use mctl_guest_init::Job;
 
 use crate::guest::{self, Options};
 use crate::jobs::{Jobs, Table};
 use crate::layout::Layout;
 use crate::results::Results;
+use crate::verdicts::{Row, Verdicts};
 use crate::{kernel, say, source};
 
 /// An overlay patch and what has to come of it.
@@ -15,7 +18,10 @@ use crate::{kernel, say, source};
 struct Control {
     name: String,
     patch: PathBuf,
+    text: String,
     expect: Expect,
+    /// `Args: 30`: what the test is told besides.
+    args: Vec<String>,
 }
 
 /// `Expect: mctl_exec`, or `Expect: mctl_exec: what the not ok line says`.
@@ -26,38 +32,142 @@ struct Expect {
     line: Option<String>,
 }
 
-/// Applies each control in turn, boots, and looks for the failure. Everything has to pass without.
+/// What all the boots of one run share.
+struct Run<'a> {
+    layout: &'a Layout,
+    base: &'a str,
+    /// The series' own selftests, one job each.
+    selftests: Vec<Job>,
+    table: Table,
+    options: &'a Options,
+}
+
+/// Without any control everything has to pass; then each in turn, with the one test that is there for it.
 pub(crate) fn run(layout: &Layout, base: &str, only: &[String], options: &Options) -> Result<bool> {
     let controls = controls(layout, base)?;
     let wanted = |c: &&Control| only.is_empty() || only.iter().any(|w| c.name.contains(w.as_str()));
     let controls: Vec<&Control> = controls.iter().filter(wanted).collect();
     if controls.is_empty() {
-        bail!("there is no control in {}", dir(layout).display());
+        bail!(
+            "no control in {} has {} in its name",
+            dir(layout).display(),
+            only.join(" or ")
+        );
     }
-    let plain = boot(layout, base, None, options)?;
-    if !plain.is_clean() {
-        bail!("without any control the selftests do not pass; a control would show nothing");
+    let plain = kernel::build(layout, base, &[], None)?;
+    let run = Run {
+        layout,
+        base,
+        selftests: kernel::selftests(layout, base, &[])?,
+        table: Table::read(layout)?,
+        options,
+    };
+    for control in &controls {
+        run.job(control)?;
     }
-    let mut rows = Vec::new();
-    for control in controls {
-        say(&format!("== control {}", control.name));
-        let verdict = match boot(layout, base, Some(&control.patch), options) {
-            Ok(results) => judge(layout, base, control, &results),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        rows.push((control, verdict));
+    let file = layout.results().join(format!("controls-{base}.json"));
+    let mut verdicts = Verdicts::read(&file, &series_text(layout, base)?);
+    if only.is_empty() || !verdicts.passes_without() {
+        say("== without any control, every selftest");
+        let results = run.boot(plain, run.plain_jobs(&controls))?;
+        verdicts.without(results.is_clean());
+        verdicts.write(&file)?;
+        if !results.is_clean() {
+            bail!("without any control the selftests do not pass; a control would show nothing");
+        }
+    } else {
+        say("without any control the selftests of this series passed before");
+    }
+    let mut noticed = true;
+    for (i, control) in controls.iter().enumerate() {
+        let count = controls.len();
+        say(&format!("== {}/{count} {}", i + 1, control.name));
+        let begin = Instant::now();
+        let verdict = run.control(control);
+        noticed &= verdict.is_ok();
+        let row = Row::new(&control.text, verdict, begin.elapsed());
+        say(&format!("{}: {row}", control.name));
+        verdicts.set(&control.name, row);
+        verdicts.write(&file)?;
     }
     // The tree is left as the series has it.
     kernel::build(layout, base, &[], None)?;
-    say(&format!("controls on {base}:"));
-    for (control, verdict) in &rows {
-        let text = match verdict {
-            Ok(words) => format!("noticed: {words}"),
-            Err(words) => format!("NOT NOTICED: {words}"),
-        };
-        say(&format!("{:<28} {text}", control.name));
+    say(&format!("controls on {base}, also in {}:", file.display()));
+    for control in self::controls(layout, base)? {
+        let row = verdicts.get(&control.name, &control.text);
+        let text = row.map_or("not run with this series".to_owned(), Row::to_string);
+        say(&format!("{:<18} {text}", control.name));
     }
-    Ok(rows.iter().all(|(_, verdict)| verdict.is_ok()))
+    Ok(noticed)
+}
+
+impl Run<'_> {
+    /// The test that has to fail under a control.
+    fn job(&self, control: &Control) -> Result<Job> {
+        let name = format!("selftest.{}", control.expect.job);
+        let found = self.selftests.iter().find(|j| j.name == name);
+        let mut job = found
+            .with_context(|| format!("{}: there is no test {name}", control.name))?
+            .clone();
+        job.argv.extend(control.args.iter().cloned());
+        Ok(job)
+    }
+
+    /// Every selftest, and those that a control tells more than usual once more, told the same: what it
+    /// notices then has to come of the control.
+    fn plain_jobs(&self, controls: &[&Control]) -> Vec<Job> {
+        let mut jobs = self.selftests.clone();
+        for control in controls.iter().filter(|c| !c.args.is_empty()) {
+            let Ok(mut job) = self.job(control) else {
+                continue;
+            };
+            if jobs.iter().all(|other| other.argv != job.argv) {
+                job.name = format!("{}.{}", job.name, control.args.join("."));
+                jobs.push(job);
+            }
+        }
+        jobs
+    }
+
+    /// What noticed the control, or that nothing did.
+    fn control(&self, control: &Control) -> Result<String, String> {
+        let job = self.job(control);
+        let kernel = kernel::build(self.layout, self.base, &[], Some(&control.patch));
+        let words = |error: anyhow::Error| format!("{error:#}");
+        let results = self
+            .boot(kernel.map_err(words)?, vec![job.map_err(words)?])
+            .map_err(words)?;
+        let Some(job) = results.jobs.first() else {
+            return Err(format!("no result: {}", results.broken.join("; ")));
+        };
+        let log = self.layout.results().join(&results.kernel);
+        let log = std::fs::read(log.join(format!("{}.log", job.name))).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        failed(&control.expect, &job.verdict, &job.reason, &log)
+    }
+
+    fn boot(&self, mut kernel: crate::stock::Kernel, jobs: Vec<Job>) -> Result<Results> {
+        kernel.name = format!("control-{}", self.base);
+        let jobs = Jobs {
+            jobs,
+            ..Jobs::default()
+        };
+        guest::go(self.layout, &kernel, jobs, &self.table, self.options)
+    }
+}
+
+/// What a verdict is about, besides the control: the series, the selftests in it included.
+fn series_text(layout: &Layout, base: &str) -> Result<String> {
+    let mut all = String::new();
+    for patch in source::series(layout, base)? {
+        all.push_str(&read_text(&patch)?);
+    }
+    Ok(all)
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn dir(layout: &Layout) -> PathBuf {
@@ -75,22 +185,29 @@ fn controls(layout: &Layout, base: &str) -> Result<Vec<Control>> {
 }
 
 fn read(path: &Path) -> Result<Control> {
-    let text = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let text = String::from_utf8_lossy(&text);
+    let text = read_text(path)?;
     let expect = expect(&text);
     let stem = path.file_stem().unwrap_or_default();
     Ok(Control {
         name: stem.to_string_lossy().into_owned(),
         patch: path.to_path_buf(),
         expect: expect.with_context(|| format!("{}: no line \"Expect: NAME\"", path.display()))?,
+        args: header(&text, "Args:").map_or(Vec::new(), |words| {
+            words.split_whitespace().map(str::to_owned).collect()
+        }),
+        text,
     })
 }
 
+/// A line of what stands above the diff.
+fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let above = text.lines().take_while(|l| !l.starts_with("diff "));
+    let mut found = above.filter_map(|l| l.trim().strip_prefix(name));
+    found.next().map(str::trim)
+}
+
 fn expect(text: &str) -> Option<Expect> {
-    let words = text
-        .lines()
-        .find_map(|l| l.trim().strip_prefix("Expect:"))?
-        .trim();
+    let words = header(text, "Expect:")?;
     let (job, line) = match words.split_once(": ") {
         Some((job, line)) => (job, Some(line.trim().to_owned())),
         None => (words, None),
@@ -99,40 +216,6 @@ fn expect(text: &str) -> Option<Expect> {
         job: job.to_owned(),
         line,
     })
-}
-
-fn boot(layout: &Layout, base: &str, overlay: Option<&Path>, options: &Options) -> Result<Results> {
-    let mut kernel = kernel::build(layout, base, &[], overlay)?;
-    kernel.name = format!("control-{base}");
-    let jobs = Jobs {
-        jobs: kernel::selftests(layout, base)?,
-        ..Jobs::default()
-    };
-    guest::go(layout, &kernel, jobs, &Table::read(layout)?, options)
-}
-
-fn judge(
-    layout: &Layout,
-    base: &str,
-    control: &Control,
-    results: &Results,
-) -> Result<String, String> {
-    let expect = &control.expect;
-    let name = format!("selftest.{}", expect.job);
-    let job = results
-        .jobs
-        .iter()
-        .find(|j| j.name == name || j.name == expect.job);
-    let Some(job) = job else {
-        return Err(format!("there is no test {}", expect.job));
-    };
-    let log = layout
-        .results()
-        .join(format!("control-{base}"))
-        .join(format!("{}.log", job.name));
-    let log = std::fs::read(log).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    failed(expect, &job.verdict, &job.reason, &log)
 }
 
 /// Whether it failed, and in the expected place.
@@ -169,6 +252,26 @@ mod tests {
         assert_eq!(exact.line.as_deref(), Some("no mixture"));
         assert_eq!(expect("Expect:\n"), None);
         assert_eq!(expect("nothing"), None);
+        let told = "Expect: t\nArgs: 30 2\n\nWhy.\n\ndiff --git a/x b/x\n+Expect: u\n+Args: 9\n";
+        assert_eq!(header(told, "Args:"), Some("30 2"));
+        assert_eq!(header("diff a\nArgs: 9\n", "Args:"), None);
+    }
+
+    #[test]
+    fn every_control_names_a_test_of_the_series() {
+        let layout = Layout::find().unwrap();
+        for base in kernel::BASES {
+            let series = series_text(&layout, base).unwrap();
+            let all = controls(&layout, base).unwrap();
+            assert!(all.len() > 20, "{base}: {}", all.len());
+            for control in all {
+                let file = format!(
+                    "+++ b/tools/testing/selftests/mm/{}.c\n",
+                    control.expect.job
+                );
+                assert!(series.contains(&file), "{base}: {control:?}");
+            }
+        }
     }
 
     #[test]

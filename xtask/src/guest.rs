@@ -69,7 +69,8 @@ pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Res
     let backend = if base.is_some() { "native" } else { "stock" };
     let mut jobs = jobs::list(layout, &table, name, backend, &options.only)?;
     if let Some(base) = base {
-        jobs.jobs.extend(kernel::selftests(layout, base)?);
+        jobs.jobs
+            .extend(kernel::selftests(layout, base, &options.with)?);
     }
     narrow(&mut jobs, &options.only)?;
     if !jobs.jobs.iter().any(|job| job.name == CONFORMANCE) {
@@ -100,6 +101,7 @@ pub(crate) fn prepare(layout: &Layout, name: &str, options: &Options) -> Result<
             release: format!("of {}", image.display()),
             image: image.clone(),
             modules: None,
+            ours: Vec::new(),
             drift: Some("an image that was built elsewhere".to_owned()),
         }),
         (Some(base), None) => kernel::build(layout, base, &options.with, None),
@@ -175,6 +177,7 @@ pub(crate) fn go(
         memory: options.memory,
         cpus: 2,
         append: "",
+        ours: &kernel.ours,
         limit: Duration::from_secs(options.minutes * 60),
     };
     let mut seen = |o: &mctl_guest_init::Outcome| {
@@ -258,6 +261,11 @@ fn tell(results: &Results, last_lines: &[String], dir: &Path) {
             s.known,
             s.differs.len(),
             s.not_possible
+        ));
+    }
+    for (names, times) in results.other_races() {
+        say(&format!(
+            "{kernel}: a data race in code that is not ours, {times} times: {names}"
         ));
     }
     let count = |word: &str| results.jobs.iter().filter(|j| j.verdict == word).count();

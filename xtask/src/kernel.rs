@@ -12,7 +12,7 @@ use crate::layout::Layout;
 use crate::source::{self, Source};
 use crate::stock::Kernel;
 use crate::toolchain::{self, Toolchain};
-use crate::{guest, run, say};
+use crate::{guest, kcsan, run, say};
 
 /// The versions that the series is carried for.
 pub(crate) const BASES: [&str; 2] = ["6.12", "7.3"];
@@ -35,11 +35,7 @@ pub(crate) fn build(
     let mut patches = source::series(layout, base)?;
     patches.extend(overlay.map(Path::to_path_buf));
     source.apply(&patches)?;
-    let mut name = format!("native-{base}");
-    for word in with {
-        name.push('+');
-        name.push_str(word);
-    }
+    let name = name(base, with);
     let out = source.home.join(format!("build-{name}"));
     std::fs::create_dir_all(&out)?;
     let make = Make {
@@ -53,7 +49,10 @@ pub(crate) fn build(
     make.configure(&wanted)?;
     say(&format!("{name}: building"));
     make.run(&["bzImage"])?;
-    make.run(&["headers"])?;
+    // A control changes no header that a program sees.
+    if overlay.is_none() {
+        make.run(&["headers"])?;
+    }
     let release = std::fs::read_to_string(out.join("include/config/kernel.release"))?;
     let drift: Vec<String> = [source.drift.clone(), tools.drift.clone()]
         .into_iter()
@@ -64,8 +63,28 @@ pub(crate) fn build(
         release: release.trim().to_owned(),
         image: out.join("arch/x86/boot/bzImage"),
         modules: None,
+        ours: ours(&patches)?,
         drift: (!drift.is_empty()).then(|| drift.join("; ")),
     })
+}
+
+fn name(base: &str, with: &[String]) -> String {
+    let mut name = format!("native-{base}");
+    for word in with {
+        name.push('+');
+        name.push_str(word);
+    }
+    name
+}
+
+/// The functions that patches touch.
+fn ours(patches: &[PathBuf]) -> Result<Vec<String>> {
+    let mut functions = Vec::new();
+    for patch in patches {
+        let text = std::fs::read(patch).with_context(|| patch.display().to_string())?;
+        functions.extend(kcsan::touched(&String::from_utf8_lossy(&text)));
+    }
+    Ok(functions)
 }
 
 /// What the fragments ask for together. One for a single base is taken if there is one.
@@ -182,12 +201,13 @@ fn errors(log: &str) -> String {
 }
 
 /// Builds the selftests that the series adds and lists them as jobs.
-pub(crate) fn selftests(layout: &Layout, base: &str) -> Result<Vec<Job>> {
+pub(crate) fn selftests(layout: &Layout, base: &str, with: &[String]) -> Result<Vec<Job>> {
     let pins = guest::pins(layout)?;
     let source = source::fetch(layout, &pins, base)?;
     source.apply(&source::series(layout, base)?)?;
     let dir = source.tree.join("tools/testing/selftests/mm");
-    let headers = source.home.join(format!("build-native-{base}/usr/include"));
+    let build = format!("build-{}", name(base, with));
+    let headers = source.home.join(build).join("usr/include");
     let out = layout.cache.join("selftests").join(base);
     std::fs::create_dir_all(&out)?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)?

@@ -9,18 +9,20 @@ mod guest;
 mod initramfs;
 mod jobs;
 mod kconfig;
+mod kcsan;
 mod kernel;
-
 mod layout;
 mod matrix;
 mod modules;
 mod pins;
 mod qemu;
+mod race;
 mod results;
 mod run;
 mod source;
 mod stock;
 mod toolchain;
+mod verdicts;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -78,6 +80,24 @@ enum Kernel {
         /// Only controls in whose name this occurs; may be given more than once
         #[arg(long)]
         only: Vec<String>,
+    },
+    /// With the kernel's own checkers on: every selftest, races for minutes, calls by the million; any
+    /// complaint on the console makes it fail
+    Race {
+        #[command(flatten)]
+        base: Base,
+        /// Minutes for mctl_race
+        #[arg(long, default_value_t = 3)]
+        minutes: u64,
+        /// Calls of mctl_fuzz
+        #[arg(long, default_value_t = 1_000_000)]
+        calls: u64,
+        /// Only mctl_race and mctl_fuzz
+        #[arg(long)]
+        long_only: bool,
+        /// The guest's memory in MiB
+        #[arg(long, default_value_t = 2048)]
+        memory: u32,
     },
 }
 
@@ -238,6 +258,20 @@ fn native(layout: &Layout, command: Kernel) -> Result<bool> {
         }
         Kernel::Controls { base, only } => {
             controls::run(layout, &base.base, &only, &Options::default())
+        }
+        Kernel::Race {
+            base,
+            minutes,
+            calls,
+            long_only,
+            memory,
+        } => {
+            let effort = race::Effort {
+                minutes,
+                calls,
+                only: long_only,
+            };
+            race::run(layout, &base.base, &base.with, effort, memory)
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use mctl_guest_init::{Line, MARKER, Outcome, Totals, parse};
 
-use crate::console::{Trouble, trouble};
+use crate::console::{Trouble, Watch};
 
 /// A machine to run.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) cpus: u32,
     /// More for the kernel's command line.
     pub(crate) append: &'a str,
+    /// The kernel's functions that our patches touch.
+    pub(crate) ours: &'a [String],
     /// Everything has to be done by then.
     pub(crate) limit: Duration,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Ran {
     pub(crate) unfinished: Option<String>,
     /// What the kernel complained of.
     pub(crate) troubles: Vec<Trouble>,
+    /// Data races that it found in code which is not ours.
+    pub(crate) other_races: Vec<String>,
     /// Why QEMU was ended from outside.
     pub(crate) killed: Option<String>,
     /// The end of the console.
@@ -130,10 +134,11 @@ pub(crate) fn run(
     let mut ran = Ran::default();
     let mut tail = VecDeque::new();
     let mut said = 0;
+    let mut watch = Watch::new(machine.ours);
     loop {
         match console.recv_timeout(Duration::from_millis(500)) {
             Ok(line) => {
-                ran.troubles.extend(trouble(&line));
+                watch.line(&line);
                 if tail.len() == KEEP {
                     tail.pop_front();
                 }
@@ -159,6 +164,9 @@ pub(crate) fn run(
     for outcome in take(&lines, &mut ran)?.iter().skip(said) {
         seen(outcome);
     }
+    watch.end();
+    ran.troubles = watch.troubles;
+    ran.other_races = watch.others;
     ran.last_lines = tail.into();
     ran.time = begin.elapsed();
     Ok(ran)
@@ -219,6 +227,7 @@ mod tests {
             memory: 1024,
             cpus: 2,
             append: "x=1",
+            ours: &[],
             limit: Duration::from_secs(1),
         };
         let args = arguments(&machine, "tcg", Path::new("/l")).join(" ");

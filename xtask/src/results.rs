@@ -27,6 +27,9 @@ pub(crate) struct Results {
     pub(crate) sentences: Option<Sentences>,
     /// That it stood still at times.
     pub(crate) slow: Vec<String>,
+    /// Data races in code that is not ours: the two functions of each.
+    #[serde(default)]
+    pub(crate) races_of_others: Vec<String>,
 }
 
 /// The conformance suite's report, held against what is known.
@@ -136,7 +139,22 @@ impl Results {
             };
             list.push(trouble.line.clone());
         }
+        results.races_of_others.clone_from(&ran.other_races);
         results
+    }
+
+    /// Where a stall is a failure too.
+    pub(crate) fn slow_is_broken(&mut self) {
+        self.broken.append(&mut self.slow);
+    }
+
+    /// Where others race, and how often.
+    pub(crate) fn other_races(&self) -> BTreeMap<&str, usize> {
+        let mut count = BTreeMap::new();
+        for names in &self.races_of_others {
+            *count.entry(names.as_str()).or_insert(0) += 1;
+        }
+        count
     }
 
     /// Whether everything that ran passed, and ran to the end.
@@ -335,6 +353,29 @@ mod tests {
         let results = Results::collect("k", "r", &ran, dir.path());
         assert!(results.is_clean());
         ran.outcomes.clear();
+        assert!(!Results::collect("k", "r", &ran, dir.path()).is_clean());
+    }
+
+    #[test]
+    fn a_splat_makes_a_run_fail_and_a_race_of_others_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ran = Ran {
+            outcomes: vec![outcome("x", Verdict::Pass)],
+            totals: Some(mctl_guest_init::Totals::default()),
+            other_races: vec!["a / b".into(), "a / b".into()],
+            ..Ran::default()
+        };
+        let results = Results::collect("k", "r", &ran, dir.path());
+        assert!(results.is_clean());
+        assert_eq!(results.other_races()["a / b"], 2);
+        let line = "[    9.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+        ran.troubles.extend(crate::console::trouble(line));
+        let mut results = Results::collect("k", "r", &ran, dir.path());
+        assert!(results.is_clean());
+        results.slow_is_broken();
+        assert!(!results.is_clean());
+        let line = "[    9.0] WARNING: possible circular locking dependency detected";
+        ran.troubles.extend(crate::console::trouble(line));
         assert!(!Results::collect("k", "r", &ran, dir.path()).is_clean());
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
     /// The modules that its guest loads, in order.
     pub(crate) modules: Option<PathBuf>,
+    /// The functions that our patches touch: a data race in them is ours.
+    pub(crate) ours: Vec<String>,
     /// That it is not what the pins say, and why.
     pub(crate) drift: Option<String>,
 }
@@ -46,6 +48,7 @@ pub(crate) fn prepare(layout: &Layout, pins: &Pins, name: &str) -> Result<Kernel
         release,
         image: home.join("vmlinuz"),
         modules: Some(home.join("modules")),
+        ours: Vec::new(),
         drift: fetched.choice.drift,
     })
 }
