@@ -10,6 +10,7 @@ use crate::guest::{self, Options};
 use crate::jobs::{Jobs, Table};
 use crate::layout::Layout;
 use crate::results::Results;
+use crate::stock::Kernel;
 use crate::verdicts::{Row, Verdicts};
 use crate::{kernel, say, source};
 
@@ -69,7 +70,7 @@ pub(crate) fn run(layout: &Layout, base: &str, only: &[String], options: &Option
     let mut verdicts = Verdicts::read(&file, &series_text(layout, base)?);
     if only.is_empty() || !verdicts.passes_without() {
         say("== without any control, every selftest");
-        let results = run.boot(plain, run.plain_jobs(&controls))?;
+        let results = run.boot(plain, run.plain_jobs(&controls), options)?;
         verdicts.without(results.is_clean());
         verdicts.write(&file)?;
         if !results.is_clean() {
@@ -134,8 +135,12 @@ impl Run<'_> {
         let job = self.job(control);
         let kernel = kernel::build(self.layout, self.base, &[], Some(&control.patch));
         let words = |error: anyhow::Error| format!("{error:#}");
+        let quiet = Options {
+            quiet: true,
+            ..self.options.clone()
+        };
         let results = self
-            .boot(kernel.map_err(words)?, vec![job.map_err(words)?])
+            .boot(kernel.map_err(words)?, vec![job.map_err(words)?], &quiet)
             .map_err(words)?;
         let Some(job) = results.jobs.first() else {
             return Err(format!("no result: {}", results.broken.join("; ")));
@@ -146,13 +151,13 @@ impl Run<'_> {
         failed(&control.expect, &job.verdict, &job.reason, &log)
     }
 
-    fn boot(&self, mut kernel: crate::stock::Kernel, jobs: Vec<Job>) -> Result<Results> {
+    fn boot(&self, mut kernel: Kernel, jobs: Vec<Job>, options: &Options) -> Result<Results> {
         kernel.name = format!("control-{}", self.base);
         let jobs = Jobs {
             jobs,
             ..Jobs::default()
         };
-        guest::go(self.layout, &kernel, jobs, &self.table, self.options)
+        guest::go(self.layout, &kernel, jobs, &self.table, options)
     }
 }
 

@@ -141,6 +141,7 @@ impl Run {
             minutes: self.minutes,
             with,
             image: self.image,
+            quiet: false,
         }
     }
 }
