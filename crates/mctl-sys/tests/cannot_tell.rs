@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Random, rounds, set, thp_enabled};
-use mctl_testkit::{Fixture, start};
+use mctl_testkit::{Fixture, slower, start};
 
 /// Injections into each program.
 fn times() -> u64 {
@@ -121,7 +121,7 @@ macro_rules! one_timeout_late {
                 let pause = if n % 10 == 9 { 70 } else { 1 };
                 std::thread::sleep(Duration::from_millis(pause));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100 * slower()));
             fixture.finish().expect("a verdict").assert_clean(5);
         }
     )+};

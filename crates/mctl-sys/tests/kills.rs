@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use common::{Random, rounds, set};
 use mctl_sys::raw::pidfd::pidfd_open;
-use mctl_testkit::{Fixture, KitError, compile};
+use mctl_testkit::{Fixture, KitError, compile, slower};
 
 /// How a driver is ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,7 +187,7 @@ fn killing_the_injector_harms_no_target() {
         let (master, slave) = terminal();
         let mut child = driver(&targets.join(","), slave);
         wait_for_word(&mut child);
-        std::thread::sleep(Duration::from_micros(random.below(2000)));
+        std::thread::sleep(Duration::from_micros(random.below(2000 * slower())));
         inside += u64::from(end(&mut child, how, master, &pids));
     }
     eprintln!("{kills} kills, {inside} of them while a target was held");
@@ -224,7 +224,9 @@ fn killing_an_injector_without_a_shield_does_harm() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the tracer");
-        std::thread::sleep(Duration::from_micros(20_000 + random.below(3000)));
+        std::thread::sleep(Duration::from_micros(
+            (20_000 + random.below(3000)) * slower(),
+        ));
         child.kill().expect("killed");
         child.wait().expect("ended");
         std::thread::sleep(Duration::from_millis(10));

@@ -109,6 +109,14 @@ pub fn run_tool(name: &str, args: &[&str]) -> Result<Output, KitError> {
         .map_err(KitError::io("running a tool"))
 }
 
+/// How many times slower than a real machine this one is: `MCTL_SLOWER`, for emulated ones. Only for
+/// how long a test lets something run, never for what it then demands.
+#[must_use]
+pub fn slower() -> u64 {
+    let text = std::env::var("MCTL_SLOWER").ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}
+
 /// A command that signals end, also where the tests themselves were started with SIGINT or SIGHUP
 /// ignored (`nohup`, a script's `&`), which is handed down. env(1) becomes the program, under the
 /// same PID.

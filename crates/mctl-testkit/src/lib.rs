@@ -25,7 +25,7 @@ mod proc;
 mod skip;
 mod verdict;
 
-pub use compile::{compile, heeding_signals, program_names, run_tool};
+pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
 pub use error::KitError;
 pub use fixture::{Builder, Fixture, spawn_tree};
 pub use proc::{Task, tasks};

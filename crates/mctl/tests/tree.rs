@@ -11,7 +11,7 @@ use mctl::{
     AcrossExec, Atomicity, Errno, HostCaps, Known, Look, PolicyKind, Request, Saved, Target, Thp,
     apply_cgroup, apply_tree, read_policy,
 };
-use mctl_testkit::{Fixture, spawn_tree, start};
+use mctl_testkit::{Fixture, slower, spawn_tree, start};
 
 fn target(pid: i32) -> Target {
     Target::open(pid.to_string().parse().unwrap()).unwrap()
@@ -55,7 +55,7 @@ fn a_tree_that_forks_meanwhile_is_caught() {
     let outcome = apply_tree(&never(), &root, &caps, Atomicity::Each, &mut |_| ()).unwrap();
     assert!(outcome.complete, "{} passes", outcome.passes);
     // From now on nothing in the tree is without it, however often it forks.
-    let end = Instant::now() + Duration::from_millis(500);
+    let end = Instant::now() + Duration::from_millis(500 * slower());
     let mut looked = 0;
     while Instant::now() < end {
         for member in members_of_tree(&root).unwrap() {

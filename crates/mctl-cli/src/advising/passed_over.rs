@@ -57,7 +57,9 @@ pub(crate) fn why(advice: Advice, skipped: &Skipped) -> &'static str {
 /// more in 7.2: a block of which no page is writable, as fork leaves it on both sides.
 fn collapse(errno: Errno) -> &'static str {
     match errno {
-        Errno::EINVAL => "nothing present (or, on older kernels, nothing written since a fork), or not eligible",
+        Errno::EINVAL => {
+            "nothing present (or, on older kernels, nothing written since a fork), or not eligible"
+        }
         Errno::ENOMEM => "no huge page was to be had",
         Errno::EBUSY => "the memory cgroup is full",
         Errno::EAGAIN => "pages in use, pinned or under I/O just now",
