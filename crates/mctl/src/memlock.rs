@@ -204,7 +204,7 @@ pub fn unlock(target: &Target) -> Result<Locked> {
 /// it gets pages of its own, the rest by reading. What has no pages to bring in is passed over.
 fn populate(target: &Target, hooks: &mut Hooks<'_>) -> Result<Duration> {
     let (mut write, mut read) = (Vec::new(), Vec::new());
-    each_mapping(target, &mut |line| {
+    each_mapping(target, |line| {
         let range = Range {
             start: line.start,
             len: line.end - line.start,
@@ -236,7 +236,7 @@ fn populate(target: &Target, hooks: &mut Hooks<'_>) -> Result<Duration> {
             }
         };
         let mut advise = Advise::new(advice)
-            .ranges(ranges)
+            .listed(ranges)
             .skip_errors()
             .on_progress(&mut step);
         if let Some(cancel) = hooks.cancel {

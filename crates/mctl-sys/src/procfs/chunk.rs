@@ -4,8 +4,9 @@ use std::io::{self, Read};
 
 use super::error::ReadError;
 
-/// The size of the buffer in bytes. Memory stays at this, however many mappings there are.
-const CHUNK: usize = 256 << 10;
+/// The size of the buffer in bytes. Memory stays at this, however many mappings there are. A larger
+/// one gains nothing: the kernel gives out a page at a time, and fresh memory costs a fault a page.
+const CHUNK: usize = 64 << 10;
 
 /// How far the buffer may grow for a single entry. A path is at most 4 KiB long, and every byte of
 /// it may be written as four.
@@ -50,6 +51,22 @@ impl<R: Read> Chunk<R> {
         let from = self.start;
         self.start = from.saturating_add(length).min(self.end);
         self.buffer.get(from..self.start).unwrap_or_default()
+    }
+
+    /// The whole lines that are in the buffer, marked as read; more are read where there is none.
+    /// `None` at the end of the file. Its last line may be without a newline.
+    ///
+    /// `line` is the unread text's first line number, for the error.
+    pub(super) fn lines(&mut self, line: u64) -> Result<Option<&[u8]>, ReadError> {
+        let length = loop {
+            let text = self.text();
+            match memchr::memrchr(b'\n', text) {
+                Some(newline) => break newline.saturating_add(1),
+                None if self.at_end => break text.len(),
+                None => self.fill(line)?,
+            }
+        };
+        Ok((length > 0).then(|| self.take(length)))
     }
 
     /// Moves the unread text to the front and reads until the buffer is full or the file ends.

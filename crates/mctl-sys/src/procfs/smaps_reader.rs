@@ -8,7 +8,7 @@ use super::error::{ParseError, ReadError};
 use super::smaps::{SmapsEntry, next_entry};
 use super::smaps_body::Layout;
 
-/// Reads `/proc/PID/smaps` through one buffer of 256 KiB.
+/// Reads `/proc/PID/smaps` through one buffer of 64 KiB.
 ///
 /// An entry borrows the buffer, so it must be done with before the next is asked for.
 ///

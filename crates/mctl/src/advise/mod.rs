@@ -47,7 +47,7 @@ use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
 use crate::request::{AcrossExec, Exactness, Request, Rule};
 use crate::target::Target;
-use pieces::{Mapped, Most};
+use pieces::Most;
 use walk::{Pace, Walk};
 
 /// What is advised.
@@ -62,6 +62,8 @@ enum What {
 pub struct Advise<'a> {
     advice: Advice,
     what: What,
+    /// The ranges are mappings that were listed just now.
+    listed: bool,
     flags: PmadvFlags,
     destructive: bool,
     own_may_go: Option<OwnMemoryMayGo>,
@@ -98,6 +100,7 @@ impl<'a> Advise<'a> {
         Advise {
             advice,
             what: What::Ranges(Vec::new()),
+            listed: false,
             flags: PmadvFlags::NONE,
             destructive: false,
             own_may_go: None,
@@ -114,6 +117,13 @@ impl<'a> Advise<'a> {
     pub fn ranges(mut self, ranges: Vec<Range>) -> Advise<'a> {
         self.what = What::Ranges(ranges);
         self
+    }
+
+    /// For these mappings, which were listed just now. One that goes away meanwhile is no error.
+    pub(crate) fn listed(mut self, mappings: Vec<Range>) -> Advise<'a> {
+        self.listed = true;
+        self.flags = self.flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
+        self.ranges(mappings)
     }
 
     /// For every mapping (`PMADV_ENTIRE_ADDRESS_SPACE`). Gaps are no error.
@@ -217,10 +227,6 @@ impl<'a> Advise<'a> {
             None => None,
         };
         let entries = self.entries(target)?;
-        let listed = match self.what {
-            What::Selected(_) => Mapped::of_ranges(&entries),
-            What::Ranges(_) | What::Entire => None,
-        };
         let bytes = if !self.pause.is_zero() {
             PACED_BYTES
         } else if self.advice.is_long() {
@@ -244,10 +250,10 @@ impl<'a> Advise<'a> {
             task_size: listing::task_size(),
             cancel: self.cancel,
             progress: self.progress.as_deref_mut(),
-            listed,
+            listed: self.listed,
             list: &mut list,
         };
-        let mut advised = walk.run(&entries, giver.as_mut())?;
+        let mut advised = walk.run(entries, giver.as_mut())?;
         let stops = giver.stops();
         advised.longest_stop = stops.longest;
         advised.stopped = stops.total;
@@ -371,6 +377,7 @@ impl<'a> Advise<'a> {
                 len: listing::task_size(),
             }]),
             What::Selected(selection) => {
+                self.listed = true;
                 self.flags = self.flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
                 selection.ranges(target)
             }

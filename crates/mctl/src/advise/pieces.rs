@@ -79,33 +79,21 @@ impl Mapped {
         Mapped(mappings)
     }
 
-    /// Of ranges that were just listed; `None` if they are not in order.
-    pub(crate) fn of_ranges(ranges: &[Range]) -> Option<Mapped> {
-        let mut mappings = Vec::with_capacity(ranges.len());
-        let mut last = 0;
-        for range in ranges {
-            let end = range.start.saturating_add(range.len);
-            if range.start < last || !range.start.is_multiple_of(PAGE) {
-                return None;
-            }
-            mappings.push((range.start, end));
-            last = end;
-        }
-        Some(Mapped(mappings))
+    /// The place of the first mapping that ends above an address.
+    fn first_above(&self, address: u64) -> usize {
+        self.0.partition_point(|(_, end)| *end <= address)
+    }
+
+    /// The mapping at a place, cut to a range; `None` if it lies above it.
+    fn cut_to(&self, place: usize, range: Range) -> Option<(u64, u64)> {
+        let end = range.start.saturating_add(range.len);
+        let (start, stop) = *self.0.get(place)?;
+        (start < end).then_some((start.max(range.start), stop.min(end)))
     }
 
     /// The mappings that touch a range, cut to it.
     fn within(&self, range: Range) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let end = range.start.saturating_add(range.len);
-        let first = self
-            .0
-            .partition_point(|(_, mapping_end)| *mapping_end <= range.start);
-        self.0
-            .get(first..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(move |(start, _)| *start < end)
-            .map(move |(start, stop)| ((*start).max(range.start), (*stop).min(end)))
+        (self.first_above(range.start)..).map_while(move |place| self.cut_to(place, range))
     }
 
     /// How many bytes of a range are mapped.
@@ -126,6 +114,90 @@ impl Mapped {
     }
 }
 
+/// One entry that is cut into pieces within the bounds, one after the other: of tens of thousands
+/// only those are kept that come next.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    /// Index of the entry.
+    pub(crate) entry: usize,
+    range: Range,
+    how: Cut,
+    most: Most,
+    /// The place of the mapping that comes next.
+    place: usize,
+    /// What is left of the stretch before it: where it goes on, its end, and its mappings.
+    open: (u64, u64, usize),
+}
+
+impl Cutter {
+    /// `range` is the entry's, as [`checked`] returns it.
+    pub(crate) fn new(entry: usize, range: Range, how: Cut, mapped: &Mapped, most: Most) -> Cutter {
+        let end = range.start.saturating_add(range.len);
+        let (place, open) = match how {
+            Cut::Whole => (usize::MAX, (range.start, end, 1)),
+            Cut::Extents | Cut::Mappings => (mapped.first_above(range.start), (end, end, 0)),
+        };
+        Cutter {
+            entry,
+            range,
+            how,
+            most,
+            place,
+            open,
+        }
+    }
+
+    /// Where the entry ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.range.start.saturating_add(self.range.len)
+    }
+
+    /// The next piece, by the listing that it began with.
+    pub(crate) fn next(&mut self, mapped: &Mapped) -> Option<Piece> {
+        let (at, stop, mappings) = if self.open.0 < self.open.1 {
+            self.open
+        } else {
+            self.stretch(mapped)?
+        };
+        let largest = self.most.bytes.clamp(PAGE, MAX_BYTES);
+        let mut end = stop.min(at.saturating_add(largest));
+        if end < stop && largest >= HUGE {
+            let aligned = end - end % HUGE;
+            if aligned > at {
+                end = aligned;
+            }
+        }
+        self.open = (end, stop, mappings);
+        Some(Piece {
+            range: Range {
+                start: at,
+                len: end - at,
+            },
+            entry: self.entry,
+            mapping_end: stop,
+            mappings,
+            retries: 0,
+        })
+    }
+
+    /// The next mapping, or as many neighbours as may be given at a time.
+    fn stretch(&mut self, mapped: &Mapped) -> Option<(u64, u64, usize)> {
+        let (start, mut end) = mapped.cut_to(self.place, self.range)?;
+        self.place += 1;
+        let mut count = 1;
+        while self.how == Cut::Extents
+            && count < self.most.mappings
+            && let Some((next, stop)) = mapped.cut_to(self.place, self.range)
+            && next == end
+        {
+            end = stop;
+            count += 1;
+            self.place += 1;
+        }
+        Some((start, end, count))
+    }
+}
+
 /// Cuts one entry into pieces within the bounds.
 pub(crate) fn cut(
     entry: usize,
@@ -135,64 +207,9 @@ pub(crate) fn cut(
     most: Most,
     into: &mut Vec<Piece>,
 ) {
-    let largest = most.bytes.clamp(PAGE, MAX_BYTES);
-    let mut put = |start, stop, mappings| split(entry, start, stop, mappings, largest, into);
-    match how {
-        Cut::Whole => put(range.start, range.start.saturating_add(range.len), 1),
-        Cut::Mappings => {
-            for (start, stop) in mapped.within(range) {
-                put(start, stop, 1);
-            }
-        }
-        Cut::Extents => {
-            let mut open: Option<(u64, u64, usize)> = None;
-            for (start, stop) in mapped.within(range) {
-                open = match open {
-                    Some((from, to, count)) if to == start && count < most.mappings => {
-                        Some((from, stop, count + 1))
-                    }
-                    Some((from, to, count)) => {
-                        put(from, to, count);
-                        Some((start, stop, 1))
-                    }
-                    None => Some((start, stop, 1)),
-                };
-            }
-            if let Some((from, to, count)) = open {
-                put(from, to, count);
-            }
-        }
-    }
-}
-
-fn split(
-    entry: usize,
-    start: u64,
-    stop: u64,
-    mappings: usize,
-    largest: u64,
-    into: &mut Vec<Piece>,
-) {
-    let mut at = start;
-    while at < stop {
-        let mut end = stop.min(at.saturating_add(largest));
-        if end < stop && largest >= HUGE {
-            let aligned = end - end % HUGE;
-            if aligned > at {
-                end = aligned;
-            }
-        }
-        into.push(Piece {
-            range: Range {
-                start: at,
-                len: end - at,
-            },
-            entry,
-            mapping_end: stop,
-            mappings,
-            retries: 0,
-        });
-        at = end;
+    let mut cutter = Cutter::new(entry, range, how, mapped, most);
+    while let Some(piece) = cutter.next(mapped) {
+        into.push(piece);
     }
 }
 

@@ -87,6 +87,15 @@ pub struct Entry {
     pub error: Option<Errno>,
 }
 
+impl Entry {
+    pub(crate) fn range(&self) -> Range {
+        Range {
+            start: self.start,
+            len: self.len,
+        }
+    }
+}
+
 /// What came of giving advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Advised {

@@ -3,7 +3,7 @@
 use mctl_sys::procfs::vmflags::KnownFlags;
 
 use super::Range;
-use super::listing::each_mapping;
+use super::listing::{each_mapping, each_span};
 use crate::address_space::{Kind, ShmemDevices, kind};
 use crate::coverage::shmem_devices;
 use crate::error::{Error, Result};
@@ -99,14 +99,18 @@ impl Selection {
     /// # Errors
     /// Its mappings cannot be read.
     pub fn ranges(&self, target: &Target) -> Result<Vec<Range>> {
+        let mut found = Vec::new();
+        if self.kinds.is_empty() && self.names.is_empty() {
+            each_span(target, |start, end| self.cut(start, end, &mut found))?;
+            return Ok(found);
+        }
         // Only the kinds tell shared memory from files.
         let shmem = if self.kinds.is_empty() {
             ShmemDevices::default()
         } else {
             shmem_devices(target)?
         };
-        let mut found = Vec::new();
-        each_mapping(target, &mut |line| {
+        each_mapping(target, |line| {
             let kind = kind(line, KnownFlags::default(), &shmem);
             let kind_fits =
                 self.kinds.is_empty() || self.kinds.iter().any(|part| part.fits(kind, line.name));

@@ -5,18 +5,19 @@
 
 mod state;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mctl_abi::Errno;
-use mctl_sys::raw::madvise::{MAX_ENTRIES, Range};
+use mctl_sys::raw::madvise::Range;
 
 use super::advice::Advice;
 use super::flags::PmadvFlags;
 use super::pieces::{Cut, HUGE, Mapped, Most, Piece, checked, cut};
 use super::result::{Advised, Progress, Way};
 use crate::error::Result;
-use state::State;
+use state::{State, Uncut};
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,8 @@ pub(crate) struct Walk<'a, 'p> {
     pub(crate) task_size: u64,
     pub(crate) cancel: Option<&'a AtomicBool>,
     pub(crate) progress: Option<&'a mut (dyn FnMut(&Progress) + 'p)>,
-    /// What is mapped, where that was listed just now.
-    pub(crate) listed: Option<Mapped>,
+    /// Whether each entry is a mapping, or a part of one, that was listed just now.
+    pub(crate) listed: bool,
     /// Lists what is mapped.
     pub(crate) list: &'a mut dyn FnMut() -> Result<Mapped>,
 }
@@ -91,41 +92,59 @@ impl Walk<'_, '_> {
     ///
     /// # Errors
     /// Nothing could be done at all.
-    pub(crate) fn run(mut self, entries: &[Range], giver: &mut dyn Giver) -> Result<Advised> {
+    pub(crate) fn run(mut self, entries: Vec<Range>, giver: &mut dyn Giver) -> Result<Advised> {
         let begun = Instant::now();
-        let mut done = Advised::new(entries, self.way);
+        let mut done = Advised::new(&entries, self.way);
+        // There may be tens of thousands, and they are in the result.
+        drop(entries);
         let mut state = State {
             done: &mut done,
-            pending: Vec::new(),
+            pending: VecDeque::new(),
+            uncut: Uncut {
+                // A listed mapping needs no listing to be told from others.
+                how: if self.listed { Cut::Whole } else { self.how() },
+                most: self.pace.most,
+                task_size: if self.listed {
+                    u64::MAX
+                } else {
+                    self.task_size
+                },
+                mapped: Mapped::default(),
+                cutter: None,
+                next: 0,
+                end: 0,
+            },
             gap: None,
             last_skipped: None,
             bytes: 0,
             total: 0,
             begun,
         };
-        let valid_until = self.cut_all(entries, &mut state)?;
+        let valid_until = self.survey(&mut state)?;
         self.batches(&mut state, giver)?;
-        let end = match (state.gap, state.pending.last()) {
-            (_, Some(piece)) => piece.entry,
-            (Some(entry), None) => entry,
-            (None, None) => valid_until,
-        };
-        if let Some(entry) = state.gap.filter(|_| state.pending.is_empty()) {
+        let next = state.next_entry();
+        if let (Some(entry), None) = (state.gap, next) {
             // Carried out on what is mapped, and now reported.
             state.done.fail(entry, Errno::ENOMEM, None);
         }
+        let end = next.or(state.gap).unwrap_or(valid_until);
         done.took = begun.elapsed();
         done.close(end);
         Ok(done)
     }
 
-    /// Cuts the entries, up to the first that is malformed or has a gap that is an error. Returns
-    /// the index of that one.
-    fn cut_all(&mut self, entries: &[Range], state: &mut State<'_>) -> Result<usize> {
-        let mut listed = self.listed.take();
-        let mut end = entries.len();
-        for (index, entry) in entries.iter().enumerate() {
-            let range = match checked(*entry) {
+    /// Looks the entries over, up to the first that is malformed or has a gap that is an error:
+    /// what is before it, and with a gap that one too, is to be cut. Returns the index of the
+    /// first that is malformed.
+    fn survey(&mut self, state: &mut State<'_>) -> Result<usize> {
+        let mut listing: Option<Mapped> = None;
+        let count = state.done.entries.len();
+        let mut end = count;
+        for index in 0..count {
+            let Some(entry) = state.done.entries.get(index) else {
+                break;
+            };
+            let range = match checked(entry.range()) {
                 Ok(None) => continue,
                 Ok(Some(range)) => range,
                 Err(errno) => {
@@ -136,36 +155,22 @@ impl Walk<'_, '_> {
                     break;
                 }
             };
-            let beyond = range.start.saturating_add(range.len) > self.task_size;
-            let how = match self.how() {
-                Cut::Whole if beyond => Cut::Extents,
-                how => how,
-            };
-            if how == Cut::Whole {
-                let none = Mapped::default();
-                cut(index, range, how, &none, self.pace.most, &mut state.pending);
+            state.uncut.end = index + 1;
+            if state.uncut.how(range) == Cut::Whole {
+                state.total = state.total.saturating_add(range.len);
                 continue;
             }
-            let mapped = match listed.take() {
+            let mapped = match &mut listing {
                 Some(mapped) => mapped,
-                None => (self.list)()?,
+                none => none.insert((self.list)()?),
             };
-            cut(
-                index,
-                range,
-                how,
-                &mapped,
-                self.pace.most,
-                &mut state.pending,
-            );
+            state.total = state.total.saturating_add(mapped.bytes(range));
             if !self.flags.allows_gaps() && !mapped.covers(range) {
                 state.gap = Some(index);
                 break;
             }
-            listed = Some(mapped);
         }
-        state.pending.reverse();
-        state.total = state.pending.iter().map(|piece| piece.range.len).sum();
+        state.uncut.mapped = listing.unwrap_or_default();
         Ok(end)
     }
 
@@ -184,9 +189,9 @@ impl Walk<'_, '_> {
     }
 
     fn batches(&mut self, state: &mut State<'_>, giver: &mut dyn Giver) -> Result<()> {
-        let mut batch: Vec<Range> = Vec::with_capacity(MAX_ENTRIES.min(state.pending.len()));
+        let mut batch: Vec<Range> = Vec::new();
         let mut worked = false;
-        while !state.pending.is_empty() {
+        while state.refill() {
             if worked {
                 self.rest();
             }
@@ -220,13 +225,13 @@ impl Walk<'_, '_> {
 
     /// The next piece failed.
     fn failed(&mut self, state: &mut State<'_>, errno: Errno) -> Result<Go> {
-        let Some(piece) = state.pending.pop() else {
+        let Some(piece) = state.pending.pop_front() else {
             return Ok(Go::Stop);
         };
         if is_interruption(errno) {
             // An interruption is the caller's business, never a mapping's failure.
             state.done.fail(piece.entry, Errno::EINTR, None);
-            state.pending.push(piece);
+            state.pending.push_front(piece);
             return Ok(Go::Stop);
         }
         if errno == Errno::ENOMEM && self.met_a_gap(state, piece)? {
@@ -234,7 +239,7 @@ impl Walk<'_, '_> {
         }
         if !self.flags.skips_errors() {
             state.done.fail(piece.entry, errno, Some(piece.range));
-            state.pending.push(piece);
+            state.pending.push_front(piece);
             return Ok(Go::Stop);
         }
         self.pass_over(state, piece, errno);
@@ -263,6 +268,7 @@ impl Walk<'_, '_> {
                 }
             };
             state.pending.clear();
+            state.uncut.drop_all();
             self.push_again(state, piece, again, &mapped, Cut::Extents);
             return Ok(true);
         }
@@ -313,7 +319,7 @@ impl Walk<'_, '_> {
         state.bytes += range.len.saturating_sub(left);
         for mut new in again.into_iter().rev() {
             new.retries = piece.retries.saturating_add(1);
-            state.pending.push(new);
+            state.pending.push_front(new);
         }
     }
 
@@ -339,12 +345,12 @@ impl Walk<'_, '_> {
                 );
                 for mut new in small.into_iter().rev() {
                     new.mapping_end = piece.mapping_end;
-                    state.pending.push(new);
+                    state.pending.push_front(new);
                 }
                 return;
             }
             if errno == Errno::EAGAIN && piece.retries < FEW_RETRIES {
-                state.pending.push(Piece {
+                state.pending.push_front(Piece {
                     retries: piece.retries + 1,
                     ..piece
                 });
@@ -355,8 +361,8 @@ impl Walk<'_, '_> {
         }
         let same =
             |other: &Piece| other.entry == piece.entry && other.mapping_end == piece.mapping_end;
-        while state.pending.last().is_some_and(same) {
-            state.pending.pop();
+        while state.refill() && state.pending.front().is_some_and(same) {
+            state.pending.pop_front();
         }
         state.skip(piece, piece.mapping_end, errno);
     }

@@ -197,4 +197,33 @@ proptest! {
         }
         prop_assert!(reader.next_line().unwrap().is_none());
     }
+
+    /// All at once, each way, is what one by one is: up to the first line that is wrong.
+    #[test]
+    fn all_at_once(vmas in proptest::collection::vec(any_vma(), 0..40), bad in 0_usize..80, step in 1_usize..500) {
+        let mut text = Vec::new();
+        for (at, vma) in vmas.iter().enumerate() {
+            if at == bad {
+                text.extend_from_slice(b"rubbish\n");
+            }
+            vma.write_line(&mut text).unwrap();
+        }
+        let mut expected = Vec::new();
+        let mut reader = MapsReader::new(Dribble(&text, step));
+        let error = loop {
+            match reader.next_line() {
+                Ok(Some(vma)) => expected.push((vma.start, vma.end)),
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        prop_assert_eq!(error.is_some(), bad < vmas.len());
+        let (mut lines, mut spans) = (Vec::new(), Vec::new());
+        let ended = MapsReader::new(Dribble(&text, step)).each_line(|vma| lines.push((vma.start, vma.end)));
+        prop_assert_eq!(ended.err().map(|e| e.to_string()), error.clone());
+        let ended = MapsReader::new(Dribble(&text, step)).each_span(|start, end| spans.push((start, end)));
+        prop_assert_eq!(ended.err().map(|e| e.to_string()), error);
+        prop_assert_eq!(&lines, &expected);
+        prop_assert_eq!(&spans, &expected);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mctl_abi::Errno;
 
-use mctl_sys::raw::madvise::MAX_BYTES;
+use mctl_sys::raw::madvise::{MAX_BYTES, MAX_ENTRIES};
 
 use super::*;
 use crate::advise::pieces::PAGE;
@@ -198,10 +198,10 @@ impl Setup {
             task_size: 1 << 47,
             cancel,
             progress: None,
-            listed: None,
+            listed: false,
             list: &mut list,
         };
-        let advised = walk.run(entries, &mut Shared(&fake));
+        let advised = walk.run(entries.to_vec(), &mut Shared(&fake));
         (advised, fake.into_inner())
     }
 }
@@ -593,14 +593,14 @@ fn page_by_page_advice_passes_over_what_fails_and_no_more() {
         task_size: 1 << 47,
         cancel: None,
         progress: None,
-        listed: None,
+        listed: false,
         list: &mut list,
     };
     let entries = [Range {
         start: 0,
         len: 32 * huge,
     }];
-    let advised = walk.run(&entries, &mut Shared(&fake)).unwrap();
+    let advised = walk.run(entries.to_vec(), &mut Shared(&fake)).unwrap();
     assert_eq!(advised.advised, 31 * huge);
     assert_eq!(advised.skipped_total, 1);
     assert_eq!(
@@ -616,4 +616,73 @@ fn a_million_entries() {
     let (advised, fake) = Setup::default().walk(plain(1), &entries);
     assert_eq!(advised.unwrap().bytes, 1_000_000 * P);
     assert_eq!(fake.batches.len(), 977);
+}
+
+#[test]
+fn what_is_not_cut_yet_goes_with_its_mapping() {
+    // Either mapping is thousands of pieces; the first fails at its very first one.
+    let half = 5000;
+    let fake = Fake::with(&[
+        (0, half * P, Some(Errno::EINVAL)),
+        (half * P, 2 * half * P, None),
+    ]);
+    let setup = Setup {
+        flags: SKIP,
+        most: P,
+        ..Setup::default()
+    };
+    let (advised, fake) = setup.walk(fake, &[range(0, 2 * half)]);
+    let advised = advised.unwrap();
+    let skipped = Skipped {
+        start: 0,
+        len: half * P,
+        errno: Errno::EINVAL,
+    };
+    assert_eq!(advised.skipped, [skipped]);
+    assert_eq!(advised.advised, half * P);
+    assert_eq!(fake.batches.len(), 5001);
+}
+
+#[test]
+fn an_entry_that_is_not_cut_to_its_end_fails_whole() {
+    // A gap that nobody tolerates, met in the middle of thousands of pieces.
+    let mut fake = plain(3000);
+    fake.mappings.remove(&(1500 * P));
+    let setup = Setup {
+        most: P,
+        ..Setup::default()
+    };
+    let (advised, fake) = setup.walk(fake, &[range(0, 3000), range(0, 1)]);
+    let advised = advised.unwrap();
+    assert_eq!(advised.as_syscall(), Err(Errno::ENOMEM));
+    assert_eq!(advised.advised, 2999 * P);
+    assert!(!advised.entries[1].done);
+    assert_eq!(fake.bytes_done(), 2999 * P);
+}
+
+#[test]
+fn what_was_listed_is_not_listed_again() {
+    let fake = std::cell::RefCell::new(plain(4000));
+    let mut list = || -> Result<Mapped> { panic!("nothing failed") };
+    let walk = Walk {
+        advice: Advice::COLD,
+        way: Way::Remote,
+        flags: SKIP,
+        pace: Pace {
+            most: Most {
+                bytes: MAX_BYTES,
+                mappings: usize::MAX,
+            },
+            pause: Duration::ZERO,
+        },
+        task_size: 1 << 47,
+        cancel: None,
+        progress: None,
+        listed: true,
+        list: &mut list,
+    };
+    let entries: Vec<Range> = (0..4000).map(|n| range(n * P, 1)).collect();
+    let advised = walk.run(entries, &mut Shared(&fake)).unwrap();
+    assert_eq!((advised.advised, advised.batches), (4000 * P, 4));
+    assert!(advised.is_complete());
 }
