@@ -15,6 +15,8 @@ static void post(uint64_t seq)
 int main(int argc, char **argv)
 {
 	fx_init(argc, argv, "recv");
+	/* SO_RCVTIMEO is in ticks: 10 ms with CONFIG_HZ=100. */
+	fx_early_ms = 10;
 	FX_NEED(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
 	struct timeval t = { .tv_sec = (time_t)(fx_timeout_ms / 1000), .tv_usec = (suseconds_t)(fx_timeout_ms % 1000 * 1000) };
 	if (fx_timeout_ms)
