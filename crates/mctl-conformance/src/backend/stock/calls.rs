@@ -255,17 +255,21 @@ impl StockBackend {
         })
     }
 
+    /// One that nobody waits for is a zombie until the history ends, and counts as gone.
+    pub(super) fn counts_as_gone(&mut self, whom: Whom) -> Result<bool, Trouble> {
+        match whom {
+            Whom::Task(other) if !self.task(other)?.reaped => Ok(self.life(other)? == Life::Gone),
+            _ => Ok(false),
+        }
+    }
+
     /// Whom a call names, and the descriptor to close after it.
     pub(super) fn name(
         &mut self,
         task: u16,
         whom: Whom,
     ) -> Result<Result<(EngineTarget, Option<i64>), Errno>, Trouble> {
-        // One that nobody waits for is a zombie until the history ends, and counts as gone.
-        if let Whom::Task(other) = whom
-            && !self.task(other)?.reaped
-            && self.life(other)? == Life::Gone
-        {
+        if self.counts_as_gone(whom)? {
             return Ok(Err(Errno::ESRCH));
         }
         let by_fd = |fd: i64| EngineTarget::Fd(i32::try_from(fd).unwrap_or(-1));

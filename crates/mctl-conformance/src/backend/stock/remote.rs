@@ -1,6 +1,6 @@
 //! process_madvise(2), and the contract's extension of it by the engine.
 
-use mctl_abi::{PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
+use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
 use mctl_model::Madvise;
 
 use super::calls::{answer, fd_arg};
@@ -19,6 +19,9 @@ impl StockBackend {
         flags: u32,
         list: &[(Addr, u64)],
     ) -> Result<Answer, Trouble> {
+        if self.counts_as_gone(whom)? {
+            return Ok(Err(Errno::ESRCH));
+        }
         let (fd, close) = match whom {
             Whom::SelfThread => (i64::from(PIDFD_SELF_THREAD), None),
             Whom::SelfProcess => (i64::from(PIDFD_SELF_THREAD_GROUP), None),
