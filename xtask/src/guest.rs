@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) image: Option<PathBuf>,
     /// Whoever asks says what came of it: a failure may be what is wanted.
     pub(crate) quiet: bool,
+    /// More for the kernel's command line.
+    pub(crate) append: String,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             with: Vec::new(),
             image: None,
             quiet: false,
+            append: String::new(),
         }
     }
 }
@@ -179,7 +182,7 @@ pub(crate) fn go(
         disk: &disk,
         memory: options.memory,
         cpus: 2,
-        append: "",
+        append: &options.append,
         ours: &kernel.ours,
         limit: Duration::from_secs(options.minutes * 60),
     };

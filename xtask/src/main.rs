@@ -142,6 +142,7 @@ impl Run {
             with,
             image: self.image,
             quiet: false,
+            append: String::new(),
         }
     }
 }

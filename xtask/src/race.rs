@@ -27,6 +27,10 @@ const SLOWER: u64 = 4;
 /// Calls that even a checked kernel on an emulated machine does in a second.
 const CALLS: u64 = 2_000;
 
+/// The time after which the kernel speaks of a stall. Under KASAN an emulated machine needs a minute and a half
+/// for the loops in its ACPI tables, before anything of ours runs.
+const STALL: &str = "rcupdate.rcu_cpu_stall_timeout=200";
+
 /// Builds, boots and runs. Whatever the kernel complains of makes it fail: a stall as well.
 pub(crate) fn run(
     layout: &Layout,
@@ -46,6 +50,7 @@ pub(crate) fn run(
     let options = Options {
         memory,
         minutes: seconds / 60 + 5,
+        append: STALL.to_owned(),
         ..Options::default()
     };
     let jobs = Jobs {
