@@ -54,7 +54,7 @@ pub(crate) fn why(advice: Advice, skipped: &Skipped) -> &'static str {
 }
 
 /// mm/khugepaged.c, `madvise_collapse_errno()`. `SCAN_PAGE_RO` is EINVAL too, in 6.1 and 6.12 and no
-/// more in 7.2: a block of which no page is writable, as fork leaves it on both sides.
+/// more in 6.18: a block of which no page is writable, as fork leaves it on both sides.
 fn collapse(errno: Errno) -> &'static str {
     match errno {
         Errno::EINVAL => {

@@ -82,17 +82,23 @@ fn settled<T>(
     }
 }
 
-fn may_stop_once(pid: i32) -> Result<(), InjectError> {
+/// The threads of a process that may be stopped, and the best of them.
+fn candidates(pid: i32) -> Result<([Option<Candidate>; KEEP], Candidate), InjectError> {
     let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
     let status = Status::parse(&text).map_err(|_| InjectError::Os {
         step: "understanding /proc/PID/status",
         errno: Errno::EIO,
     })?;
     refuse_process(&status)?;
-    let candidates = pick(pid, &status, status.threads.unwrap_or(1))?;
-    let Some(best) = candidates.first().copied().flatten() else {
+    let found = pick(pid, &status, status.threads.unwrap_or(1))?;
+    let Some(best) = found.first().copied().flatten() else {
         return Err(InjectError::Gone);
     };
+    Ok((found, best))
+}
+
+fn may_stop_once(pid: i32) -> Result<(), InjectError> {
+    let (_, best) = candidates(pid)?;
     if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
         return Err(Refusal::Frozen.into());
     }
@@ -117,17 +123,7 @@ impl<'fd> Prepared<'fd> {
     }
 
     fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
-        let status = Status::parse(&text).map_err(|_| InjectError::Os {
-            step: "understanding /proc/PID/status",
-            errno: Errno::EIO,
-        })?;
-        refuse_process(&status)?;
-        let threads = status.threads.unwrap_or(1);
-        let candidates = pick(pid, &status, threads)?;
-        let Some(best) = candidates.first().copied().flatten() else {
-            return Err(InjectError::Gone);
-        };
+        let (candidates, best) = candidates(pid)?;
         if best.seccomp && !may_suspend_seccomp() {
             return Err(Refusal::Seccomp.into());
         }
@@ -217,7 +213,8 @@ mod tests {
         assert_eq!(gone_until(4), (None, 1));
     }
 
-    /// Whichever thread is looked at, it has half a millisecond to live.
+    /// Most threads that are looked at have half a millisecond to live. (The best one is mostly the
+    /// first thread, which stays: what happens where it ended is shown above.)
     #[test]
     fn threads_that_come_and_go_are_no_ended_process() {
         let fixture = mctl_testkit::start!("thread_churn", "width=32");
