@@ -1,11 +1,11 @@
 //! A running test program.
 
-use std::fs::{self, Permissions};
+mod builder;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,107 +14,13 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::process::{kill_process_group, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
-use crate::{KitError, Task, Verdict, compile, tasks};
+use crate::{KitError, Task, Verdict, tasks};
+
+pub use builder::Builder;
 
 /// How long a program may take to get ready, answer or end. Generous: the machine is shared.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_micros(200);
-
-/// How a fixture is to be started.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Builder {
-    name: String,
-    args: Vec<String>,
-    flags: Vec<String>,
-    user: Option<u32>,
-    outlive: bool,
-}
-
-impl Builder {
-    /// Adds an argument, in most programs a `key=value` word.
-    pub fn arg(mut self, arg: impl Into<String>) -> Self {
-        self.args.push(arg.into());
-        self
-    }
-
-    /// Adds arguments.
-    pub fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    /// Adds a compiler flag, for example `-static`.
-    pub fn cflag(mut self, flag: impl Into<String>) -> Self {
-        self.flags.push(flag.into());
-        self
-    }
-
-    /// Starts it as this user and group, without supplementary groups. Needs root.
-    pub fn as_user(mut self, uid: u32) -> Self {
-        self.user = Some(uid);
-        self
-    }
-
-    /// Lets it live on when the thread that starts it ends. Otherwise the kernel then kills it, so that
-    /// nothing stays behind if the test itself is killed.
-    pub fn outlive_thread(mut self) -> Self {
-        self.outlive = true;
-        self
-    }
-
-    /// Compiles the program if need be, starts it and waits until it says that it is ready.
-    ///
-    /// # Errors
-    ///
-    /// [`KitError::Unavailable`] if this machine cannot run it; else what went wrong.
-    pub fn start(self) -> Result<Fixture, KitError> {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let mut exe = compile(&self.name, &flags)?;
-        let dir = tempfile::Builder::new()
-            .prefix("mctl-testkit-")
-            .tempdir()
-            .map_err(KitError::io("creating the fixture's directory"))?;
-        if self.user.is_some() {
-            // The target directory may be out of that user's reach.
-            let open = |mode| Permissions::from_mode(mode);
-            let step = "opening the fixture's directory to its user";
-            fs::set_permissions(dir.path(), open(0o777)).map_err(KitError::io(step))?;
-            let copy = dir.path().join(&self.name);
-            fs::copy(&exe, &copy).map_err(KitError::io(step))?;
-            fs::set_permissions(&copy, open(0o755)).map_err(KitError::io(step))?;
-            exe = copy;
-        }
-        let mut command = Command::new(&exe);
-        command
-            .args(&self.args)
-            .current_dir(dir.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Its own group: the terminal's Ctrl-C stays away, and Drop takes its children along.
-            .process_group(0);
-        if self.outlive {
-            command.env("MCTL_TESTKIT_OUTLIVE", "1");
-        }
-        if let Some(uid) = self.user {
-            command.uid(uid).gid(uid);
-        }
-        let child = spawn(&mut command)?;
-        Fixture::adopt(self.name, child, dir)
-    }
-}
-
-/// A fork in another thread of this test may hold a just written executable open for a moment.
-fn spawn(command: &mut Command) -> Result<Child, KitError> {
-    for _ in 0..50 {
-        match command.spawn() {
-            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::sleep(POLL),
-            other => return other.map_err(KitError::io("starting a fixture")),
-        }
-    }
-    command.spawn().map_err(KitError::io("starting a fixture"))
-}
 
 /// A running test program. Dropping it kills it, with its process group, and reaps it.
 #[derive(Debug)]
@@ -144,13 +50,7 @@ impl Fixture {
 
     /// For a fixture with more to say than arguments.
     pub fn builder(name: &str) -> Builder {
-        Builder {
-            name: name.into(),
-            args: Vec::new(),
-            flags: Vec::new(),
-            user: None,
-            outlive: false,
-        }
+        Builder::new(name)
     }
 
     fn adopt(name: String, mut child: Child, dir: TempDir) -> Result<Self, KitError> {
