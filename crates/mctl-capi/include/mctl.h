@@ -251,6 +251,10 @@
 #ifndef MCTL_NOTE_BY_SWITCH
 #define MCTL_NOTE_BY_SWITCH 2048u
 #endif
+/* mappings lost NOHUGEPAGE for good */
+#ifndef MCTL_NOTE_OVERRIDDEN
+#define MCTL_NOTE_OVERRIDDEN 4096u
+#endif
 /* another one: see mctl_last_detail() */
 #ifndef MCTL_NOTE_OTHER
 #define MCTL_NOTE_OTHER 0x80000000u

@@ -94,6 +94,7 @@ constants! {
         MCTL_NOTE_HOST_FORBIDS = (512) "no effect while the host forbids huge pages";
         MCTL_NOTE_HELD_BACK = (1024) "the process's PR_SET_THP_DISABLE is stricter";
         MCTL_NOTE_BY_SWITCH = (2048) "by prctl(2), though the kernel has mctl()";
+        MCTL_NOTE_OVERRIDDEN = (4096) "mappings lost NOHUGEPAGE for good";
         MCTL_NOTE_OTHER = (0x80000000) "another one: see mctl_last_detail()";
     }
 }

@@ -192,6 +192,7 @@ fn note(note: &Note) -> u32 {
         Note::LostAtExec => c::MCTL_NOTE_LOST_AT_EXEC,
         Note::PopulatedStaySmall => c::MCTL_NOTE_POPULATED,
         Note::Residual { .. } => c::MCTL_NOTE_RESIDUAL,
+        Note::Overridden { .. } => c::MCTL_NOTE_OVERRIDDEN,
         Note::KsmNotRunning => c::MCTL_NOTE_KSM_NOT_RUNNING,
         Note::UnmergeWalks => c::MCTL_NOTE_UNMERGE_WALKS,
         Note::Disturbed { .. } => c::MCTL_NOTE_DISTURBED,

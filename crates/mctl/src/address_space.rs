@@ -118,6 +118,26 @@ pub fn kind(vma: &MapLine<'_>, flags: KnownFlags, shmem: &ShmemDevices) -> Kind 
     }
 }
 
+/// Which mappings a look is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Those for which the program did not choose NOHUGEPAGE.
+    Willing,
+    /// Those as well.
+    All,
+    /// Only those: the rest follows the policy of the kernel.
+    Refusing,
+}
+
+impl From<Override> for Wanted {
+    fn from(override_advice: Override) -> Wanted {
+        match override_advice {
+            Override::Respect => Wanted::Willing,
+            Override::Advice => Wanted::All,
+        }
+    }
+}
+
 /// What advice on huge pages would be for, in one address space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSpace {
@@ -133,6 +153,19 @@ impl AddressSpace {
     /// # Errors
     /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
     pub fn read(target: &Target, override_advice: Override) -> Result<AddressSpace> {
+        AddressSpace::look(target, override_advice.into())
+    }
+
+    /// Reads only those mappings of private anonymous or shared memory for which NOHUGEPAGE was
+    /// chosen: what a kernel that keeps the policy "always" itself leaves alone.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::read`].
+    pub fn read_refusing(target: &Target) -> Result<AddressSpace> {
+        AddressSpace::look(target, Wanted::Refusing)
+    }
+
+    fn look(target: &Target, wanted: Wanted) -> Result<AddressSpace> {
         let shmem = ShmemDevices::of(target)?;
         let space = through_a_thread(target, |prefix| {
             let file = match target.open_proc(&format!("{prefix}smaps")) {
@@ -142,7 +175,7 @@ impl AddressSpace {
                 }
                 Err(error) => return Err(error),
             };
-            let space = AddressSpace::from_smaps(file, &shmem, override_advice)
+            let space = AddressSpace::take_in(file, &shmem, wanted)
                 .map_err(|error| smaps_error(target, &error))?;
             // Nothing mapped: a thread that has exited while others run.
             Ok((space.mappings > 0).then_some(space))
@@ -162,6 +195,14 @@ impl AddressSpace {
         shmem: &ShmemDevices,
         override_advice: Override,
     ) -> Result<AddressSpace, ReadError> {
+        AddressSpace::take_in(smaps, shmem, override_advice.into())
+    }
+
+    fn take_in<R: Read>(
+        smaps: R,
+        shmem: &ShmemDevices,
+        wanted: Wanted,
+    ) -> Result<AddressSpace, ReadError> {
         let mut reader = SmapsReader::with(smaps, Want::NONE);
         let mut space = AddressSpace::default();
         let mut open: Option<OpenRun> = None;
@@ -175,7 +216,7 @@ impl AddressSpace {
                 entry.vma.end,
                 kind,
                 flags,
-                override_advice,
+                wanted,
                 &mut open,
             );
         }
@@ -189,7 +230,7 @@ impl AddressSpace {
         end: u64,
         kind: Kind,
         flags: KnownFlags,
-        override_advice: Override,
+        wanted: Wanted,
         open: &mut Option<OpenRun>,
     ) {
         self.mappings += 1;
@@ -206,11 +247,11 @@ impl AddressSpace {
                 self.counts.skipped_file += 1;
                 false
             }
-            Kind::Anonymous | Kind::Shmem if no_huge && override_advice == Override::Respect => {
+            Kind::Anonymous | Kind::Shmem if no_huge && wanted == Wanted::Willing => {
                 self.counts.skipped_nohugepage += 1;
                 false
             }
-            Kind::Anonymous | Kind::Shmem => true,
+            Kind::Anonymous | Kind::Shmem => no_huge || wanted != Wanted::Refusing,
         };
         if !wanted {
             self.close(open.take());
@@ -385,6 +426,29 @@ mod tests {
         assert_eq!(space.counts().skipped_special, 3);
         assert_eq!(space.counts().changed, 3);
         assert_eq!(space.runs().len(), 2);
+    }
+
+    #[test]
+    fn only_what_refuses() {
+        let lines = [
+            ("1000-2000", ANON, "rd wr"),
+            ("2000-3000", ANON, "rd wr nh"),
+            ("3000-4000", SHM, "rd wr nh"),
+            ("4000-5000", FILE, "rd wr nh"),
+            ("5000-6000", ANON, "rd wr hg"),
+        ];
+        let shmem = ShmemDevices::from_devices([Dev { major: 0, minor: 1 }]);
+        let listing = listing(&lines);
+        let space = AddressSpace::take_in(&listing[..], &shmem, Wanted::Refusing).unwrap();
+        let run = Range {
+            start: 0x2000,
+            len: 0x2000,
+        };
+        assert_eq!(space.runs(), [run]);
+        assert_eq!(
+            (space.counts().changed, space.counts().skipped_file),
+            (2, 1)
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use mctl_abi::permission::Holds;
-use mctl_abi::{Checks, Errno, check};
+use mctl_abi::{Checks, Errno, Thp, check};
 use mctl_sys::inject::{InjectError, Prepared, Refusal, may_attach};
 
 use crate::address_space::AddressSpace;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::permission;
 use crate::plan::{Plan, Standing, Step, Whose, plan};
-use crate::request::Request;
+use crate::request::{Override, Request};
 use crate::target::Target;
 
 /// A target that passed every check, and what to do with it.
@@ -120,6 +120,23 @@ impl Facts<'_, '_> {
     }
 }
 
+impl Facts<'_, '_> {
+    /// The mappings, where the plan depends on them. A kernel that keeps the policy itself leaves
+    /// them alone; only NOHUGEPAGE has to be overridden by hand there.
+    fn mappings(&self) -> Option<Result<AddressSpace>> {
+        if !self.request.needs_mappings() {
+            return None;
+        }
+        let over = self.request.override_advice;
+        if self.caps.native.is_none() {
+            return Some(AddressSpace::read(self.target, over));
+        }
+        let set = self.request.sets_thp() == Some(Thp::Always);
+        (set && over == Override::Advice && self.whose != Whose::Image)
+            .then(|| AddressSpace::read_refusing(self.target))
+    }
+}
+
 impl Checks for Facts<'_, '_> {
     fn pidfd(&mut self) -> Result<(), Errno> {
         Ok(()) // a Target is one
@@ -170,14 +187,9 @@ impl Checks for Facts<'_, '_> {
             return Ok(());
         }
         let standing = self.standing();
-        // The kernel that keeps the policy itself leaves the mappings alone.
-        let space = if self.request.needs_mappings() && self.caps.native.is_none() {
-            match AddressSpace::read(self.target, self.request.override_advice) {
-                Ok(space) => Some(space),
-                Err(error) => return self.fail(error),
-            }
-        } else {
-            None
+        let space = match self.mappings().transpose() {
+            Ok(space) => space,
+            Err(error) => return self.fail(error),
         };
         match plan(self.request, self.caps, standing, space.as_ref()) {
             Ok(plan) => {

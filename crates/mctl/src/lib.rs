@@ -42,7 +42,7 @@ pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
-pub use plan::{CalledBy, Plan, Standing, Step, Whose, plan};
+pub use plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
 pub use process::ProcessFacts;
 pub use reading::{Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};

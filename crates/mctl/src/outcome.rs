@@ -151,6 +151,11 @@ pub enum Note {
         /// How many mappings keep it.
         mappings: u64,
     },
+    /// The program's NOHUGEPAGE was overridden, for good.
+    Overridden {
+        /// On how many mappings.
+        mappings: u64,
+    },
     /// ksmd does not run: pages are mergeable, but nobody merges them.
     KsmNotRunning,
     /// Unmerging walks all resident memory with the address space locked; one thread waits for
@@ -199,6 +204,11 @@ impl fmt::Display for Note {
             Note::Residual { mappings } => write!(
                 f,
                 "{mappings} mappings keep their HUGEPAGE advice: madvise cannot take it off again"
+            ),
+            Note::Overridden { mappings } => write!(
+                f,
+                "{mappings} mappings have HUGEPAGE advice now in the place of NOHUGEPAGE: clearing \
+                 the policy does not bring that back"
             ),
             Note::KsmNotRunning => f.write_str(
                 "ksmd does not run (/sys/kernel/mm/ksm/run is not 1): nothing is merged for now",

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test helper may panic")]
 
+use mctl::address_space::ShmemDevices;
 use mctl::{
-    AcrossExec, CalledBy, Errno, Exactness, Guarantee, Holds, HostCaps, KnobValue, Mechanism, Note,
-    Plan, PolicyKind, Request, Standing, Step, Support, ThpHost, Whose, plan,
+    AcrossExec, AddressSpace, CalledBy, Errno, Exactness, Follow, Guarantee, Holds, HostCaps,
+    KnobValue, Mechanism, Note, Override, Plan, PolicyKind, Request, Standing, Step, Support,
+    ThpHost, Whose, plan,
 };
 use mctl_abi::thp::ThpDisable;
 
@@ -203,6 +205,42 @@ fn what_holds_a_policy_back_is_said() {
     );
     let never = Request::set(&[PolicyKind::Nohugepage], AcrossExec::Ends).unwrap();
     assert_eq!(made(&never, held).unwrap().promised.notes, []);
+}
+
+/// The kernel's "always" respects NOHUGEPAGE: overriding it goes by advice, before the call, and never exactly.
+#[test]
+fn overriding_advises_what_refuses_first() {
+    let listing = "1000-2000 rw-p 00000000 00:00 0 \nVmFlags: rd wr nh \n\
+                   3000-4000 rw-p 00000000 00:00 0 \nVmFlags: rd wr nh \n";
+    let shmem = ShmemDevices::default();
+    let space = AddressSpace::from_smaps(listing.as_bytes(), &shmem, Override::Advice).unwrap();
+    let mut request = Request::set(&[PolicyKind::Hugepage], AcrossExec::Ends).unwrap();
+    let caps = native(KnobValue::Madvise);
+    let root = standing(Whose::Other, true);
+    // Not asked for: the mappings play no part.
+    let plain = plan(&request, &caps, root, Some(&space)).unwrap();
+    assert_eq!(plain.steps.len(), 1);
+    request.override_advice = Override::Advice;
+    let over = plan(&request, &caps, root, Some(&space)).unwrap();
+    assert!(
+        matches!(
+            over.steps.as_slice(),
+            [
+                Step::Advise {
+                    runs,
+                    follow: Follow::Nothing,
+                    ..
+                },
+                Step::Call { .. }
+            ] if runs.len() == 2
+        ),
+        "{over:?}"
+    );
+    assert_eq!(over.promised.guarantees.now, Guarantee::Exceeds);
+    assert_eq!(over.promised.notes, [Note::Overridden { mappings: 2 }]);
+    request.exactness = Exactness::Strict;
+    let error = plan(&request, &caps, root, Some(&space)).unwrap_err();
+    assert_eq!(error.errno(), Errno::EOPNOTSUPP);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{Work, note_disturbance};
 use crate::address_space::AddressSpace;
 use crate::error::{Error, Result};
 use crate::outcome::{Failure, Outcome};
+use crate::plan::Follow;
 
 /// How often the mappings are read again for what the target mapped meanwhile.
 const PASSES: u32 = 3;
@@ -26,7 +27,12 @@ pub(super) fn fail_run(outcome: &mut Outcome, run: Range, errno: Errno) {
 }
 
 /// Advises a target's runs, and what it mapped meanwhile, until a look finds nothing new.
-pub(super) fn advise_target(work: &mut Work<'_>, advice: i32, runs: Vec<Range>) -> Result<()> {
+pub(super) fn advise_target(
+    work: &mut Work<'_>,
+    advice: i32,
+    runs: Vec<Range>,
+    follow: Follow,
+) -> Result<()> {
     let vectored = takes_own_advice(MADV_HUGEPAGE);
     let mut runs = runs;
     let respect = crate::request::Override::Respect;
@@ -62,7 +68,7 @@ pub(super) fn advise_target(work: &mut Work<'_>, advice: i32, runs: Vec<Range>) 
                 }
             }
         }
-        if refused || pass + 1 == PASSES {
+        if refused || follow == Follow::Nothing || pass + 1 == PASSES {
             break;
         }
         // What it mapped between the listing and the stop. Overridden mappings are not looked

@@ -198,8 +198,12 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
                     work.failed = Some(error);
                 }
             }
-            Step::Advise { advice, runs } => {
-                if let Err(error) = advise_target(work, advice, runs) {
+            Step::Advise {
+                advice,
+                runs,
+                follow,
+            } => {
+                if let Err(error) = advise_target(work, advice, runs, follow) {
                     work.failed = Some(error);
                 }
             }

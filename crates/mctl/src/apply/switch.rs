@@ -98,7 +98,7 @@ pub(super) fn errno_of(ret: i64) -> Errno {
 pub(super) fn step_on_ourselves(outcome: &mut Outcome, own: &Target, step: &Step) -> Result<()> {
     match step {
         Step::Call { call, .. } => super::native::call(outcome, own, *call),
-        Step::Advise { advice, runs } => {
+        Step::Advise { advice, runs, .. } => {
             for run in runs {
                 match own.own_madvise(*run, *advice) {
                     // Unmapped by another of our threads meanwhile.

@@ -4,9 +4,11 @@
 use mctl_abi::permission::Holds;
 use mctl_abi::thp::{Host, ThpDisable};
 use mctl_abi::{Action, Flags, Policy, PolicyKind, Request, Verb};
+use mctl_sys::raw::madvise::MADV_HUGEPAGE;
 use serde::Serialize;
 
-use super::{Draft, Standing, Step, Whose, deciding_knob, unsupported};
+use super::{Draft, Follow, Standing, Step, Whose, deciding_knob, unsupported};
+use crate::address_space::AddressSpace;
 use crate::error::Result;
 use crate::host::{HostCaps, Support};
 use crate::outcome::{Guarantee, Guarantees, Mechanism, Note};
@@ -114,6 +116,37 @@ impl Draft {
             self.own_switch(verb, kind);
         }
         Ok(true)
+    }
+
+    /// The kernel's "always" respects NOHUGEPAGE. Who does not want that has the mappings themselves
+    /// advised, before the call: it is the step that may fail.
+    pub(super) fn override_refusing(&mut self, space: Option<&AddressSpace>) {
+        let Some(space) = space else { return };
+        let runs = space.runs().to_vec();
+        self.plan.promised.mappings = Some(space.counts().clone());
+        if runs.is_empty() {
+            return;
+        }
+        self.plan.steps.insert(
+            0,
+            Step::Advise {
+                advice: MADV_HUGEPAGE,
+                runs,
+                follow: Follow::Nothing,
+            },
+        );
+        self.mechanism(match self.standing.whose {
+            Whose::Own | Whose::Image => Mechanism::OwnMadvise,
+            Whose::Other => Mechanism::InjectedMadvise,
+        });
+        // A policy that is taken back leaves nothing behind; this does.
+        self.weaken(Guarantees {
+            now: Guarantee::Exceeds,
+            ..Guarantees::ENFORCED
+        });
+        self.note(Note::Overridden {
+            mappings: space.counts().changed,
+        });
     }
 
     /// Who set a policy by the switch ([`Way::Switch`]) takes it back by the same words. An
