@@ -48,11 +48,13 @@ pub(crate) fn build(
     let wanted = wanted(layout, base, with)?;
     make.configure(&wanted)?;
     say(&format!("{name}: building"));
+    let begin = std::time::Instant::now();
     make.run(&["bzImage"])?;
     // A control changes no header that a program sees.
     if overlay.is_none() {
         make.run(&["headers"])?;
     }
+    say(&format!("{name}: built in {} s", begin.elapsed().as_secs()));
     let release = std::fs::read_to_string(out.join("include/config/kernel.release"))?;
     let drift: Vec<String> = [source.drift.clone(), tools.drift.clone()]
         .into_iter()
@@ -174,7 +176,12 @@ impl Make<'_> {
                     clang.display()
                 );
             }
-            command.arg(format!("CC={}", clang.display()));
+            let cc = if self.tools.ccache {
+                cached(&clang, &self.ccache)?
+            } else {
+                clang
+            };
+            command.arg(format!("CC={}", cc.display()));
         }
         if let Err(error) = run::run(&mut command) {
             let text = std::fs::read(&log).unwrap_or_default();
@@ -187,6 +194,23 @@ impl Make<'_> {
         }
         Ok(())
     }
+}
+
+/// A program that has clang's work done by ccache. It stands outside the path, where ccache would find an older
+/// clang under the same name, and the build takes CC for one word.
+fn cached(clang: &Path, home: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = home.with_file_name("ccache-bin");
+    std::fs::create_dir_all(&dir)?;
+    let program = dir.join("clang");
+    let text = format!("#!/bin/sh\nexec ccache '{}' \"$@\"\n", clang.display());
+    // As it is, if it is right: make takes a newer compiler for a reason to build anew.
+    if std::fs::read_to_string(&program).is_ok_and(|old| old == text) {
+        return Ok(program);
+    }
+    std::fs::write(&program, text)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }
 
 /// The lines of a build's log that say what is wrong, else its end.
