@@ -87,14 +87,11 @@ pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
         on(&tmp, "tmp", "tmpfs", MountFlags::empty(), Some(size))?;
     }
     let _ = rustix::fs::chmod(&tmp, Mode::from_raw_mode(0o1777));
-    let size = c"mode=1777,size=10%";
-    on(
-        &format!("{NEW}/var/tmp"),
-        "tmp",
-        "tmpfs",
-        MountFlags::empty(),
-        Some(size),
-    )?;
+    // On the disk as well: there a swap file can be.
+    let stage = format!("{tmp}/.var-tmp");
+    fs::create_dir_all(&stage).map_err(|e| format!("{stage}: {e}"))?;
+    let _ = rustix::fs::chmod(&stage, Mode::from_raw_mode(0o1777));
+    mount_bind(&stage, format!("{NEW}/var/tmp")).map_err(|e| format!("/var/tmp: {e}"))?;
     for (path, fd) in keep {
         if !path.exists() {
             fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
