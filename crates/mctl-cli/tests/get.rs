@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use common::{AsUser, NO_PROCESS, command, mctl};
-use mctl_testkit::{require_root, spawn_tree, start};
+use mctl_testkit::{has_native_call, require_root, spawn_tree, start};
 
 #[test]
 fn the_default_columns() {
@@ -37,6 +37,25 @@ fn every_policy_is_seen() {
             .out
     };
     assert_eq!(policy(), "inherit -\n");
+    if has_native_call() {
+        // The program's own switch is no policy there, and it is said apart.
+        assert_eq!(fixture.ask("setthp 1 0").unwrap(), "ok");
+        assert_eq!(policy(), "thp-disabled -\n");
+        assert_eq!(fixture.ask("setthp 0 0").unwrap(), "ok");
+        for (kind, across, wanted) in [
+            ("nohugepage", "--inherit", "nohugepage yes\n"),
+            ("hugepage-advised", "-q", "hugepage-advised -\n"),
+            ("hugepage", "-q", "hugepage -\n"),
+        ] {
+            mctl(&["set", across, kind, &pid]).assert(0);
+            assert_eq!(policy(), wanted);
+            let ran = mctl(&["get", "-n", "--no-stop", "-o", "POLICY,EXEC", &pid]).assert(0);
+            assert_eq!(ran.out, wanted, "/proc alone says it");
+        }
+        mctl(&["set", "-q", "fade-on-death", &pid]).assert(0);
+        assert!(policy().contains("fade-on-death"));
+        return;
+    }
     assert_eq!(fixture.ask("setthp 1 0").unwrap(), "ok");
     assert_eq!(policy(), "nohugepage yes\n");
     assert_eq!(fixture.ask("setthp 0 0").unwrap(), "ok");

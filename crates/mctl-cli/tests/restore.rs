@@ -27,7 +27,7 @@ fn there_and_back() {
     assert_eq!(dry.out.matches("would put back").count(), 2, "{dry:?}");
     assert!(thp_enabled(first.pid()) && !thp_enabled(second.pid()));
     mctl(&["restore", file]).assert(0);
-    assert_eq!(first.ask("thp").unwrap(), "thp 1");
+    assert_eq!(first.ask("never").unwrap(), "never 1");
     assert!(thp_enabled(second.pid()));
 
     // The same from standard input, a process having ended meanwhile.
@@ -39,7 +39,7 @@ fn there_and_back() {
         done.err.contains("ESRCH") && done.out.contains("put back"),
         "{done:?}"
     );
-    assert_eq!(first.ask("thp").unwrap(), "thp 1");
+    assert_eq!(first.ask("never").unwrap(), "never 1");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use common::{command, host_says, mctl};
+use mctl_testkit::has_native_call;
 
 const NEVER: [&str; 5] = ["run", "--thp", "never", "-q", "--"];
 
@@ -19,11 +20,14 @@ fn never(program: &[&str]) -> common::Ran {
 
 #[test]
 fn the_program_runs_under_the_policy() {
-    let ran = never(&["grep", "THP_enabled", "/proc/self/status"]).assert(0);
-    assert_eq!(
-        (ran.out.as_str(), ran.err.as_str()),
-        ("THP_enabled:\t0\n", "")
-    );
+    // Where the kernel has the call: NOHUGEPAGE, bit 1, and that it survives exec, bit 9.
+    let (key, wanted) = if has_native_call() {
+        ("Mctl", "Mctl:\t00000202\n")
+    } else {
+        ("THP_enabled", "THP_enabled:\t0\n")
+    };
+    let ran = never(&["grep", key, "/proc/self/status"]).assert(0);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), (wanted, ""));
 }
 
 #[test]
@@ -188,7 +192,22 @@ fn always_is_refused_where_only_advice_could_do_it() {
     if host_says().as_deref() != Some("madvise") {
         mctl_testkit::skip!("needs a host whose knob says madvise");
     }
-    let ran = mctl(&["run", "--thp", "always", "--", "echo", "executed"]).assert(125);
+    let args = [
+        "run",
+        "--thp",
+        "always",
+        "--",
+        "grep",
+        "-s",
+        "Mctl",
+        "/proc/self/status",
+    ];
+    if has_native_call() {
+        // HUGEPAGE, bit 0, and that it survives exec, bit 8.
+        assert_eq!(mctl(&args).assert(0).out, "Mctl:\t00000101\n");
+        return;
+    }
+    let ran = mctl(&args).assert(125);
     assert!(
         ran.out.is_empty() && ran.err.contains("EOPNOTSUPP"),
         "{ran:?}"
@@ -207,11 +226,12 @@ fn a_dry_run_executes_nothing() {
         "/nonexistent/x",
     ]);
     let ran = ran.assert(0);
-    assert!(
-        ran.out
-            .contains("would call prctl(PR_SET_THP_DISABLE, 1, 0)"),
-        "{ran:?}"
-    );
+    let call = if has_native_call() {
+        "would call mctl(PIDFD, MCTL_SET_NOHUGEPAGE, MCTL_SET_DEFAULT_EXEC)"
+    } else {
+        "would call prctl(PR_SET_THP_DISABLE, 1, 0)"
+    };
+    assert!(ran.out.contains(call), "{ran:?}");
     assert!(
         ran.out.ends_with("would execute touch /nonexistent/x\n"),
         "{ran:?}"

@@ -12,6 +12,8 @@
  *   lock ADDR LEN        mlock                                         -> ok
  *   zero ADDR LEN        verifies that all is zero                     -> ok
  *   thp                  PR_GET_THP_DISABLE                             -> thp N
+ *   never                whether huge pages are forbidden, by PR_SET_THP_DISABLE or by mctl(2) where the
+ *                        kernel has it (the word that /proc/self/status shows) -> never N
  *   merge                PR_GET_MEMORY_MERGE                            -> merge N
  *   setthp A B           PR_SET_THP_DISABLE                             -> ok
  *   setmerge N           PR_SET_MEMORY_MERGE                            -> ok
@@ -48,6 +50,21 @@ static bool read_line(char *line, size_t size)
 	}
 	line[n] = 0;
 	return true;
+}
+
+/* What a kernel that has mctl() shows of us: bit 1 is NOHUGEPAGE. */
+static unsigned long policy_word(void)
+{
+	unsigned long word = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Mctl: %lx", &word) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return word;
 }
 
 static void answer(bool ok)
@@ -209,6 +226,8 @@ static void run(char *line)
 		answer(true);
 	} else if (IS("thp"))
 		fx_say("thp %d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
+	else if (IS("never"))
+		fx_say("never %d", prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 || (policy_word() & 2));
 	else if (IS("merge"))
 		fx_say("merge %d", prctl(68 /* PR_GET_MEMORY_MERGE */, 0, 0, 0, 0));
 	else if (IS("setthp"))

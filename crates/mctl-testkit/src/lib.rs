@@ -28,6 +28,6 @@ mod verdict;
 pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
 pub use error::KitError;
 pub use fixture::{Builder, Fixture, spawn_tree};
-pub use proc::{Task, tasks};
+pub use proc::{Task, has_native_call, is_never, tasks};
 pub use skip::{is_root, may_skip, note_skip};
 pub use verdict::{Verdict, Violation};

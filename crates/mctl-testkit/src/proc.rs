@@ -34,6 +34,24 @@ const RESTART_SYSCALL: [u64; 2] = if cfg!(target_arch = "x86_64") {
     [128, 0]
 };
 
+/// Whether this kernel has mctl(2) itself: policies are then the kernel's, and prctl(2) knows nothing of them.
+#[must_use]
+pub fn has_native_call() -> bool {
+    std::path::Path::new("/sys/kernel/mm/mctl/nr").exists()
+}
+
+/// Whether a process is forbidden huge pages, as the kernel says: by PR_SET_THP_DISABLE, or by mctl(2) where the
+/// kernel has it. `None` if it is gone.
+#[must_use]
+pub fn is_never(pid: i32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = |key| status.lines().find_map(|line| line.strip_prefix(key));
+    let by_switch = line("THP_enabled:").is_some_and(|value| value.trim() == "0");
+    let word = line("Mctl:").and_then(|value| u32::from_str_radix(value.trim(), 16).ok());
+    // Bit 1: NOHUGEPAGE.
+    Some(by_switch || word.is_some_and(|word| word & 2 != 0))
+}
+
 /// The threads of a process, by thread ID. Empty if it is gone.
 #[must_use]
 pub fn tasks(pid: i32) -> Vec<Task> {

@@ -140,14 +140,9 @@ impl AsUser {
     }
 }
 
-/// `THP_enabled` of a process: false under "never".
+/// Whether a process may have huge pages: false under "never", whatever put that in force.
 pub(crate) fn thp_enabled(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("THP_enabled:"))
-        .unwrap();
-    line.trim() == "1"
+    !mctl_testkit::is_never(pid).unwrap()
 }
 
 /// What the host's knob for huge pages says.
