@@ -5,7 +5,7 @@
 mod common;
 
 use common::{NO_PROCESS, mctl};
-use mctl_testkit::{Fixture, start};
+use mctl_testkit::{Fixture, slower, start};
 
 /// A fixture with 8 MiB of touched memory under some advice (madvise(2)'s number).
 fn with_memory(advice: &str) -> Option<(Fixture, String)> {
@@ -74,7 +74,7 @@ fn svg() {
 
 #[test]
 fn sixty_thousand_mappings_fit_a_page() {
-    let fixture = start!("vmas", "n=60000", "touch=1");
+    let fixture = start!("vmas", format!("n={}", 60_000 / slower()), "touch=1");
     let ran = mctl(&["map", "--width", "100", &fixture.pid().to_string()]).assert(0);
     assert!(ran.out.lines().count() < 200, "{}", ran.out.lines().count());
     assert!(ran.out.contains("small mappings"), "{ran:?}");
