@@ -193,7 +193,17 @@ pub(crate) fn go(
             seconds, o.verdict, o.name, o.reason
         ));
     };
-    let ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
+    let mut ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
+    if kernel.ours.is_empty() && !ran.troubles.is_empty() && ran.never_began() {
+        // Seen with a distribution's kernel: emulated processors trip over each other while it changes its own
+        // code. Never for a kernel of ours, whose death at boot would be a finding.
+        say(&format!(
+            "{}: died while booting ({}); once more",
+            kernel.name,
+            ran.troubles.first().map_or("", |t| t.line.as_str())
+        ));
+        ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
+    }
     let mut results = Results::collect(&kernel.name, &kernel.release, &ran, &dir);
     results.drift = kernel.drift.clone();
     results.left_out = jobs.left_out;

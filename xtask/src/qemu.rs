@@ -51,6 +51,13 @@ pub(crate) struct Ran {
     pub(crate) time: Duration,
 }
 
+impl Ran {
+    /// Whether the machine ended before our init had begun anything.
+    pub(crate) fn never_began(&self) -> bool {
+        self.outcomes.is_empty() && self.totals.is_none() && self.unfinished.is_none()
+    }
+}
+
 const KEEP: usize = 60;
 
 /// QEMU's arguments. KVM is used only if asked for: that `/dev/kvm` opens does not mean that it can
