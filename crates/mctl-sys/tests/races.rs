@@ -26,7 +26,9 @@ fn dying_meanwhile() {
     for _ in 0..rounds("MCTL_DEATHS", 40) {
         let fixture = start!("threads", "every=0", "n=3");
         let pidfd = fixture.pidfd();
-        let delay = Duration::from_micros(random.below(600 * mctl_testkit::slower()));
+        // An emulated machine is slow twice: the processor is, and the scheduler's turns are as long as ever.
+        let most = 600 * mctl_testkit::slower().pow(2);
+        let delay = Duration::from_micros(random.below(most));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(delay);
