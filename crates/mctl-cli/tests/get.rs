@@ -44,8 +44,8 @@ fn every_policy_is_seen() {
         assert_eq!(fixture.ask("setthp 0 0").unwrap(), "ok");
         for (kind, across, wanted) in [
             ("nohugepage", "--inherit", "nohugepage yes\n"),
-            ("hugepage-advised", "-q", "hugepage-advised -\n"),
-            ("hugepage", "-q", "hugepage -\n"),
+            ("hugepage-advised", "-q", "hugepage-advised no\n"),
+            ("hugepage", "-q", "hugepage no\n"),
         ] {
             mctl(&["set", across, kind, &pid]).assert(0);
             assert_eq!(policy(), wanted);
