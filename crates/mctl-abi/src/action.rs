@@ -142,6 +142,23 @@ macro_rules! actions {
                 }
             }
 
+            /// What it does and to which policy; `None` for `MCTL_GET_POLICY`. As its row says,
+            /// without making the row.
+            #[must_use]
+            pub const fn effect(self) -> Option<(Verb, PolicyKind)> {
+                match self {
+                    $(Action::$action => effect!($($effect)+),)*
+                }
+            }
+
+            /// Whether the action takes `MCTL_SET_DEFAULT_EXEC`.
+            #[must_use]
+            pub const fn takes_default_exec(self) -> bool {
+                match self {
+                    $(Action::$action => $exec,)*
+                }
+            }
+
             /// The action's row.
             #[must_use]
             pub const fn info(self) -> ActionInfo {
@@ -212,12 +229,6 @@ impl Action {
             (Verb::Set, PolicyKind::HugepageAdvised) => Action::SetHugepageAdvised,
             (Verb::Clear, PolicyKind::HugepageAdvised) => Action::ClearHugepageAdvised,
         }
-    }
-
-    /// Whether the action takes `MCTL_SET_DEFAULT_EXEC`.
-    #[must_use]
-    pub const fn takes_default_exec(self) -> bool {
-        self.info().takes_default_exec
     }
 }
 

@@ -118,7 +118,7 @@ impl Policy {
     /// exec bit, and changes nothing where the policy does not stand. GET changes nothing.
     #[must_use]
     pub const fn apply(self, request: Request) -> Policy {
-        let Some((verb, kind)) = request.action().info().effect else {
+        let Some((verb, kind)) = request.action().effect() else {
             return self;
         };
         match verb {
