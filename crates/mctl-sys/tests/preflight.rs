@@ -76,7 +76,8 @@ fn another_tracer_is_named() {
     assert_eq!(got, tracer);
     assert!(called.starts_with(&name), "{called}");
     assert_as_before(fixture.target(), &before);
-    fixture.finish().expect("a verdict").assert_clean(1);
+    // As above: on a slow machine no round may have been done yet.
+    fixture.finish().expect("a verdict").assert_clean(0);
 }
 
 #[test]
