@@ -121,7 +121,9 @@ fn saved_and_restored() {
     let fixture = start!("epoll_wait", "every=20");
     let target = target(fixture.pid());
     let saved = Saved::of(&target, Look::MayStop).unwrap();
-    assert_eq!((saved.thp_disable, saved.mergeable), (Some(0), Some(false)));
+    // Where the policy shows without a stop, none is made for the program's own switch.
+    assert!(saved.thp_disable == Some(0) || (has_native_call() && saved.thp_disable.is_none()));
+    assert_eq!(saved.mergeable, Some(false));
     let request = never();
     mctl::apply(&request, &target, &HostCaps::probe().unwrap()).unwrap();
     assert_eq!(thp(&target), Known::Is(Thp::Never));
