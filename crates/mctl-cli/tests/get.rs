@@ -225,7 +225,7 @@ fn a_listing_takes_little_memory() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // It cannot have ended: the pipe holds less than what is left.
-    let most = count / 12 * 11;
+    let most = count.saturating_sub(5_000).max(count / 2);
     assert_eq!(lines.by_ref().take(most).count(), most);
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let peak: u64 = status
@@ -233,7 +233,7 @@ fn a_listing_takes_little_memory() {
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok())
         .unwrap();
-    assert!(lines.count() >= count / 12);
+    assert!(lines.count() >= count - most);
     assert!(child.wait().unwrap().success());
     // A build for tests is several times as large as the one that is delivered.
     assert!(peak < 24 << 10, "{peak} KiB");

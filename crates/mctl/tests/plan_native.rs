@@ -207,9 +207,9 @@ fn what_holds_a_policy_back_is_said() {
     assert_eq!(made(&never, held).unwrap().promised.notes, []);
 }
 
-/// The kernel's "always" respects NOHUGEPAGE: overriding it goes by advice, before the call, and never exactly.
+/// The kernel's "always" respects NOHUGEPAGE: overriding it goes by advice, after the call, which can be taken back, and never exactly.
 #[test]
-fn overriding_advises_what_refuses_first() {
+fn overriding_advises_what_refuses_last() {
     let listing = "1000-2000 rw-p 00000000 00:00 0 \nVmFlags: rd wr nh \n\
                    3000-4000 rw-p 00000000 00:00 0 \nVmFlags: rd wr nh \n";
     let shmem = ShmemDevices::default();
@@ -226,12 +226,12 @@ fn overriding_advises_what_refuses_first() {
         matches!(
             over.steps.as_slice(),
             [
+                Step::Call { .. },
                 Step::Advise {
                     runs,
                     follow: Follow::Nothing,
                     ..
-                },
-                Step::Call { .. }
+                }
             ] if runs.len() == 2
         ),
         "{over:?}"

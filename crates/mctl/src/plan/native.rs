@@ -119,7 +119,7 @@ impl Draft {
     }
 
     /// The kernel's "always" respects NOHUGEPAGE. Who does not want that has the mappings themselves
-    /// advised, before the call: it is the step that may fail.
+    /// advised, after the call: that can be taken back where this fails, and advice cannot.
     pub(super) fn override_refusing(&mut self, space: Option<&AddressSpace>) {
         let Some(space) = space else { return };
         let runs = space.runs().to_vec();
@@ -127,14 +127,11 @@ impl Draft {
         if runs.is_empty() {
             return;
         }
-        self.plan.steps.insert(
-            0,
-            Step::Advise {
-                advice: MADV_HUGEPAGE,
-                runs,
-                follow: Follow::Nothing,
-            },
-        );
+        self.plan.steps.push(Step::Advise {
+            advice: MADV_HUGEPAGE,
+            runs,
+            follow: Follow::Nothing,
+        });
         self.mechanism(match self.standing.whose {
             Whose::Own | Whose::Image => Mechanism::OwnMadvise,
             Whose::Other => Mechanism::InjectedMadvise,

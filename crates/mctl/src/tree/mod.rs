@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
 use crate::plan::unsupported;
-use crate::request::Request;
+use crate::request::{Override, Request};
 use crate::target::{ProcessSpec, Target};
 
 /// So many processes are held open at a time: well below the usual limit on descriptors.
@@ -297,16 +297,19 @@ fn is_kernel_thread(error: &Error) -> bool {
 }
 
 fn refuse_what_cannot_be_put_back(request: &Request, caps: &HostCaps) -> Result<()> {
-    let by_advice = caps.native.is_none()
-        && request
-            .calls()
-            .iter()
-            .any(|call| call.action().info().effect == Some((Verb::Set, PolicyKind::Hugepage)))
-        && caps
+    let always = request
+        .calls()
+        .iter()
+        .any(|call| call.action().effect() == Some((Verb::Set, PolicyKind::Hugepage)));
+    // Where the kernel keeps the policy, advice only overrides NOHUGEPAGE.
+    let by_advice = match caps.native {
+        Some(_) => request.override_advice == Override::Advice,
+        None => caps
             .thp
             .as_ref()
-            .is_some_and(|host| host.overall() == mctl_abi::thp::Host::Madvise);
-    if by_advice {
+            .is_some_and(|host| host.overall() == mctl_abi::thp::Host::Madvise),
+    };
+    if always && by_advice {
         return Err(unsupported(
             "set hugepage for all or none",
             "on this host it goes by advice on mappings, which cannot be taken back",
@@ -325,4 +328,22 @@ fn roll_back(members: &[Member], keys: &[Seen]) -> Rollback {
         });
     }
     rollback
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AcrossExec;
+
+    #[test]
+    fn overridden_advice_cannot_be_put_back_on_a_native_kernel_either() {
+        let mut caps = HostCaps::probe().expect("probed");
+        caps.native = Some(548);
+        let kinds = [PolicyKind::Hugepage];
+        let mut request = Request::set(&kinds, AcrossExec::Ends).expect("a request");
+        assert!(refuse_what_cannot_be_put_back(&request, &caps).is_ok());
+        request.override_advice = Override::Advice;
+        let error = refuse_what_cannot_be_put_back(&request, &caps).expect_err("refused");
+        assert_eq!(error.errno(), mctl_abi::Errno::EOPNOTSUPP);
+    }
 }
