@@ -1,19 +1,17 @@
 //! Running the suites in a guest.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use mctl_guest_init::{Job, PLAN_FILE, Plan};
+use mctl_guest_init::Job;
 
 use crate::apt::Apt;
 use crate::jobs::{self, CONFORMANCE, Jobs, Table};
-use crate::layout::{Layout, remove};
+use crate::layout::Layout;
 use crate::pins::Pins;
-use crate::qemu::{self, Machine};
 use crate::results::{Results, Sentences};
 use crate::stock::Kernel;
-use crate::{initramfs, kernel, run, say, stock, toolchain};
+use crate::{boot, kernel, run, say, stock, toolchain};
 
 /// What can be chosen about a run.
 #[derive(Clone, Debug)]
@@ -24,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     /// Everything must be done by then.
     pub(crate) minutes: u64,
+    /// How many guests share the jobs.
+    pub(crate) guests: usize,
     /// More fragments for a native kernel's configuration.
     pub(crate) with: Vec<String>,
     /// An image to boot in the place of a native kernel of our own build.
@@ -40,6 +40,7 @@ impl Default for Options {
             memory: 2048,
             only: Vec::new(),
             minutes: 25,
+            guests: 1,
             with: Vec::new(),
             image: None,
             quiet: false,
@@ -153,7 +154,7 @@ fn narrow(jobs: &mut Jobs, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Boots a kernel with a list of jobs.
+/// Boots a kernel with a list of jobs, and says what came of it.
 pub(crate) fn go(
     layout: &Layout,
     kernel: &Kernel,
@@ -162,48 +163,7 @@ pub(crate) fn go(
     options: &Options,
 ) -> Result<Results> {
     let dir = layout.results().join(&kernel.name);
-    remove(&dir)?;
-    std::fs::create_dir_all(&dir)?;
-    let plan = Plan {
-        keep: keep(&[&layout.repo, &layout.target, &layout.cache]),
-        copy: vec![testkit(layout)?],
-        jobs: jobs.jobs,
-    };
-    std::fs::write(dir.join(PLAN_FILE), serde_json::to_string_pretty(&plan)?)?;
-    let initramfs = dir.join("initramfs.cpio");
-    let init = initramfs::build_init(layout)?;
-    initramfs::pack(&init, kernel.modules.as_deref(), &initramfs)?;
-    let disk = dir.join("disk.img");
-    make_disk(&disk)?;
-    let machine = Machine {
-        kernel: &kernel.image,
-        initramfs: &initramfs,
-        share: &dir,
-        disk: &disk,
-        memory: options.memory,
-        cpus: 2,
-        append: &options.append,
-        ours: &kernel.ours,
-        limit: Duration::from_secs(options.minutes * 60),
-    };
-    let mut seen = |o: &mctl_guest_init::Outcome| {
-        let seconds = o.time.as_secs_f64();
-        say(&format!(
-            "{:>6.1} s  {:<4}  {}  {}",
-            seconds, o.verdict, o.name, o.reason
-        ));
-    };
-    let mut ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
-    if kernel.ours.is_empty() && !ran.troubles.is_empty() && ran.never_began() {
-        // Seen with a distribution's kernel: emulated processors trip over each other while it changes its own
-        // code. Never for a kernel of ours, whose death at boot would be a finding.
-        say(&format!(
-            "{}: died while booting ({}); once more",
-            kernel.name,
-            ran.troubles.first().map_or("", |t| t.line.as_str())
-        ));
-        ran = qemu::run(&machine, &dir.join("console.log"), &mut seen)?;
-    }
+    let ran = boot::boot(layout, kernel, jobs.jobs, &dir, options)?;
     let mut results = Results::collect(&kernel.name, &kernel.release, &ran, &dir);
     results.drift = kernel.drift.clone();
     results.left_out = jobs.left_out;
@@ -215,29 +175,10 @@ pub(crate) fn go(
         }
     }
     results.write(&dir)?;
-    std::fs::remove_file(&initramfs)?;
-    std::fs::remove_file(&disk)?;
     if !options.quiet {
         tell(&results, &ran.last_lines, &dir);
     }
     Ok(results)
-}
-
-/// An empty disk for the guest's /tmp: its files shall be ordinary ones, with a page cache that can be
-/// written back, not shmem.
-fn make_disk(path: &Path) -> Result<()> {
-    run::need(&[("mkfs.ext4", "e2fsprogs")])?;
-    std::fs::File::create(path)?.set_len(4 << 30)?;
-    let mkfs = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"];
-    let mkfs = mkfs.iter().find(|p| Path::new(p).exists());
-    // Without checksums no kernel needs another module for them, without a journal nothing is written twice.
-    run::text(
-        std::process::Command::new(mkfs.unwrap_or(&"mkfs.ext4"))
-            .args(["-q", "-F", "-O", "^metadata_csum,^has_journal", "-E"])
-            .arg("root_owner=0:0,lazy_itable_init=1")
-            .arg(path),
-    )?;
-    Ok(())
 }
 
 /// What a person wants to know first.
@@ -297,36 +238,9 @@ fn tell(results: &Results, last_lines: &[String], dir: &Path) {
     ));
 }
 
-/// The folders that the guest's own /tmp would hide.
-fn keep(dirs: &[&PathBuf]) -> Vec<PathBuf> {
-    let mut kept: Vec<PathBuf> = Vec::new();
-    for dir in dirs {
-        let hidden = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
-        let covered = kept.iter().any(|k| dir.starts_with(k));
-        if hidden.iter().any(|h| dir.starts_with(h)) && !covered {
-            kept.push((*dir).clone());
-        }
-    }
-    kept
-}
-
-/// The folder of the compiled test programs; tests compile into it what is not there.
-fn testkit(layout: &Layout) -> Result<PathBuf> {
-    let dir = layout.target.join("mctl-testkit");
-    std::fs::create_dir_all(&dir)?;
-    Ok(dir)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_a_mount_would_hide_is_kept() {
-        let dirs = ["/tmp/t", "/home/r", "/tmp/t/kernel", "/run/x"].map(PathBuf::from);
-        let kept = keep(&[&dirs[0], &dirs[1], &dirs[2], &dirs[3]]);
-        assert_eq!(kept, [dirs[0].clone(), dirs[3].clone()]);
-    }
 
     #[test]
     fn a_choice_of_nothing_is_an_error() {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod boot;
 mod console;
 mod controls;
 mod guest;
@@ -128,6 +129,9 @@ struct Run {
     /// Time for everything on one kernel
     #[arg(long, default_value_t = 25)]
     minutes: u64,
+    /// How many guests of a kernel run at once and share the jobs; by default two where there are two processors
+    #[arg(long, default_value_t = guests(), value_parser = clap::value_parser!(u8).range(1..=8))]
+    guests: u8,
     /// Boot this bzImage in the place of a native kernel of our own build
     #[arg(long)]
     image: Option<PathBuf>,
@@ -139,6 +143,7 @@ impl Run {
             memory: self.memory,
             only: self.only,
             minutes: self.minutes,
+            guests: usize::from(self.guests),
             with,
             image: self.image,
             quiet: false,
@@ -174,6 +179,14 @@ enum Guest {
     },
     /// Write the table of the contract's sentences on every kernel that has results
     Matrix,
+}
+
+/// Most jobs keep one processor busy. More than two guests were not tried.
+fn guests() -> u8 {
+    match std::thread::available_parallelism() {
+        Ok(processors) if processors.get() >= 2 => 2,
+        _ => 1,
+    }
 }
 
 fn kernels() -> Vec<&'static str> {

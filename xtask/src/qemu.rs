@@ -52,6 +52,21 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// What came of another guest that shared the jobs.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.outcomes.extend(other.outcomes);
+        self.totals = self.totals.zip(other.totals).map(|(a, b)| a + b);
+        self.unfinished = match (self.unfinished.take(), other.unfinished) {
+            (Some(a), Some(b)) => Some(format!("{a} and {b}")),
+            (a, b) => a.or(b),
+        };
+        self.troubles.extend(other.troubles);
+        self.other_races.extend(other.other_races);
+        self.killed = self.killed.take().or(other.killed);
+        self.last_lines.extend(other.last_lines);
+        self.time = self.time.max(other.time);
+    }
+
     /// Whether the machine ended before our init had begun anything.
     pub(crate) fn never_began(&self) -> bool {
         self.outcomes.is_empty() && self.totals.is_none() && self.unfinished.is_none()
@@ -121,7 +136,7 @@ pub(crate) fn arguments(machine: &Machine<'_>, accel: &str, share_lines: &Path) 
 pub(crate) fn run(
     machine: &Machine<'_>,
     console_log: &Path,
-    seen: &mut dyn FnMut(&Outcome),
+    seen: &dyn Fn(&Outcome),
 ) -> Result<Ran> {
     crate::run::need(&[
         ("qemu-system-x86_64", "qemu-system-x86"),
@@ -249,6 +264,27 @@ mod tests {
             args.contains("-nodefaults") && !args.contains("netdev"),
             "{args}"
         );
+    }
+
+    #[test]
+    fn one_guest_without_its_last_line_is_enough() {
+        let totals = |pass| Totals {
+            pass,
+            ..Totals::default()
+        };
+        let ran = |pass: Option<u32>, unfinished: Option<&str>| Ran {
+            totals: pass.map(totals),
+            unfinished: unfinished.map(str::to_owned),
+            ..Ran::default()
+        };
+        let mut both = ran(Some(2), None);
+        both.join(ran(Some(3), None));
+        assert_eq!(both.totals, Some(totals(5)));
+        both.join(ran(None, Some("b")));
+        assert_eq!((both.totals, both.unfinished.as_deref()), (None, Some("b")));
+        both.join(ran(Some(1), Some("c")));
+        assert_eq!(both.totals, None);
+        assert_eq!(both.unfinished.as_deref(), Some("b and c"));
     }
 
     #[test]

@@ -17,3 +17,7 @@ pub const SHARE: &str = "/run/mctl-guest";
 
 /// The list of jobs, in the shared folder.
 pub const PLAN_FILE: &str = "plan.json";
+
+/// The folder, in the shared one, in which a guest makes a folder with a job's name when it begins it: of several
+/// guests with the same list, one can. The host makes it anew for each run.
+pub const TAKEN: &str = "taken";

@@ -12,7 +12,7 @@ mod runner;
 
 use std::path::Path;
 
-use mctl_guest_init::{Outcome, PLAN_FILE, Plan, SHARE, Totals, Verdict};
+use mctl_guest_init::{Outcome, PLAN_FILE, Plan, SHARE, TAKEN, Totals, Verdict};
 use report::Report;
 
 fn main() {
@@ -47,11 +47,24 @@ fn all(report: &mut Report) -> Result<(), String> {
     }
     let mut totals = Totals::default();
     for job in &plan.jobs {
+        if !is_ours(&job.name)? {
+            continue;
+        }
         report.start(&job.name);
         let outcome = runner::run(job, Path::new(SHARE));
-        totals.add(outcome.verdict);
+        totals.count(outcome.verdict);
         report.result(&outcome);
     }
     report.total(totals);
     Ok(())
+}
+
+/// Whether no other guest has begun this job.
+fn is_ours(name: &str) -> Result<bool, String> {
+    let path = Path::new(SHARE).join(TAKEN).join(name);
+    match std::fs::create_dir(&path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
 }

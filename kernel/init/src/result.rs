@@ -60,11 +60,23 @@ pub enum Line {
 
 impl Totals {
     /// Counts one more.
-    pub fn add(&mut self, verdict: Verdict) {
+    pub fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Pass => self.pass += 1,
             Verdict::Fail => self.fail += 1,
             Verdict::Skip => self.skip += 1,
+        }
+    }
+}
+
+impl std::ops::Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            pass: self.pass.saturating_add(other.pass),
+            fail: self.fail.saturating_add(other.fail),
+            skip: self.skip.saturating_add(other.skip),
         }
     }
 }
