@@ -18,10 +18,15 @@ int main(int argc, char **argv)
 	fx_feed(post);
 	fx_ready(SYS_futex);
 	while (!fx_stop) {
-		struct timespec t = fx_timespec((bitset ? fx_now() : 0) + fx_timeout_ms * FX_MS);
+		uint64_t from = fx_now();
+		struct timespec t = fx_timespec((bitset ? from : 0) + fx_timeout_ms * FX_MS);
 		long r = FX_CALL(SYS_futex, &fx_shared->word, bitset ? FUTEX_WAIT_BITSET : FUTEX_WAIT, seen, fx_timeout_ms ? &t : NULL,
 				 NULL, FUTEX_BITSET_MATCH_ANY);
 		uint32_t word = fx_shared->word;
+
+		/* An absolute time counts from when it was made, and the call may begin much later. */
+		if (bitset)
+			fx_t0 = from;
 		/* The next post may stamp later than our clock's reading. */
 		uint64_t now = fx_now(), stamp = fx_shared->ns;
 
