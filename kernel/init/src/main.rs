@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod knobs;
 mod machine;
 mod report;
 mod runner;
@@ -45,6 +46,7 @@ fn all(report: &mut Report) -> Result<(), String> {
     for words in machine::comforts() {
         report.note(&words);
     }
+    let knobs = knobs::Knobs::read();
     let mut totals = Totals::default();
     for job in &plan.jobs {
         if !is_ours(&job.name)? {
@@ -52,6 +54,9 @@ fn all(report: &mut Report) -> Result<(), String> {
         }
         report.start(&job.name);
         let outcome = runner::run(job, Path::new(SHARE));
+        for knob in knobs.restore() {
+            report.note(&format!("{} leaves {knob} changed", job.name));
+        }
         totals.count(outcome.verdict);
         report.result(&outcome);
     }
