@@ -145,21 +145,13 @@ fn huge_and_small_side_by_side() {
     ok(&mut fixture, &format!("touch {base:#x} 4194304"));
     // The rest stays one mapping, so its small pages must be made by hand: half of a huge page is
     // given back.
+    ok(
+        &mut fixture,
+        &format!("advise {:#x} 1048576 4", base + 3 * MIB),
+    );
     let target = target(&fixture);
-    let mut tries = 0;
-    let (seen, states) = loop {
-        ok(
-            &mut fixture,
-            &format!("advise {:#x} 1048576 4", base + 3 * MIB),
-        );
-        let seen = exact!(at(&target, base, Resolution::CellBytes(MIB), Source::Pages));
-        let states: Vec<State> = seen.cells.iter().map(Cell::dominant).collect();
-        tries += 1;
-        // khugepaged, which may just have been woken, made it whole again: its next round is seconds away.
-        if states[2..4] != [State::Huge, State::Huge] || tries == 3 {
-            break (seen, states);
-        }
-    };
+    let seen = exact!(at(&target, base, Resolution::CellBytes(MIB), Source::Pages));
+    let states: Vec<State> = seen.cells.iter().map(Cell::dominant).collect();
     assert_eq!(
         states[..4],
         [State::Huge, State::Huge, State::Small, State::NotPresent]
