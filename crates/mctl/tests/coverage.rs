@@ -239,15 +239,13 @@ fn too_small_is_too_small_under_every_advice() {
     host!();
     let mut fixture = start!("touch");
     control!(fixture);
-    // 1 MiB, and 2 MiB that begin in the middle of a huge page.
-    let small = map(&mut fixture, "map 1048576");
-    let across = map(&mut fixture, "map 4194304");
-    ok(&mut fixture, &format!("unmap {across:#x} 1048576"));
-    ok(
-        &mut fixture,
-        &format!("unmap {:#x} 1048576", across + 3 * MIB),
-    );
-    for (start, len) in [(small, MIB), (across + MIB, 2 * MIB)] {
+    // 1 MiB, and 2 MiB that begin in the middle of a huge page. A hole on both sides of each: with
+    // the same advice it would otherwise become one mapping with a neighbour.
+    for (hole, len) in [(MIB / 2, MIB), (MIB, 2 * MIB)] {
+        let before = map(&mut fixture, &format!("map {}", hole + len + hole));
+        let (start, behind) = (before + hole, before + hole + len);
+        ok(&mut fixture, &format!("unmap {before:#x} {hole}"));
+        ok(&mut fixture, &format!("unmap {behind:#x} {hole}"));
         advise(&mut fixture, start, len, HUGEPAGE);
         touch(&mut fixture, start, len);
         let seen = at(&target(&fixture), start);
