@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use mctl_guest_init::{Job, Outcome, PLAN_FILE, Plan, TAKEN};
+use mctl_testkit::KitError;
 
 use crate::guest::Options;
 use crate::layout::{Layout, remove};
@@ -180,10 +181,21 @@ fn keep(dirs: &[&PathBuf]) -> Vec<PathBuf> {
     kept
 }
 
-/// The folder of the compiled test programs; tests compile into it what is not there.
+/// The folder of the test programs, compiled: a compiler takes seconds for each of them on an emulated processor,
+/// and each guest would compile them for itself.
 fn testkit(layout: &Layout) -> Result<PathBuf> {
     let dir = layout.target.join("mctl-testkit");
     std::fs::create_dir_all(&dir)?;
+    let dir = dir.canonicalize()?;
+    for name in mctl_testkit::program_names()? {
+        match mctl_testkit::compile(&name, &[]) {
+            Ok(exe) if exe.starts_with(&dir) => {}
+            Ok(exe) => bail!("{} is not in {}", exe.display(), dir.display()),
+            // A variant (32-bit) may lack its headers; the test that wants it says that it is skipped.
+            Err(error @ KitError::Unavailable { .. }) => eprintln!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(dir)
 }
 
