@@ -141,7 +141,7 @@ impl Make<'_> {
         let jobs = std::thread::available_parallelism().map_or(2, usize::from);
         let log = self.out.join("make.log");
         let file = std::fs::File::create(&log)?;
-        let mut command = Command::new("make");
+        let mut command = run::ends_with_us("make");
         command
             .arg("-C")
             .arg(&self.source.tree)

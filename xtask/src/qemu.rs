@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,7 @@ pub(crate) fn run(
     let lines = console_log.with_extension("lines");
     std::fs::write(&lines, "")?;
     let begin = Instant::now();
-    let mut child = Command::new("qemu-system-x86_64")
+    let mut child = crate::run::ends_with_us("qemu-system-x86_64")
         .args(arguments(machine, &accel, &lines))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -26,6 +26,14 @@ fn words(command: &Command) -> String {
     text
 }
 
+/// A program that is told to end, by SIGTERM, when the thread that started it ends: also when xtask is killed. What
+/// runs for minutes is started so; a QEMU or a make that is left behind would be in the way of the next one.
+pub(crate) fn ends_with_us(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", program]);
+    command
+}
+
 /// Runs a program; its output goes where ours goes.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let words = words(command);
@@ -122,6 +130,8 @@ fn present(what: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     #[test]
@@ -133,6 +143,22 @@ mod tests {
             text.contains("apt-get install --no-install-recommends such-package"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_is_started_to_end_with_us_does() {
+        let start = || {
+            let child = ends_with_us("sleep").arg("60").spawn().unwrap();
+            let comm = format!("/proc/{}/comm", child.id());
+            let begin = Instant::now();
+            while std::fs::read(&comm).unwrap() != b"sleep\n" {
+                assert!(begin.elapsed() < Duration::from_secs(30));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            child
+        };
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
     }
 
     #[test]

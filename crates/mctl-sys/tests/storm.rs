@@ -54,8 +54,8 @@ fn beside(fixture: &Fixture, disturb: impl Fn(BorrowedFd<'_>) + Sync) {
                 disturb(pidfd);
             }
         });
+        let _ends = mctl_testkit::SetOnDrop(&end);
         inject_many(fixture);
-        end.store(true, Ordering::Relaxed);
     });
 }
 

@@ -19,6 +19,7 @@
 //! first use with `$CC` (or `cc`). The harness signals only processes that it started itself.
 
 mod compile;
+mod ends;
 mod error;
 mod fixture;
 mod proc;
@@ -26,6 +27,7 @@ mod skip;
 mod verdict;
 
 pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
+pub use ends::SetOnDrop;
 pub use error::KitError;
 pub use fixture::{Builder, Fixture, spawn_tree};
 pub use proc::{Task, has_native_call, is_never, tasks};
