@@ -1,10 +1,14 @@
 //! The shield: a sibling task in which the injector's critical window runs.
 //!
 //! A tracer that dies between changing and restoring a tracee's registers leaves the target
-//! running on the changed ones. So the window runs in a task that shares our memory, files and
-//! working directory but neither our thread group nor our session: a SIGKILL to this process or
-//! to its process group, Ctrl-C and hang-up do not reach it, and it blocks every signal that can
-//! be blocked. It finishes its few microseconds of work and ends.
+//! running on the changed ones. So the window runs in a task that shares our memory and files but
+//! neither our thread group nor our session: a SIGKILL to this process or to its process group,
+//! Ctrl-C and hang-up do not reach it, and it blocks every signal that can be blocked. It finishes
+//! its few microseconds of work and ends.
+//!
+//! Nor does it share our file-system context (CLONE_FS). The kernel refuses a task that is to share
+//! it while one of our threads is in execve(2), and a thread that executes a set-id program while a
+//! task of another thread group shares it gets no privileges.
 //!
 //! What remains: whatever kills *every* task at once while the window is open (`cgroup.kill`, the
 //! OOM killer choosing us, `kill -9 -1`, the machine going down).
@@ -82,7 +86,7 @@ pub(crate) fn run<F: FnOnce()>(work: F) -> Result<(), Errno> {
 fn run_on<F: FnOnce()>(stack: &Stack, work: F) -> Result<(), Errno> {
     let mut work = Some(work);
     let blocked = BlockedSignals::block()?;
-    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS | libc::CLONE_VFORK;
+    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK;
     // SAFETY: the stack is ours, large enough and not in use; `entry::<F>` takes the pointer to
     // `work`, which outlives the child because CLONE_VFORK suspends this thread until the child
     // has ended. No exit signal: the shield is nobody's business but ours.

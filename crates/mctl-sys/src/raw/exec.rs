@@ -35,7 +35,8 @@ static AT_START: extern "C" fn() = look_at_sigpipe;
 
 /// Executes a program in place of this one. Returns only where that failed.
 ///
-/// A program without a slash is looked for in `PATH`. The environment is ours.
+/// A program without a slash is looked for in `PATH`. The environment is ours. Meant for a process with one
+/// thread: until it has failed, the kernel refuses others of the process a new thread (`EAGAIN`).
 ///
 /// # References
 /// execvp(3).
@@ -68,19 +69,4 @@ pub fn exec_in_place(program: &OsStr, arguments: &[&OsStr]) -> Errno {
     // SAFETY: the disposition that stood before.
     unsafe { libc::signal(libc::SIGPIPE, ours) };
     errno
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_is_not_there() {
-        assert_eq!(
-            exec_in_place(OsStr::new("/no/such/program"), &[]),
-            Errno::ENOENT
-        );
-        assert_eq!(exec_in_place(OsStr::new("/etc/passwd"), &[]), Errno::EACCES);
-        assert_eq!(exec_in_place(OsStr::new("a\0b"), &[]), Errno::EINVAL);
-    }
 }
