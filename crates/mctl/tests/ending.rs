@@ -15,7 +15,9 @@ fn a_process_that_ends_between_two_steps_is_gone() {
     let clear = Request::clear(&both).unwrap();
     let caps = HostCaps::probe_for(&both).unwrap();
     let (mut done, mut gone) = (0, 0);
-    for round in 0..60 {
+    // Between two deaths. It follows how long the steps take here, so that both ends of the race are met.
+    let mut pause = Duration::from_micros(100);
+    for _ in 0..60 {
         let mut children: Vec<_> = (0..4)
             .map(|_| Command::new("sleep").arg("1000").spawn().unwrap())
             .collect();
@@ -30,13 +32,18 @@ fn a_process_that_ends_between_two_steps_is_gone() {
         let results = std::thread::scope(|scope| {
             scope.spawn(|| {
                 for child in &mut children {
-                    std::thread::sleep(Duration::from_micros(round * 10));
+                    std::thread::sleep(pause);
                     child.kill().unwrap();
                     child.wait().unwrap();
                 }
             });
             apply_each(&clear, &refs, &caps)
         });
+        pause = match results.iter().filter(|result| result.is_ok()).count() {
+            0 | 1 => (pause * 2).clamp(Duration::from_micros(1), Duration::from_millis(100)),
+            2 => pause,
+            _ => pause / 2,
+        };
         for result in results {
             match result {
                 Ok(_) => done += 1,
