@@ -221,11 +221,16 @@ fn a_child_with_advice() {
         }
     }
 
-    let rollup = read(pid, "smaps_rollup");
-    let rollup = smaps_rollup::parse(&rollup).unwrap();
+    let text = read(pid, "smaps_rollup");
+    let rollup = smaps_rollup::parse(&text).unwrap();
+    let line = String::from_utf8_lossy(&text);
+    let line = line.lines().find_map(|l| l.strip_prefix("Private_Dirty:"));
+    let dirty = line.and_then(|l| l.strip_suffix(" kB")?.trim().parse().ok());
+    assert!(dirty.is_some_and(|kb: u64| kb > 0));
+    assert_eq!(rollup.counters.get(Counter::PrivateDirty), dirty);
     let mut sum = Counters::EMPTY;
     entries.iter().for_each(|entry| sum.add(&entry.counters));
-    // No counter that another process changes: a page of libc's is private only until one more
+    // Of the sums, no counter that another process changes: a page of libc's is private only until one more
     // program maps it, and dirty until it is written back.
     for counter in [Counter::Rss, Counter::Anonymous, Counter::Locked] {
         assert_eq!(
