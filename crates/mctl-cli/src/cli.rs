@@ -1,6 +1,7 @@
 //! The tree of commands, built lazily: only the subcommand that was named is built in full.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -180,9 +181,12 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
                 _ if is_run => exit::RUN_FAILED,
                 _ => exit::USAGE,
             };
-            // A closed pipe is no failure.
-            let _ = error.print();
-            return code;
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return match printed {
+                Err(failed) if code == exit::DONE => Fail::Output(failed).report(),
+                // Of errors, which go to standard error, nobody could be told.
+                _ => code,
+            };
         }
     };
     let Some((name, matches)) = matches.subcommand() else {
@@ -194,10 +198,10 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
     };
     match ended {
         Ok(code) => code,
-        Err(fail) if is_run => {
-            fail.report();
-            exit::RUN_FAILED
-        }
+        Err(fail) if is_run => match fail.report() {
+            exit::DONE => exit::DONE,
+            _ => exit::RUN_FAILED,
+        },
         Err(fail) => fail.report(),
     }
 }

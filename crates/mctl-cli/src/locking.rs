@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use mctl::memlock::{Allowance, Hooks, Lock, Locked, lock_with, unlock};
+use mctl::memlock::{Allowance, Hooks, Lock, Locked, lock_with, rehearse, unlock};
 use mctl::{Errno, Error, ProcessSpec, Target};
 use serde::Serialize;
 
@@ -58,7 +58,10 @@ impl Work {
 
     fn carry_out(self, target: &Target, how: &How, interrupt: &Interrupt) -> Result<Done, Error> {
         match self {
-            _ if how.dry_run => Allowance::of(target).map(Done::Planned),
+            _ if how.dry_run => {
+                rehearse(target)?;
+                Allowance::of(target).map(Done::Planned)
+            }
             Work::Lock(what) => {
                 let label = format!("lock {} ({})", target.pid(), target.name());
                 let mut bar = Bar::new(label, how.quiet);

@@ -93,10 +93,15 @@ pub(crate) struct JsonError {
 
 impl JsonError {
     pub(crate) fn of(error: &Error) -> JsonError {
+        JsonError::with_hint(error, error.hint())
+    }
+
+    /// With the hint that the words of the command give it.
+    pub(crate) fn with_hint(error: &Error, hint: Option<String>) -> JsonError {
         JsonError {
             errno: error.errno().to_string(),
             message: error.to_string(),
-            hint: error.hint(),
+            hint,
         }
     }
 }

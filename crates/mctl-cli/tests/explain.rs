@@ -98,6 +98,15 @@ fn by_name_and_number_and_command() {
         "{ran:?}"
     );
     assert!(!ran.out.contains("mlockall"), "{ran:?}");
+    // What mctl asks for itself comes before what the call would.
+    for command in ["set", "get", "restore", "lock", "unlock"] {
+        let ran = mctl(&["explain", "EPERM", command]).assert(0);
+        let first = ran.out.lines().next().unwrap();
+        assert_eq!(
+            first, "ptrace(2): No access to the process (access)",
+            "{command}"
+        );
+    }
     for other in [["explain", "1", "set"], ["explain", "eperm", "set"]] {
         assert_eq!(mctl(&other).assert(0).out, ran.out);
     }

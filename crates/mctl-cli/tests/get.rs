@@ -63,10 +63,33 @@ fn every_policy_is_seen() {
         assert_eq!(policy(), "hugepage-advised yes\n");
         let ran = mctl(&["get", "-n", "--no-stop", "-o", "POLICY", &pid]).assert(0);
         assert_eq!(ran.out, "?\n", "/proc alone does not say");
+        let json = mctl(&["get", "--no-stop", "--json", &pid]).assert(0).json();
+        assert!(json["processes"][0]["policy"].is_null(), "{json}");
     }
     if fixture.ask("setmerge 1").unwrap() == "ok" {
         assert!(policy().contains("mergeable yes"));
     }
+}
+
+/// A policy is a list or null, and what could not be read is said in the document too.
+#[test]
+fn what_json_cannot_say_is_missing() {
+    require_root!();
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let whole = mctl(&["get", "--json", &pid]).assert(0).json();
+    assert!(whole["processes"][0]["policy"].is_array(), "{whole}");
+    assert!(whole["processes"][0]["missing"].is_null(), "{whole}");
+    if has_native_call() {
+        mctl_testkit::skip!("the policy can be read without access where the kernel has mctl(2)");
+    }
+    let ran = AsUser::new().mctl(&["get", "--json", &pid]).assert(1);
+    let json = ran.json();
+    let row = &json["processes"][0];
+    assert!(row["policy"].is_null(), "{json}");
+    let missing = row["missing"].as_array().unwrap();
+    let policy = missing.iter().find(|item| item["what"] == "policy");
+    assert_eq!(policy.unwrap()["error"]["errno"], "EPERM", "{json}");
 }
 
 #[test]
@@ -176,6 +199,7 @@ fn a_closed_pipe_is_no_failure() {
         &["man"],
         &["--help"],
         &["completions", "bash"],
+        &["run", "-n", "--thp", "never", "--", "true"],
     ] {
         let mut child = command()
             .args(args)
@@ -205,13 +229,21 @@ fn a_full_disk_is_a_failure() {
         mctl_testkit::skip!("needs /dev/full");
     };
     let fixture = start!("pause");
-    let mut command = command();
-    command
-        .args(["get", &fixture.pid().to_string()])
-        .stdout(full);
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("ENOSPC"));
+    for args in [
+        &["get", &fixture.pid().to_string()][..],
+        &["--help"],
+        &["-V"],
+        &["help", "set"],
+    ] {
+        let mut command = command();
+        command.args(args).stdout(full.try_clone().unwrap());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("ENOSPC"),
+            "{args:?}"
+        );
+    }
 }
 
 #[test]

@@ -73,6 +73,14 @@ fn files_that_make_no_sense() {
         let ran = mctl(&["restore", path]).assert(2);
         assert!(ran.err.contains("hint: "), "{text}: {ran:?}");
     }
+    let fixture = start!("pause");
+    let maps = mctl(&["get", "--json", "--maps", &fixture.pid().to_string()]).assert(0);
+    std::fs::write(path, maps.out).unwrap();
+    let ran = mctl(&["restore", path]).assert(2);
+    assert!(
+        ran.err.contains("without --maps") && !ran.err.contains("variant"),
+        "{ran:?}"
+    );
     std::fs::write(path, [0xff, 0xfe]).unwrap();
     mctl(&["restore", path]).assert(2);
     mctl(&["restore", "/no/such/file"]).assert(1);

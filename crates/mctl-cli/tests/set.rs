@@ -59,6 +59,12 @@ fn the_shortfall_is_said_and_strict_refuses() {
         "{ran:?}"
     );
     assert!(thp_enabled(fixture.pid()), "nothing was touched");
+    let json = mctl(&["set", "nohugepage", "--strict", "--json", &pid]).assert(1);
+    let hint = json.json()["processes"][0]["error"]["hint"].clone();
+    assert!(
+        hint.as_str().unwrap().contains("without --strict"),
+        "{json:?}"
+    );
     let ran = mctl(&["set", "nohugepage", &pid]).assert(0);
     assert!(
         ran.err.starts_with(&format!("mctl: note: process {pid}: ")),

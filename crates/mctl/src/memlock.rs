@@ -183,6 +183,15 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
     })
 }
 
+/// Whether [`lock`] and [`unlock`] could be called in the target now. It is not stopped for that; what its
+/// limit allows is [`Allowance`].
+///
+/// # Errors
+/// As for any call that is run in the target.
+pub fn rehearse(target: &Target) -> Result<()> {
+    check_reachable(target)
+}
+
 /// Unlocks a target's memory, whoever locked it, and ends `MCL_FUTURE`.
 ///
 /// # Errors

@@ -1,16 +1,18 @@
 //! A policy to come back to: what `mctl get --json` writes and `mctl restore` takes.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
+use mctl_sys::inject::Prepared;
 use mctl_sys::procfs::stat::Stat;
 use serde::{Deserialize, Serialize};
 
 use crate::apply::{record_steps, set_switches};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
-use crate::plan::{Step, unsupported};
+use crate::plan::{CalledBy, Step, unsupported};
 use crate::reading::{Known, Look, Reading, read_policy};
 use crate::target::{ProcessSpec, Target};
 
@@ -78,6 +80,39 @@ impl Saved {
     /// `ESRCH` the process has ended, also where another has its number now; `EOPNOTSUPP` the
     /// saved state is one that mctl cannot set.
     pub fn restore(&self) -> Result<Outcome> {
+        let (target, steps) = self.steps()?;
+        let mut outcome = set_switches(&target, steps)?;
+        if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
+            outcome.mechanisms.push(crate::outcome::Mechanism::Nothing);
+        }
+        Ok(outcome)
+    }
+
+    /// Whether [`restore`](Saved::restore) would begin: its checks, without touching the process.
+    ///
+    /// # Errors
+    /// As [`restore`](Saved::restore).
+    pub fn rehearse(&self) -> Result<()> {
+        let (target, steps) = self.steps()?;
+        let ours = |step: &Step| {
+            matches!(
+                step,
+                Step::Call {
+                    by: CalledBy::Us,
+                    ..
+                }
+            )
+        };
+        if target.is_own() || steps.iter().all(ours) {
+            return Ok(());
+        }
+        Prepared::look(target.pid(), target.as_fd())
+            .map(drop)
+            .map_err(|error| Error::inject(target.pid(), error))
+    }
+
+    /// The process, if it is still the one that was saved, and what puts it back.
+    fn steps(&self) -> Result<(Target, Vec<Step>)> {
         let target = Target::open(ProcessSpec {
             pid: self.pid,
             inode: self.inode,
@@ -107,15 +142,9 @@ impl Saved {
         if let Some(mask) = self.record {
             steps.extend(self.record_steps(&target, mask)?);
         }
-        let mut outcome = set_switches(&target, steps)?;
-        if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
-            outcome.mechanisms.push(crate::outcome::Mechanism::Nothing);
-        }
-        Ok(outcome)
+        Ok((target, steps))
     }
-}
 
-impl Saved {
     fn record_steps(&self, target: &Target, mask: u32) -> Result<Vec<Step>> {
         let cannot = |why: &str| unsupported("restore", why);
         let wanted = Policy::from_mask(mask)

@@ -141,7 +141,7 @@ impl Job<'_> {
             }
             let (spec, name) = (target.spec(), target.name());
             let result = if self.how.dry_run {
-                self.what.ranges(&target).map(Done::Planned)
+                self.plan(&target)
             } else {
                 self.give(&target, &name, interrupt)
             };
@@ -160,6 +160,23 @@ impl Job<'_> {
         Ok(sum)
     }
 
+    fn advise<'a>(&self) -> Advise<'a> {
+        let mut advise = self.what.put_into(Advise::new(self.advice));
+        if self.skip_errors {
+            advise = advise.skip_errors();
+        }
+        if self.destructive {
+            advise = advise.allow_destructive();
+        }
+        advise
+    }
+
+    fn plan(&self, target: &Target) -> Result<Done, Error> {
+        self.refuse_under_never(target)?;
+        self.advise().rehearse(target)?;
+        self.what.ranges(target).map(Done::Planned)
+    }
+
     fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {
         // What cannot be looked at is no reason not to do it; giving the advice says why if it is.
         let look = || {
@@ -174,16 +191,9 @@ impl Job<'_> {
         let mut bar = Bar::new(label, self.how.quiet);
         let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
         let mut advise = self
-            .what
-            .put_into(Advise::new(self.advice))
+            .advise()
             .on_progress(&mut step)
             .cancelled_by(interrupt.flag());
-        if self.skip_errors {
-            advise = advise.skip_errors();
-        }
-        if self.destructive {
-            advise = advise.allow_destructive();
-        }
         if let Some(pause) = self.how.pace {
             advise = advise.pace(pause);
         }

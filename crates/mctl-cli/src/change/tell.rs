@@ -9,7 +9,7 @@ use super::{Done, Entry, Rollback, Sum, Work};
 use crate::exit;
 use crate::fail::Ended;
 use crate::output::Out;
-use crate::report::{self, Notes};
+use crate::report::{self, JsonError, Notes};
 
 impl Work<'_> {
     /// Says what became of it: errors and notes on standard error, the rest on standard output.
@@ -70,7 +70,7 @@ impl Work<'_> {
             notes.print();
         }
         if self.args.json {
-            out.json(&Json::of(&what, &sum))?;
+            out.json(&Json::of(&what, &sum, |error| self.hint(error)))?;
         } else if self.args.verbose && sum.ended > 0 {
             writeln!(out, "{} processes ended meanwhile", sum.ended)?;
         }
@@ -177,11 +177,11 @@ struct JsonProcess<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a Plan>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<crate::report::JsonError>,
+    error: Option<JsonError>,
 }
 
 impl<'a> Json<'a> {
-    fn of(request: &'a str, sum: &'a Sum) -> Json<'a> {
+    fn of(request: &'a str, sum: &'a Sum, hint: impl Fn(&Error) -> Option<String>) -> Json<'a> {
         let processes = sum
             .entries
             .iter()
@@ -189,7 +189,7 @@ impl<'a> Json<'a> {
                 let (outcome, plan, error) = match &entry.result {
                     Ok(Done::Applied(outcome)) => (Some(outcome), None, None),
                     Ok(Done::Planned(plan)) => (None, Some(plan), None),
-                    Err(error) => (None, None, Some(crate::report::JsonError::of(error))),
+                    Err(error) => (None, None, Some(JsonError::with_hint(error, hint(error)))),
                 };
                 JsonProcess {
                     pid: entry.spec.pid,

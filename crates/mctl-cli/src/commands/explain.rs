@@ -49,6 +49,17 @@ struct Explain {
     json: bool,
 }
 
+/// Where a command works in another process, as a debugger does, the kernel asks for this first. Its
+/// own call for it has no specification here.
+const ACCESS: Clause = Clause {
+    call: "ptrace",
+    id: "access",
+    errno: "EPERM",
+    summary: "No access to the process",
+    condition: "another user's process, one that is not dumpable or has more capabilities, or a security module forbids it, and !CAP_SYS_PTRACE",
+    description: "This is the rule of mctl itself, unless --admin is given: whoever may debug a\nprocess may set its policy. On a kernel without mctl(2) --admin asks for\nCAP_SYS_ADMIN besides.",
+};
+
 /// The calls behind each command, in the order in which it makes them.
 const BEHIND: &[(&str, &[&str])] = &[
     (
@@ -67,6 +78,7 @@ const BEHIND: &[(&str, &[&str])] = &[
         "get",
         &[
             "pidfd_open",
+            "ptrace",
             "mctl",
             "prctl_get_thp_disable",
             "prctl_get_memory_merge",
@@ -77,11 +89,12 @@ const BEHIND: &[(&str, &[&str])] = &[
     ("pageout", ADVISING),
     ("cold", ADVISING),
     ("collapse", ADVISING),
-    ("lock", &["pidfd_open", "mlockall"]),
-    ("unlock", &["pidfd_open", "munlockall"]),
+    ("lock", &["pidfd_open", "ptrace", "mlockall"]),
+    ("unlock", &["pidfd_open", "ptrace", "munlockall"]),
 ];
 const SETTING: &[&str] = &[
     "pidfd_open",
+    "ptrace",
     "mctl",
     "prctl_set_thp_disable",
     "prctl_set_memory_merge",
@@ -89,6 +102,7 @@ const SETTING: &[&str] = &[
 ];
 const ADVISING: &[&str] = &[
     "pidfd_open",
+    "ptrace",
     "mctl_process_madvise",
     "process_madvise",
     "madvise",
@@ -108,6 +122,7 @@ fn run(matches: &ArgMatches) -> Ended {
     let calls = args.command.as_deref().map(calls).transpose()?;
     let mut clauses: Vec<&'static Clause> = CLAUSES
         .iter()
+        .chain([&ACCESS])
         .filter(|clause| clause.errno == errno)
         .filter(|clause| calls.is_none_or(|calls| calls.contains(&clause.call)))
         .collect();

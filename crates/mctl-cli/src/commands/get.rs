@@ -39,7 +39,8 @@ pub(crate) const ENTRY: Entry = Entry {
            pages, and what keeps most of the rest small. Only what the chosen columns need is \
            read. /proc does not tell \"only where advised\" from \"as the host says\": for that one \
            thread of the process is stopped for some microseconds, unless --no-stop is given. With \
-           --json the output holds what 'mctl restore' takes.",
+           --json and without --maps the output holds what 'mctl restore' takes. There null is \
+           what is not known, and missing says why.",
     define: Get::augment_args,
     run,
     takes_policies: false,
@@ -193,6 +194,12 @@ impl Found {
         };
         for column in columns {
             object.insert(column.name.to_ascii_lowercase(), (column.cell)(row).json());
+        }
+        if !row.missing.is_empty() {
+            let missing = row.missing.iter().map(
+                |(what, error)| serde_json::json!({ "what": what, "error": JsonError::of(error) }),
+            );
+            object.insert("missing".to_owned(), missing.collect());
         }
         if let Some(found) = &row.report {
             object.insert(

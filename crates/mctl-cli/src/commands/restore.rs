@@ -76,15 +76,19 @@ fn read(args: &Restore) -> Result<Vec<Row>, Fail> {
         std::fs::File::open(&args.file).and_then(|mut file| file.read_to_end(&mut text))
     };
     read.map_err(|error| Fail::failed(format!("{name}: {}", plain(&error))))?;
-    let document: Document = serde_json::from_slice(&text).map_err(|error| {
+    let document: Document = serde_json::from_slice(&text).map_err(|_| {
         // The untagged enum hides where it went wrong; say it where the text is no JSON at all.
         let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
             Err(error) => format!("not JSON: {error}"),
-            Ok(_) => format!("not a state saved by mctl: {error}"),
+            Ok(_) => {
+                "not a state saved by mctl: no list of processes that each have pid, start_time, \
+                      name, thp_disable and mergeable"
+                    .to_owned()
+            }
         };
         Fail::Usage {
             why: format!("{name}: {why}"),
-            hint: Some("mctl get --json PID writes such a file".to_owned()),
+            hint: Some("'mctl get --json PID', without --maps, writes such a file".to_owned()),
         }
     })?;
     Ok(match document {
@@ -108,12 +112,14 @@ fn run(matches: &ArgMatches) -> Ended {
                 continue;
             }
         };
-        if args.dry_run {
-            writeln!(out, "would put back {}", state(saved))?;
-            continue;
-        }
-        match saved.restore() {
-            Ok(outcome) => {
+        let result = if args.dry_run {
+            saved.rehearse().map(|()| None)
+        } else {
+            saved.restore().map(Some)
+        };
+        match result {
+            Ok(None) => writeln!(out, "would put back {}", state(saved))?,
+            Ok(Some(outcome)) => {
                 if args.verbose {
                     let done = if outcome.changed() {
                         "put back"

@@ -266,6 +266,22 @@ impl<'a> Advise<'a> {
         Ok(advised)
     }
 
+    /// Whether [`give`](Advise::give) would begin: all its checks, and nothing of its work. The target is
+    /// not stopped, and nothing of it changes.
+    ///
+    /// # Errors
+    /// As [`give`](Advise::give). What only a mapping refuses is not found out.
+    pub fn rehearse(&self, target: &Target) -> Result<()> {
+        self.check_flags()?;
+        self.check_number()?;
+        self.check(target)?;
+        giver::giver_for(self.advice, target, self.max_stall, self.own_may_go)?;
+        match self.default_policy() {
+            Some(kind) => self.look_at_default(kind, target).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// The flags against each other and against the advice. They need no target.
     fn check_flags(&self) -> Result<()> {
         let invalid = |why: String| Err(Error::Invalid { why });

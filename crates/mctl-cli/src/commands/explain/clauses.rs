@@ -126,9 +126,9 @@ pub(super) const CLAUSES: &[Clause] = &[
         call: "mctl",
         id: "MCTL-ERR-EINTR",
         errno: "EINTR",
-        summary: "Killed while waiting",
-        condition: "a fatal signal is pending while MCTL_SET_MERGEABLE or MCTL_CLEAR_MERGEABLE waits for the address space",
-        description: "",
+        summary: "Interrupted",
+        condition: "a signal is pending while MCTL_CLEAR_MERGEABLE takes merged pages apart, or a fatal one while MCTL_SET_MERGEABLE or MCTL_CLEAR_MERGEABLE waits for the address space",
+        description: "The policy and the marks of the mappings are what they were. Pages may have been taken apart already, and are merged again in time.",
     },
     Clause {
         call: "mctl",
@@ -151,7 +151,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "MCTL-ERR-EOPNOTSUPP",
         errno: "EOPNOTSUPP",
         summary: "This kernel cannot do it",
-        condition: "a kernel without the call cannot carry out exactly what was asked",
+        condition: "a kernel without the call cannot carry out exactly what was asked, or one with it has no KSM for MCTL_SET_MERGEABLE and MCTL_CLEAR_MERGEABLE",
         description: "Nothing was changed.",
     },
     Clause {

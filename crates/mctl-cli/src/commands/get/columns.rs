@@ -35,6 +35,8 @@ pub(super) enum Cell {
     Flag(bool),
     /// Policies; none: as the host says.
     Words(Vec<&'static str>),
+    /// Policies of which not all could be read: for people only. A program finds each part in a field of its own.
+    Partly(String),
 }
 
 /// How sizes are written.
@@ -48,7 +50,7 @@ impl Cell {
         match self {
             Cell::Unknown => "?".to_owned(),
             Cell::None => "-".to_owned(),
-            Cell::Text(text) => text.clone(),
+            Cell::Text(text) | Cell::Partly(text) => text.clone(),
             Cell::Size(bytes) => size(*bytes, style),
             Cell::Percent(percent) => percent_text(*percent),
             Cell::Number(number) => number.to_string(),
@@ -61,7 +63,7 @@ impl Cell {
 
     pub(super) fn json(&self) -> Value {
         match self {
-            Cell::Unknown | Cell::None => Value::Null,
+            Cell::Unknown | Cell::None | Cell::Partly(_) => Value::Null,
             Cell::Text(text) => text.as_str().into(),
             Cell::Size(bytes) => bytes.0.into(),
             Cell::Percent(percent) => serde_json::json!(percent),
@@ -137,7 +139,7 @@ fn policy(row: &Row) -> Cell {
                 Known::Is(true) => ",mergeable",
                 Known::Other(_) | Known::Unknown => ",mergeable?",
             };
-            Cell::Text(format!("{thp}{merge}"))
+            Cell::Partly(format!("{thp}{merge}"))
         }
     }
 }
@@ -260,6 +262,11 @@ mod tests {
         assert_eq!(Cell::Percent(99.99).text(style), "99.9%");
         assert_eq!(Cell::Words(Vec::new()).text(style), "inherit");
         assert_eq!(Cell::Unknown.json(), Value::Null);
+        let partly = Cell::Partly("?,mergeable".to_owned());
+        assert_eq!(
+            (partly.text(style), partly.json()),
+            ("?,mergeable".to_owned(), Value::Null)
+        );
     }
 
     #[test]
