@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, get, refusal, set};
-use mctl_sys::inject::{InjectError, Prepared, Refusal};
-use mctl_sys::raw::pidfd::pidfd_open;
+use common::{PATIENCE, get, prctl, refusal, set};
+use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Refusal, run};
+use mctl_sys::raw::pidfd::{pidfd_open, pidfd_send_signal};
+use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
 use mctl_testkit::{Fixture, require_root, start};
 
 /// Another user, who need not be known here.
@@ -211,6 +212,10 @@ fn copy_for_all(dir: &Path) -> PathBuf {
 
 /// Injects as another user and returns what came of it, as text.
 fn as_someone(pid: i32) -> String {
+    as_someone_told(pid, &[])
+}
+
+fn as_someone_told(pid: i32, told: &[(&str, &str)]) -> String {
     let name = format!("mctl-preflight-{}-{pid}", std::process::id());
     let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir).expect("a directory");
@@ -219,6 +224,7 @@ fn as_someone(pid: i32) -> String {
     command
         .args(["--exact", "inject_and_tell", "--nocapture"])
         .env("MCTL_TEST_TARGET", pid.to_string())
+        .envs(told.iter().copied())
         .current_dir("/")
         .uid(SOMEONE)
         .gid(SOMEONE);
@@ -240,9 +246,33 @@ fn as_someone(pid: i32) -> String {
 /// No test of its own: the other end of [`as_someone`].
 #[test]
 fn inject_and_tell() {
-    if let Ok(pid) = std::env::var("MCTL_TEST_TARGET") {
-        println!("\noutcome {:?}", get(pid.parse().expect("a PID")));
+    let Ok(pid) = std::env::var("MCTL_TEST_TARGET") else {
+        return;
+    };
+    let pid = pid.parse().expect("a PID");
+    if std::env::var_os("MCTL_TEST_LATE").is_none() {
+        println!("\noutcome {:?}", get(pid));
+        return;
     }
+    let pidfd = pidfd_open(pid).expect("a pidfd");
+    let prepared = Prepared::look(pid, pidfd.as_fd()).expect("looked at");
+    pidfd_send_signal(pidfd.as_fd(), libc::SIGUSR1).expect("told");
+    let begun = Instant::now();
+    let filtered = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("alive");
+        text.contains("\nSeccomp:\t2\n")
+    };
+    while !filtered() {
+        assert!(begun.elapsed() < PATIENCE, "no filter");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut calls = [prctl(PR_GET_THP_DISABLE, 0)];
+    let mut jobs = [Job::script(prepared, &mut calls, Limits::default())];
+    run(&mut jobs);
+    println!(
+        "\noutcome {:?}",
+        jobs[0].outcome().map(|report| report.calls)
+    );
 }
 
 #[test]
@@ -273,6 +303,23 @@ fn a_filter_that_we_may_not_suspend() {
     ] {
         let fixture = start!(@ Fixture::builder("misc_loop").arg(kind).as_user(SOMEONE));
         assert_eq!(as_someone(fixture.pid()), "Err(Refused(Seccomp))");
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
+
+/// It was not there when the target was looked at.
+#[test]
+fn a_filter_that_comes_meanwhile() {
+    require_root!();
+    for kind in [
+        "kind=seccomp-kill",
+        "kind=seccomp-errno",
+        "kind=seccomp-trap",
+    ] {
+        let builder = Fixture::builder("misc_loop").arg(kind).arg("later=1");
+        let fixture = start!(@ builder.arg("every=3").as_user(SOMEONE));
+        let told = as_someone_told(fixture.pid(), &[("MCTL_TEST_LATE", "1")]);
+        assert_eq!(told, "Err(Refused(Seccomp))", "{kind}");
         fixture.finish().expect("a verdict").assert_clean(1);
     }
 }

@@ -10,6 +10,7 @@ mod common;
 
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{PATIENCE, Random, get, inject, prctl, rounds, set};
@@ -88,6 +89,38 @@ fn ranges_of_a_program_that_is_gone_are_not_advised() {
         matches!(
             outcome,
             Err(InjectError::Refused(mctl_sys::inject::Refusal::Replaced))
+        ),
+        "{outcome:?}"
+    );
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
+/// Also where it is looked at again in between, as between two stops of long work.
+#[test]
+fn a_later_look_does_not_make_them_its_own() {
+    let fixture = start!("exec_loop", "every=30");
+    let look = || Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
+    let memory = look().memory().map(Arc::new);
+    assert!(memory.is_some());
+    let begun = std::time::Instant::now();
+    let outcome = loop {
+        let range = Range {
+            start: 4096,
+            len: 4096,
+        };
+        let mut runs = Runs::new(14, vec![range], false).of(memory.clone());
+        let mut jobs = [Job::runs(look(), &mut runs, Limits::default())];
+        run(&mut jobs);
+        match jobs[0].outcome() {
+            // Not yet.
+            Ok(_) => assert!(begun.elapsed() < PATIENCE, "no exec"),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(
+            outcome,
+            InjectError::Refused(mctl_sys::inject::Refusal::Replaced)
         ),
         "{outcome:?}"
     );

@@ -12,6 +12,7 @@
  *   sigtrap-handler  SIGTRAP has a handler, which must never run
  *   nodump           PR_SET_DUMPABLE 0
  *   dispatch         Syscall User Dispatch: only our own syscall instruction is let through
+ * later=1: all that only once SIGUSR1 is pending, which is blocked.
  */
 #include "fixture.h"
 #include <linux/audit.h>
@@ -114,12 +115,26 @@ static void verify(void)
 
 int main(int argc, char **argv)
 {
+	sigset_t set;
+	uint64_t later;
+
 	fx_init(argc, argv, "misc_loop");
 	kind = fx_word("kind", "plain");
-	prepare();
+	later = fx_number("later", 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	if (later)
+		sigprocmask(SIG_BLOCK, &set, NULL);
+	else
+		prepare();
 	fx_ready(SYS_nanosleep);
-	while (!fx_stop)
+	while (!fx_stop) {
 		fx_nap();
+		if (later && !sigpending(&set) && sigismember(&set, SIGUSR1)) {
+			later = 0;
+			prepare();
+		}
+	}
 	verify();
 	return fx_done();
 }

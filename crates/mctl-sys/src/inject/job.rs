@@ -9,6 +9,7 @@ use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
 use super::files::command_name;
+use super::filtered::may_be_filtered;
 use super::idle::Awake;
 use super::look::Prepared;
 use super::pick::Candidate;
@@ -76,6 +77,9 @@ pub struct Job<'a> {
     work: Work<'a>,
     limits: Limits,
     state: State,
+    /// A thread was lost on the way. Where it has called exec it lives on, with another number and still attached
+    /// to the shield.
+    lost: bool,
     /// The candidate to begin with, and the one that was tried last.
     first: usize,
     tried: usize,
@@ -102,6 +106,7 @@ impl<'a> Job<'a> {
             work,
             limits,
             state: State::NotRun,
+            lost: false,
             first: 0,
             tried: 0,
             why_not: None,
@@ -122,8 +127,12 @@ impl<'a> Job<'a> {
     }
 
     /// Whether the shield must end at once, so that the kernel lets go of a thread that was asked
-    /// to stop and did not.
+    /// to stop and did not, or that may have another number now.
     fn leaves_a_thread_attached(&self) -> bool {
+        self.lost || self.is_unresponsive()
+    }
+
+    fn is_unresponsive(&self) -> bool {
         matches!(self.state, State::NoThread(NotStopped::Unresponsive))
     }
 }
@@ -194,6 +203,7 @@ impl Job<'_> {
     /// In the shield: no allocation, no lock, no panic.
     fn execute(&mut self) {
         let mut state = State::Gone;
+        self.lost = false;
         for index in self.first..self.prepared.candidates.len() {
             let Some(candidate) = self.prepared.candidates.get(index).copied().flatten() else {
                 break;
@@ -203,6 +213,7 @@ impl Job<'_> {
                 Ok(report) => State::Done(report),
                 Err(state) => state,
             };
+            self.lost |= state == State::NoThread(NotStopped::Gone);
             // Another thread may do where this one has ended, or is the wrong kind. A thread that
             // is about to end cannot be attached either (EPERM).
             let again = matches!(
@@ -213,6 +224,8 @@ impl Job<'_> {
                     | State::Dispatches
                     | State::Failed(NoResult::Dispatched)
                     | State::Bits32
+                    // The registers of a thread that runs 32-bit code.
+                    | State::NoThread(NotStopped::Os(Errno::EOPNOTSUPP))
                     | State::InRseq
                     | State::NoInsn
                     | State::Seccomp
@@ -236,6 +249,9 @@ impl Job<'_> {
 
     /// After a thread did not stop: whether there is another one to try.
     fn next_thread(&mut self) -> bool {
+        if !self.is_unresponsive() {
+            return false;
+        }
         let error = self.explain_unresponsive();
         let others = self.prepared.candidates.get(self.tried + 1..);
         if matches!(error, InjectError::Refused(Refusal::Frozen))
@@ -282,8 +298,8 @@ impl Job<'_> {
                     call.result = None;
                 }
             }
-            // Ranges of one program mean nothing in the next. Its vDSO has another address.
-            Work::Runs(_) if new.insn != self.prepared.insn => {
+            // The vDSO of another program has another address.
+            Work::Runs(runs) if runs.are_gone() || new.insn != self.prepared.insn => {
                 self.state = State::Replaced;
                 return false;
             }
@@ -306,7 +322,7 @@ impl Job<'_> {
             Errno::ESRCH => State::Gone,
             errno => State::Attach(errno),
         })?;
-        // From here the thread's number cannot be reused. Is it still the process that was meant?
+        // From here nobody else gets the thread's number, unless it calls exec itself. Is it still the process that was meant?
         let same = is_alive(self.prepared.pidfd) == Ok(true)
             && !matches!(raw::thread_is_in(pid, tid), Err(Errno::ESRCH));
         let patience = u64::from(self.limits.stop_ms).saturating_mul(1_000_000);
@@ -348,9 +364,17 @@ impl Job<'_> {
         if stopped.dispatches_syscalls() {
             return Err(State::Dispatches);
         }
-        // Always asked for: it may have got a filter since it was looked at.
-        if stopped.suspend_seccomp().is_err() && candidate.seccomp {
+        // Always asked for, and looked at again where it is denied: it may have got a filter since.
+        if stopped.suspend_seccomp().is_err()
+            && (candidate.seccomp || may_be_filtered(candidate.tid))
+        {
             return Err(State::Seccomp);
+        }
+        // Nor do ranges of one program mean anything in the next.
+        if let Work::Runs(runs) = &self.work
+            && runs.are_gone()
+        {
+            return Err(State::Replaced);
         }
         match self.prepared.insn {
             // Read again now: the mapping might have gone since, most likely by exec.

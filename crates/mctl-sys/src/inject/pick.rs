@@ -23,6 +23,8 @@ pub(super) struct Candidate {
 }
 
 const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
+/// All signals that can be blocked.
+const EVERYTHING: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
 
 /// What forbids touching any thread of the process.
 pub(super) fn refuse_process(status: &Status<'_>) -> Result<(), InjectError> {
@@ -90,7 +92,9 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
         Ok(TaskSyscall::Running) => (None, Disturbance::Running),
         Ok(TaskSyscall::Outside { .. }) | Err(_) => (None, Disturbance::Unknown),
     };
-    if status.state == Some(b'D') {
+    // Threads that the kernel makes for io_uring block everything, and never come to user mode.
+    let kernels = status.sig_blk == Some(EVERYTHING);
+    if status.state == Some(b'D') || kernels && call.is_none() {
         rank = Disturbance::Unreachable;
     }
     Ok(Candidate {

@@ -5,8 +5,11 @@
 //! mapping that is made in the target for the purpose and removed in the same stop. Else, and for
 //! a few runs, it is one madvise(2) a run.
 
+use std::sync::Arc;
+
 use mctl_abi::{Errno, PIDFD_SELF};
 
+use super::memory::Memory;
 use crate::arch::SyscallArgs;
 use crate::ptrace::tracee::{Borrowed, NoResult};
 use crate::raw::madvise::{MADV_HUGEPAGE, MADV_NOHUGEPAGE, MAX_BYTES, MAX_ENTRIES, Range};
@@ -39,6 +42,8 @@ pub struct Runs {
     bounds: Bounds,
     /// Set when a bound was reached: the rest is left for another stop.
     ended: bool,
+    /// What the ranges are of, where that is to be checked.
+    memory: Option<Arc<Memory>>,
 }
 
 /// When to end a stop although runs are left.
@@ -75,7 +80,16 @@ impl Runs {
             results,
             bounds: Bounds::default(),
             ended: false,
+            memory: None,
         }
+    }
+
+    /// Of this memory only: once the target executes another program, the ranges mean nothing. Without it the
+    /// address of the vDSO tells, and only what comes between the look at the target and the stop.
+    #[must_use]
+    pub fn of(mut self, memory: Option<Arc<Memory>>) -> Runs {
+        self.memory = memory;
+        self
     }
 
     /// With bounds on the stop.
@@ -95,6 +109,11 @@ impl Runs {
     #[must_use]
     pub fn results(&self) -> &[RunResult] {
         &self.results
+    }
+
+    /// Whether the ranges are of a program that is gone. In the shield: no allocation.
+    pub(super) fn are_gone(&self) -> bool {
+        self.memory.as_deref().is_some_and(Memory::is_gone)
     }
 
     /// Whether the advice only sets flags: it neither moves nor fills pages.

@@ -1,10 +1,11 @@
 //! Advice that is run in the target, in stops that are kept short.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::inject::{Bounds, Job, Limits, Prepared, RunResult, Runs, run};
+use mctl_sys::inject::{Bounds, Job, Limits, Memory, Prepared, RunResult, Runs, run};
 use mctl_sys::raw::madvise::{MAX_BYTES, Range, takes_own_advice};
 
 use super::advice::Advice;
@@ -27,6 +28,8 @@ pub(super) struct Injected<'t> {
     target: &'t Target,
     /// The look that found that the target can be reached; the first stop uses it.
     prepared: Option<Prepared<'t>>,
+    /// What the ranges are of: between two stops the target may execute another program.
+    memory: Option<Arc<Memory>>,
     budget: Duration,
     vectored: bool,
     /// The most bytes of one long call, found by measuring.
@@ -49,10 +52,12 @@ impl<'t> Injected<'t> {
         } else {
             MAX_BYTES
         };
+        let prepared = look(target)?;
         Ok(Injected {
             advice,
             target,
-            prepared: Some(look(target)?),
+            memory: prepared.memory().map(Arc::new),
+            prepared: Some(prepared),
             budget,
             vectored: takes_own_advice(advice.number()),
             call_bytes,
@@ -93,7 +98,9 @@ impl<'t> Injected<'t> {
         // A list of ranges is of use only where several go into one call.
         let small = ranges.iter().filter(|r| r.len <= self.call_bytes / 2);
         let vectored = self.vectored && small.count() * 2 > ranges.len();
-        let mut runs = Runs::new(self.advice.number(), ranges, vectored).bounded(bounds);
+        let mut runs = Runs::new(self.advice.number(), ranges, vectored)
+            .bounded(bounds)
+            .of(self.memory.clone());
         let report = {
             let mut jobs = [Job::runs(prepared, &mut runs, Limits::default())];
             run(&mut jobs);

@@ -1,6 +1,7 @@
 //! The runs of "always" on a `madvise` host.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mctl_abi::Errno;
@@ -36,6 +37,7 @@ pub(super) fn advise_target(
     let vectored = takes_own_advice(MADV_HUGEPAGE);
     let mut runs = runs;
     let respect = crate::request::Override::Respect;
+    let mut memory = None;
     for pass in 0..PASSES {
         let prepared = match work.prepared.take() {
             Some(prepared) => prepared,
@@ -43,7 +45,9 @@ pub(super) fn advise_target(
                 .map_err(|error| Error::inject(work.target.pid(), error))?,
         };
         note_disturbance(&mut work.outcome, prepared.disturbance());
-        let mut list = Runs::new(advice, runs, vectored);
+        // The mappings of later passes are listed after this, and have to be of the same program.
+        let memory = memory.get_or_insert_with(|| prepared.memory().map(Arc::new));
+        let mut list = Runs::new(advice, runs, vectored).of(memory.clone());
         let report = {
             let mut jobs = [Job::runs(prepared, &mut list, Limits::default())];
             run(&mut jobs);
