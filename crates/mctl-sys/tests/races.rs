@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{PATIENCE, Random, get, inject, prctl, rounds, set};
-use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Runs, run};
+use mctl_sys::inject::{InjectError, Job, Limits, Memory, Prepared, Refusal, Runs, run};
 use mctl_sys::raw::madvise::Range;
 use mctl_sys::raw::pidfd::{pidfd_open, pidfd_send_signal};
 use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
-use mctl_testkit::{require_root, start};
+use mctl_testkit::{Fixture, require_root, start};
 
 #[test]
 fn dying_meanwhile() {
@@ -62,36 +62,42 @@ fn executing_another_program_meanwhile() {
     fixture.finish().expect("a verdict").assert_clean(least);
 }
 
-#[test]
-fn ranges_of_a_program_that_is_gone_are_not_advised() {
-    let fixture = start!("exec_loop", "every=30");
-    let exe = || std::fs::read_to_string(format!("/proc/{}/stat", fixture.pid())).expect("stat");
-    let vdso_of = |text: &str| text.split(' ').nth(27).map(str::to_owned);
-    let prepared = Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
-    let before = vdso_of(&exe());
-    let begun = std::time::Instant::now();
-    while vdso_of(&exe()) == before {
+/// Waits until it has executed a program: its vDSO is elsewhere then.
+fn wait_for_exec(fixture: &Fixture) {
+    let vdso = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", fixture.pid())).expect("stat");
+        stat.split(' ').nth(27).map(str::to_owned)
+    };
+    let (first, begun) = (vdso(), std::time::Instant::now());
+    while vdso() == first {
         assert!(begun.elapsed() < PATIENCE, "no exec");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let mut runs = Runs::new(
-        14,
-        vec![Range {
-            start: 4096,
-            len: 4096,
-        }],
-        false,
-    );
+}
+
+/// Advises a range of a program that is gone, which has to be noticed.
+#[track_caller]
+fn refused_as_replaced(prepared: Prepared<'_>, memory: Option<Arc<Memory>>) {
+    let range = Range {
+        start: 4096,
+        len: 4096,
+    };
+    let mut runs = Runs::new(14, vec![range], false).of(memory);
     let mut jobs = [Job::runs(prepared, &mut runs, Limits::default())];
     run(&mut jobs);
     let outcome = jobs[0].outcome();
     assert!(
-        matches!(
-            outcome,
-            Err(InjectError::Refused(mctl_sys::inject::Refusal::Replaced))
-        ),
+        matches!(outcome, Err(InjectError::Refused(Refusal::Replaced))),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn ranges_of_a_program_that_is_gone_are_not_advised() {
+    let fixture = start!("exec_loop", "every=30");
+    let prepared = Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
+    wait_for_exec(&fixture);
+    refused_as_replaced(prepared, None);
     fixture.finish().expect("a verdict").assert_clean(1);
 }
 
@@ -102,31 +108,9 @@ fn a_later_look_does_not_make_them_its_own() {
     let look = || Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
     let memory = look().memory().map(Arc::new);
     assert!(memory.is_some());
-    let vdso = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", fixture.pid())).expect("stat");
-        stat.split(' ').nth(27).map(str::to_owned)
-    };
-    let (first, begun) = (vdso(), std::time::Instant::now());
-    while vdso() == first {
-        assert!(begun.elapsed() < PATIENCE, "no exec");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_for_exec(&fixture);
     for _ in 0..20 {
-        let range = Range {
-            start: 4096,
-            len: 4096,
-        };
-        let mut runs = Runs::new(14, vec![range], false).of(memory.clone());
-        let mut jobs = [Job::runs(look(), &mut runs, Limits::default())];
-        run(&mut jobs);
-        let outcome = jobs[0].outcome();
-        assert!(
-            matches!(
-                outcome,
-                Err(InjectError::Refused(mctl_sys::inject::Refusal::Replaced))
-            ),
-            "{outcome:?}"
-        );
+        refused_as_replaced(look(), memory.clone());
     }
     fixture.finish().expect("a verdict").assert_clean(1);
 }

@@ -1,10 +1,10 @@
 /*
  * A signal storm around one blocking call. A sender queues three real-time signals with numbered
- * values, "burst" at a time every "gap" microseconds, and SIGUSR1 between.
+ * values, "burst" at a time every "gap" microseconds, and SIGUSR1 between; no more than BACKLOG
+ * are pending then.
  *   call=epoll_wait | read      signals may arrive at any time
  *   call=epoll_pwait | ppoll | pselect6 | sigsuspend   signals are open only inside the call, so a
  *                               handler that has run means EINTR, without exception
- * No more than some are pending at a time.
  *   restart=1                   handlers with SA_RESTART (read then never returns EINTR)
  * Checked: every queued signal once and in order; EINTR only when a handler has run, and for the
  * second group always; the call's own data as ever.

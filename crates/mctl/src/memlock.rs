@@ -22,13 +22,12 @@
 
 mod allowance;
 
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mctl_abi::Errno;
 use mctl_sys::arch::{NR_MLOCKALL, NR_MUNLOCKALL};
-use mctl_sys::inject::{Job, Limits, Prepared, ScriptCall, run};
+use mctl_sys::inject::{Job, Limits, ScriptCall, run};
 use serde::Serialize;
 
 use crate::advise::listing::each_mapping;
@@ -269,16 +268,14 @@ fn check_reachable(target: &Target) -> Result<()> {
             why: "that is this process itself: it calls mlockall(2)".to_owned(),
         });
     }
-    Prepared::look(target.pid(), target.as_fd())
-        .map(drop)
-        .map_err(|error| Error::inject(target.pid(), error))
+    target.look().map(drop)
 }
 
 /// Runs one call in the target; returns how long it was stopped.
 fn call(target: &Target, number: i64, flags: u64, name: &'static str) -> Result<Duration> {
     let pid = target.pid();
     let inject = |error| Error::inject(pid, error);
-    let prepared = Prepared::look(pid, target.as_fd()).map_err(inject)?;
+    let prepared = target.look()?;
     let mut script = [ScriptCall::new(number, [flags, 0, 0, 0, 0, 0])];
     let report = {
         let mut jobs = [Job::script(prepared, &mut script, Limits::default())];

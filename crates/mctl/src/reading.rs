@@ -1,11 +1,10 @@
 //! What policy is in force, as far as the kernel can show it.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Action, Flags, Policy, PolicyKind, Thp};
-use mctl_sys::inject::{Job, Limits, Prepared, ScriptCall, run};
+use mctl_sys::inject::{Job, Limits, ScriptCall, run};
 use mctl_sys::procfs::ksm_stat::KsmStat;
 use mctl_sys::procfs::status::Status;
 use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, prctl};
@@ -121,8 +120,7 @@ pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
         return Ok(reading);
     }
     let pid = target.pid();
-    let prepared =
-        Prepared::look(pid, target.as_fd()).map_err(|error| Error::inject(pid, error))?;
+    let prepared = target.look()?;
     let number = mctl_sys::arch::NR_PRCTL;
     let mut calls = [
         ScriptCall::new(number, [PR_GET_THP_DISABLE, 0, 0, 0, 0, 0]),

@@ -1,11 +1,9 @@
 //! A policy to come back to: what `mctl get --json` writes and `mctl restore` takes.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
-use mctl_sys::inject::Prepared;
 use mctl_sys::procfs::stat::Stat;
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +104,7 @@ impl Saved {
         if target.is_own() || steps.iter().all(ours) {
             return Ok(());
         }
-        Prepared::look(target.pid(), target.as_fd())
-            .map(drop)
-            .map_err(|error| Error::inject(target.pid(), error))
+        target.look().map(drop)
     }
 
     /// The process, if it is still the one that was saved, and what puts it back.

@@ -233,6 +233,15 @@ impl Target {
         }
     }
 
+    /// Whether it may be stopped now, and by which thread; it is not touched for that.
+    ///
+    /// # Errors
+    /// Why not, as of any call that is run in it.
+    pub(crate) fn look(&self) -> Result<mctl_sys::inject::Prepared<'_>> {
+        mctl_sys::inject::Prepared::look(self.pid, self.as_fd())
+            .map_err(|error| Error::inject(self.pid, error))
+    }
+
     /// Reads a file of the process's /proc directory, and makes sure that it was this process's.
     ///
     /// # Errors

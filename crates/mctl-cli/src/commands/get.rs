@@ -40,7 +40,7 @@ pub(crate) const ENTRY: Entry = Entry {
            read. /proc does not tell \"only where advised\" from \"as the host says\": for that one \
            thread of the process is stopped for some microseconds, unless --no-stop is given. With \
            --json and without --maps the output holds what 'mctl restore' takes. There null is \
-           what is not known, and missing says why.",
+           what is not known, and missing says why where it could not be read.",
     define: Get::augment_args,
     run,
     takes_policies: false,

@@ -1,5 +1,7 @@
 //! The small files of /proc that are read before a stop.
 
+use std::io::Write as _;
+
 use mctl_abi::Errno;
 
 use super::blocked::BlockedCall;
@@ -18,6 +20,15 @@ pub fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errn
     let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(errno)?;
     let len = rustix::io::read(&file, &mut *buffer).map_err(errno)?;
     Ok(buffer.get(..len).unwrap_or_default())
+}
+
+/// The path of a thread's file in /proc, without allocation.
+pub(super) fn path_of<'a>(tid: i32, file: &str, buffer: &'a mut [u8; 40]) -> Option<&'a str> {
+    let mut rest = &mut buffer[..];
+    write!(rest, "/proc/{tid}/{file}").ok()?;
+    let left = rest.len();
+    let path = buffer.get(..buffer.len().checked_sub(left)?)?;
+    std::str::from_utf8(path).ok()
 }
 
 pub(super) fn reading(pid: i32, errno: Errno) -> InjectError {

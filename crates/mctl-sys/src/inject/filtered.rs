@@ -1,6 +1,6 @@
 //! Whether a thread has a seccomp filter, asked while it stands still. Runs in the shield: no allocation.
 
-use std::io::Write;
+use super::files::path_of;
 
 const LINE: &[u8] = b"\nSeccomp:\t";
 
@@ -12,10 +12,7 @@ pub(super) fn may_be_filtered(tid: i32) -> bool {
 /// The first digit of the mode in proc_pid_status(5); 0 on a kernel that has no such line.
 fn mode(tid: i32) -> Option<u8> {
     let mut path = [0u8; 40];
-    let mut rest = &mut path[..];
-    write!(rest, "/proc/{tid}/status").ok()?;
-    let left = rest.len();
-    let path = path.get(..path.len().checked_sub(left)?)?;
+    let path = path_of(tid, "status", &mut path)?;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()?;
     let mut buffer = [0u8; 4096];

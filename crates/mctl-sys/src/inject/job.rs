@@ -322,7 +322,8 @@ impl Job<'_> {
             Errno::ESRCH => State::Gone,
             errno => State::Attach(errno),
         })?;
-        // From here nobody else gets the thread's number, unless it calls exec itself. Is it still the process that was meant?
+        // From here nobody else gets the thread's number, unless it calls exec itself. Is it still
+        // the process that was meant?
         let same = is_alive(self.prepared.pidfd) == Ok(true)
             && !matches!(raw::thread_is_in(pid, tid), Err(Errno::ESRCH));
         let patience = u64::from(self.limits.stop_ms).saturating_mul(1_000_000);

@@ -8,7 +8,7 @@ use super::blocked::Disturbance;
 use super::error::{InjectError, Refusal};
 use super::files::{read_small, read_status, reading};
 use super::frozen::is_frozen;
-use super::pick::{Candidate, KEEP, pick, refuse_process};
+use super::pick::{Candidate, EVERYTHING, KEEP, pick, refuse_process};
 use super::rights::may_suspend_seccomp;
 use super::vdso;
 use crate::procfs::status::Status;
@@ -30,7 +30,6 @@ const WAIT_FOR_SHIELD: u32 = 250;
 /// blocked (but SIGCHLD, while it waits for that). No debugger does.
 fn is_shield(tracer: i32) -> bool {
     const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
-    const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
     // One of our own threads cannot be a tracer: its shield was, a moment ago.
     if std::path::Path::new(&format!("/proc/self/task/{tracer}")).exists() {
         return true;
@@ -38,7 +37,7 @@ fn is_shield(tracer: i32) -> bool {
     match read_status(&format!("/proc/{tracer}/status")) {
         Ok(text) => Status::parse(&text).is_ok_and(|status| {
             let ended = matches!(status.state, Some(b'Z' | b'X'));
-            ended || status.sig_blk.is_some_and(|set| set | CHLD == ALL)
+            ended || status.sig_blk.is_some_and(|set| set | CHLD == EVERYTHING)
         }),
         // It has ended by now.
         Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),

@@ -24,7 +24,7 @@ pub(super) struct Candidate {
 
 const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 /// All signals that can be blocked.
-const EVERYTHING: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
+pub(super) const EVERYTHING: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
 
 /// What forbids touching any thread of the process.
 pub(super) fn refuse_process(status: &Status<'_>) -> Result<(), InjectError> {

@@ -1,8 +1,6 @@
 //! What a thread is doing, by its state letter. Runs in the shield: no allocation.
 
-use std::io::Write;
-
-use super::files::read_small;
+use super::files::{path_of, read_small};
 
 /// The state letter of proc_pid_stat(5). `None`: it has ended.
 pub(crate) fn state_of(tid: i32) -> Option<u8> {
@@ -11,12 +9,7 @@ pub(crate) fn state_of(tid: i32) -> Option<u8> {
 }
 
 fn state(tid: i32, buffer: &mut [u8]) -> Option<u8> {
-    let mut path = [0u8; 32];
-    let mut rest = &mut path[..];
-    write!(rest, "/proc/{tid}/stat").ok()?;
-    let left = rest.len();
-    let path = path.get(..path.len().checked_sub(left)?)?;
-    let stat = read_small(std::str::from_utf8(path).ok()?, buffer).ok()?;
+    let stat = read_small(path_of(tid, "stat", &mut [0; 40])?, buffer).ok()?;
     // The name stands in parentheses and may hold any byte; the last one ends it.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end.checked_add(2)?).copied()

@@ -1,6 +1,5 @@
 //! Advice that is run in the target, in stops that are kept short.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ impl<'t> Injected<'t> {
         } else {
             MAX_BYTES
         };
-        let prepared = look(target)?;
+        let prepared = target.look()?;
         Ok(Injected {
             advice,
             target,
@@ -86,7 +85,7 @@ impl<'t> Injected<'t> {
         let pid = self.target.pid();
         let prepared = match self.prepared.take() {
             Some(prepared) => prepared,
-            None => look(self.target)?,
+            None => self.target.look()?,
         };
         let bounds = Bounds {
             stop_at_error: true,
@@ -123,10 +122,6 @@ impl<'t> Injected<'t> {
         }
         Ok(given)
     }
-}
-
-fn look(target: &Target) -> Result<Prepared<'_>> {
-    Prepared::look(target.pid(), target.as_fd()).map_err(|error| Error::inject(target.pid(), error))
 }
 
 fn taken(runs: &Runs) -> Given {

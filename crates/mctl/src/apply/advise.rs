@@ -1,11 +1,10 @@
 //! The runs of "always" on a `madvise` host.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::inject::{Job, Limits, Prepared, RunResult, Runs, run};
+use mctl_sys::inject::{Job, Limits, RunResult, Runs, run};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, takes_own_advice};
 
 use super::{Work, note_disturbance};
@@ -41,8 +40,7 @@ pub(super) fn advise_target(
     for pass in 0..PASSES {
         let prepared = match work.prepared.take() {
             Some(prepared) => prepared,
-            None => Prepared::look(work.target.pid(), work.target.as_fd())
-                .map_err(|error| Error::inject(work.target.pid(), error))?,
+            None => work.target.look()?,
         };
         note_disturbance(&mut work.outcome, prepared.disturbance());
         // The mappings of later passes are listed after this, and have to be of the same program.
