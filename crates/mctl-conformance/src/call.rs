@@ -205,6 +205,8 @@ pub enum Call {
     Mctl(Whom, i32, u32, bool),
     /// prctl(2).
     Prctl(Prctl, [u64; 4]),
+    /// mmap(2), until only so many more mappings may be made.
+    FillMappings(u64),
     /// setrlimit(RLIMIT_MEMLOCK).
     Memlock(u64),
     /// setresuid(2), setresgid(2) and capset(2).

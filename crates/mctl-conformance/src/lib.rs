@@ -3,6 +3,7 @@
 //!
 //! - [`lang`]: scenarios, in a small text language.
 //! - [`backend`]: who can run them: the executable model, and this kernel by real processes.
+//! - [`contract`]: the sentences, and which cases show them.
 //! - [`run`](mod@run): running one and holding it to what it must come to.
 //! - [`report`]: what came of every sentence; [`draw`]: traces; [`repl`](mod@repl): by hand.
 //! - [`fuzz`](mod@fuzz): random histories on two backends side by side.
@@ -11,6 +12,7 @@
 
 pub mod backend;
 pub mod call;
+pub mod contract;
 pub mod draw;
 pub mod fuzz;
 pub mod lang;

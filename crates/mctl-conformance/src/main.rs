@@ -15,13 +15,18 @@ use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
+use mctl_conformance::lang::Needs;
 use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, built_in, load};
 use mctl_conformance::run::Verdict;
 
 /// Hold the model and this kernel to the mctl contract
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Exit status: 0 all held; 1 something differs; 2 could not run; \
+                  3 a backend held no sentence at all (every one was passed over)"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -114,8 +119,9 @@ fn main() -> ExitCode {
         };
     }
     match go(Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Differs) => ExitCode::FAILURE,
+        Ok(Ended::NothingHeld) => ExitCode::from(3),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "mctl-conformance: {error:#}");
             ExitCode::from(2)
@@ -123,8 +129,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything held.
-fn go(cli: Cli) -> Result<bool> {
+/// How a command ended.
+enum Ended {
+    /// Everything held.
+    Well,
+    /// Something differed.
+    Differs,
+    /// On some backend no sentence was held: nothing was shown there.
+    NothingHeld,
+}
+
+impl Ended {
+    fn well(yes: bool) -> Ended {
+        if yes { Ended::Well } else { Ended::Differs }
+    }
+}
+
+fn go(cli: Cli) -> Result<Ended> {
     let mut out = std::io::stdout().lock();
     match cli.command {
         Command::Run {
@@ -160,7 +181,15 @@ fn go(cli: Cli) -> Result<bool> {
             } else {
                 write!(out, "{}", report.table(all))?;
             }
-            Ok(report.is_clean())
+            if let Some(backend) = report.idle_backend() {
+                let mut err = std::io::stderr().lock();
+                writeln!(
+                    err,
+                    "mctl-conformance: not one sentence was held on {backend}: nothing was shown there"
+                )?;
+                return Ok(Ended::NothingHeld);
+            }
+            Ok(Ended::well(report.is_clean()))
         }
         Command::Draw { file, svg } => {
             let run = run_file(&file)?;
@@ -177,11 +206,11 @@ fn go(cli: Cli) -> Result<bool> {
             {
                 writeln!(out, "line {line}: {step}: wanted {wanted}, got {got}")?;
             }
-            Ok(run.verdict == Verdict::Holds)
+            Ok(Ended::well(run.verdict == Verdict::Holds))
         }
         Command::Repl => {
             repl(std::io::stdin().lock(), out)?;
-            Ok(true)
+            Ok(Ended::Well)
         }
         Command::Fuzz {
             seconds,
@@ -196,7 +225,7 @@ fn go(cli: Cli) -> Result<bool> {
                 seed,
                 time: Duration::from_secs(seconds),
                 stop_after,
-                setup: stock.host().clone(),
+                needs: Needs::all_of(stock.host()),
                 ..FuzzOptions::default()
             };
             let report = fuzz(&options, &mut model, &mut stock)?;
@@ -216,7 +245,7 @@ fn go(cli: Cli) -> Result<bool> {
             for (_, text) in &report.disagreements {
                 writeln!(out, "----\n{text}")?;
             }
-            Ok(report.disagreements.is_empty())
+            Ok(Ended::well(report.disagreements.is_empty()))
         }
     }
 }

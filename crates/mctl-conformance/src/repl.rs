@@ -128,7 +128,7 @@ pub fn repl_on(
                     if !begun {
                         // The host is settled by the first step.
                         let scenario = parser.scenario();
-                        match backend.begin(&scenario.setup, &scenario.names) {
+                        match backend.begin(&scenario.needs, &scenario.names) {
                             Ok(()) => begun = true,
                             Err(trouble) => {
                                 writeln!(writer, "{trouble}")?;

@@ -245,6 +245,15 @@ impl Report {
             .all(|name| self.counts(name).differs == 0)
     }
 
+    /// A backend on which no sentence held and none differed: every one was passed over.
+    #[must_use]
+    pub fn idle_backend(&self) -> Option<String> {
+        self.backends().into_iter().find(|name| {
+            let counts = self.counts(name);
+            counts.holds + counts.holds_best_effort + counts.differs == 0
+        })
+    }
+
     /// The table for people; with `all` the sentences that hold too.
     #[must_use]
     pub fn table(&self, all: bool) -> String {

@@ -83,7 +83,7 @@ pub fn run_traced(
     if let Some(reason) = model_only.chain(not_here.map(|(_, why)| why)).next() {
         return Verdict::NotPossible(reason.clone());
     }
-    if let Err(trouble) = backend.begin(&scenario.setup, &scenario.names) {
+    if let Err(trouble) = backend.begin(&scenario.needs, &scenario.names) {
         return troubled(&trouble, 0, "begin");
     }
     let mut execed = false;
@@ -223,7 +223,7 @@ pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
         Wanted::Value(value) => answer == Ok(value),
         Wanted::Fails(errno) => answer == Err(errno),
     };
-    // EOPNOTSUPP is the contract's own word for "this kernel cannot do it exactly" (§1, check 6).
+    // EOPNOTSUPP: this kernel cannot do it exactly (docs/CONTRACT.md#check-cannot).
     if !right && answer == Err(Errno::EOPNOTSUPP) && backend.name() == "stock" {
         let why = backend.reason().unwrap_or("EOPNOTSUPP");
         return Err(Trouble::Unsupported(why.to_owned()));

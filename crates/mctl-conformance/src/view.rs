@@ -11,6 +11,15 @@ pub const ARENA: std::ops::Range<u64> = 0x10_0000_0000..0x20_0000_0000;
 /// How far apart regions begin.
 pub const SLOT: u64 = 1 << 30;
 
+/// The size of a page.
+pub const PAGE: u64 = 4096;
+
+/// Where `fill-mappings` maps, and how many pages fit there: the slots that no region has.
+#[must_use]
+pub const fn filler() -> (u64, u64) {
+    (ARENA.start + 60 * SLOT, 4 * SLOT / PAGE)
+}
+
 /// A mapping, or several neighbours that look the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

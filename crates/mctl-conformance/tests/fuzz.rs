@@ -16,7 +16,7 @@ use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::backend::{Backend, Trouble};
 use mctl_conformance::fuzz::{FuzzOptions, History, Menu, fuzz};
-use mctl_conformance::lang::Setup;
+use mctl_conformance::lang::Needs;
 use mctl_conformance::run::run_line;
 use proptest::prelude::*;
 
@@ -32,8 +32,7 @@ fn side_by_side(menu: Menu) {
     {
         Ok(stock) => stock,
         Err(Trouble::NotPossible(why)) => {
-            println!("not possible here: {why}");
-            return;
+            mctl_testkit::skip!("{why}");
         }
         Err(broken) => panic!("{broken}"),
     };
@@ -42,7 +41,7 @@ fn side_by_side(menu: Menu) {
         menu,
         seed: number("MCTL_FUZZ_SEED", 1),
         time: Duration::from_secs(number("MCTL_FUZZ_SECONDS", 8)),
-        setup: stock.host().clone(),
+        needs: Needs::all_of(stock.host()),
         ..FuzzOptions::default()
     };
     let report = fuzz(&options, &mut model, &mut stock).expect("both run");
@@ -79,8 +78,8 @@ proptest! {
             return Ok(());
         };
         let mut model = ModelBackend::default();
-        let setup = Setup { swap_pages: 64, ..Setup::default() };
-        model.begin(&setup, &History::names()).expect("it begins");
+        let needs = Needs { swap_pages: Some(64), ..Needs::default() };
+        model.begin(&needs, &History::names()).expect("it begins");
         for line in history.to_scenario("", &[]).lines {
             // A step by a task that was never made is the only trouble there can be.
             let _ = run_line(&line, &mut model);

@@ -182,7 +182,7 @@ impl Cache {
         let alone = folio.mapped == 0;
         let (dirty, shmem) = (folio.dirty, self.is_shmem(file));
         if used.fade {
-            // Contract §5: not promoted for having been used by the dying one, and what only it
+            // docs/CONTRACT.md#fade-not-promoted: not promoted for having been used by the dying one, and what only it
             // had mapped goes to the tail; a dirty folio is only marked for reclaim.
             if alone && !shmem {
                 self.place(key, false, dirty);

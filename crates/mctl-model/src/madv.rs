@@ -124,7 +124,7 @@ impl fmt::Display for Madvise {
     }
 }
 
-/// The flags of `mctl_process_madvise` (CONTRACT §3).
+/// The flags of `mctl_process_madvise` (docs/CONTRACT.md#pmadv-flags).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pmadv(u32);
 

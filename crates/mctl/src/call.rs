@@ -26,7 +26,7 @@ use crate::target::Target;
 /// ```
 ///
 /// # Errors
-/// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, as the contract's §1 says.
+/// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, in the order of docs/CONTRACT.md#check-order.
 pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     if let Some(native) = crate::host::native() {
         // The kernel's own call has the contract's checks in the contract's order.

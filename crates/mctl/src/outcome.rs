@@ -65,7 +65,7 @@ impl Guarantees {
         exec: Guarantee::Enforced,
     };
 
-    /// Whether all four match the contract.
+    /// Whether all four match the contract (docs/CONTRACT.md#outcome-exact).
     #[must_use]
     pub fn all_enforced(self) -> bool {
         self == Guarantees::ENFORCED

@@ -1,4 +1,4 @@
-//! The contract's §3, sentence by sentence, on real processes; and the same as plain madvise(2) or
+//! docs/CONTRACT.md#3-process_madvise-extended, sentence by sentence, on real processes; and the same as plain madvise(2) or
 //! process_madvise(2) where the kernel has an answer, so that we differ from it only where the
 //! contract says so. Entries, gaps, failures and sizes.
 

@@ -1,4 +1,4 @@
-//! The contract's §3 on real processes: arguments, the order of their checks, and who is named.
+//! docs/CONTRACT.md#3-process_madvise-extended on real processes: arguments, the order of their checks, and who is named.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper may panic")]
 

@@ -1,4 +1,4 @@
-//! `plan()` for every kind of kernel and host there is: the contract's §2 table, row by row.
+//! `plan()` for every kind of kernel and host there is: the table of docs/CONTRACT.md#2-honest-outcomes, row by row.
 
 #![allow(clippy::unwrap_used, reason = "a test helper may panic")]
 

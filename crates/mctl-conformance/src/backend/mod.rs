@@ -9,7 +9,7 @@ use mctl_abi::Errno;
 use thiserror::Error;
 
 use crate::call::{Addr, Base, Call, FileIx, Life, Look, TaskIx};
-use crate::lang::{Names, Setup};
+use crate::lang::{Names, Needs};
 use crate::view::{ARENA, SLOT, Scope, View};
 
 /// What a call came to: its value, or its error.
@@ -67,8 +67,8 @@ pub trait Backend {
     /// Begins a history.
     ///
     /// # Errors
-    /// `NotPossible` where the host is not as the scenario asks.
-    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble>;
+    /// `NotPossible` where the host has not what the scenario needs.
+    fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble>;
 
     /// Starts a process.
     ///

@@ -2,6 +2,7 @@
 
 use mctl_abi::Errno;
 use mctl_abi::permission::Yama;
+use mctl_abi::thp::Host;
 use mctl_model::{
     CloneArgs, ExecArgs, FileId, FileInfo, Image, IoVec, Knobs, Limits, MapArgs, MapSource, Model,
     PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState, page_align,
@@ -9,13 +10,15 @@ use mctl_model::{
 
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Addr, Call, Life, Look, Place, Prctl, Source};
-use crate::lang::{Names, Setup};
+use crate::lang::{Names, Needs, Setup};
 use crate::view::{ARENA, Scope, Span, View, comparable};
 
 /// Runs histories on [`Model`].
 #[derive(Debug)]
 pub struct ModelBackend {
     pub(super) model: Model,
+    /// What a scenario does not name is as here.
+    host: Setup,
     image: Image,
     tasks: Vec<Option<TaskId>>,
     /// The numbers of tasks, kept after their death.
@@ -50,11 +53,21 @@ pub(super) fn number(value: u64) -> i64 {
 }
 
 impl ModelBackend {
+    /// A model of this host, where a scenario does not ask for another.
+    #[must_use]
+    pub fn on_host(host: Setup) -> ModelBackend {
+        ModelBackend {
+            host,
+            ..ModelBackend::default()
+        }
+    }
+
     /// A model whose processes have this image.
     #[must_use]
     pub fn new(image: Image) -> ModelBackend {
         ModelBackend {
             model: Model::new(Knobs::default()),
+            host: Setup::default(),
             image,
             tasks: Vec::new(),
             pids: Vec::new(),
@@ -184,15 +197,41 @@ impl ModelBackend {
     }
 }
 
+impl ModelBackend {
+    /// Makes mappings of a page each until only `left` more may be made.
+    fn fill_mappings(&mut self, id: TaskId, left: u64) -> Result<Answer, Trouble> {
+        let limit = self.model.knobs().max_map_count;
+        let have = self.model.mm(id).map_or(0, mctl_model::Mm::map_count);
+        let (start, most) = crate::view::filler();
+        let more = limit.saturating_sub(left).saturating_sub(have);
+        for at in 0..more.min(most) {
+            let args = MapArgs {
+                noreplace: true,
+                prot: if at % 2 == 0 {
+                    mctl_model::VmFlags::NONE
+                } else {
+                    mctl_model::VmFlags::READ
+                },
+                ..MapArgs::anon(start + at * PAGE, PAGE)
+            };
+            if let Err(errno) = self.model.mmap(id, &args) {
+                return Ok(Err(errno));
+            }
+        }
+        Ok(Ok(0))
+    }
+}
+
 impl Backend for ModelBackend {
     fn name(&self) -> &'static str {
         "model"
     }
 
-    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble> {
+    fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
+        let setup = needs.over(&self.host);
         self.model = Model::new(Knobs {
             thp: setup.thp,
-            shmem: setup.shmem,
+            shmem: setup.shmem.unwrap_or(Host::Never),
             swap_pages: setup.swap_pages,
             hugetlb_pages: setup.hugetlb_pages,
             max_map_count: setup.max_map_count,
@@ -343,6 +382,7 @@ impl Backend for ModelBackend {
                 return self.mctl(id, *whom, *action, *flags, *owner);
             }
             Call::Prctl(which, args) => self.prctl(id, *which, *args),
+            Call::FillMappings(left) => return self.fill_mappings(id, *left),
             Call::Memlock(_) if self.model.state(id) != Some(TaskState::Running) => {
                 let blocked = self.model.state(id) == Some(TaskState::InVfork);
                 Err(if blocked { Errno::EBUSY } else { Errno::ESRCH })

@@ -10,7 +10,7 @@ use super::generate::{History, Menu};
 use super::shrink::shrink;
 use crate::backend::{Answer, Backend, Trouble};
 use crate::call::{Call, Life, Step, TaskIx, Whom};
-use crate::lang::{Line, Scenario, Setup, Wanted, print_scenario, print_step};
+use crate::lang::{Line, Needs, Scenario, Wanted, print_scenario, print_step};
 use crate::run::{answer_text, run_line};
 use crate::view::{Scope, View};
 
@@ -43,7 +43,7 @@ pub struct FuzzOptions {
     /// Give up after this many disagreements.
     pub stop_after: usize,
     /// The host's knobs.
-    pub setup: Setup,
+    pub needs: Needs,
 }
 
 impl Default for FuzzOptions {
@@ -55,7 +55,7 @@ impl Default for FuzzOptions {
             steps: u64::MAX,
             length: 60,
             stop_after: 1,
-            setup: Setup::default(),
+            needs: Needs::default(),
         }
     }
 }
@@ -117,14 +117,14 @@ pub fn fuzz(
             continue;
         };
         report.histories += 1;
-        let (done, found) = compare_history(&history, &options.setup, left, right)?;
+        let (done, found) = compare_history(&history, &options.needs, left, right)?;
         report.steps += done;
         if found.is_none() {
             continue;
         }
         let mut again = |history: &History| {
             for _ in 0..2 {
-                let (_, found) = compare_history(history, &options.setup, left, right)?;
+                let (_, found) = compare_history(history, &options.needs, left, right)?;
                 if found.is_none() {
                     return Ok(false);
                 }
@@ -136,9 +136,9 @@ pub fn fuzz(
             continue;
         }
         let small = shrink(&history, &mut again)?;
-        let (_, found) = compare_history(&small, &options.setup, left, right)?;
+        let (_, found) = compare_history(&small, &options.needs, left, right)?;
         if let Some(found) = found {
-            let text = counter_example(&small, &found, &options.setup, right);
+            let text = counter_example(&small, &found, &options.needs, right);
             report.disagreements.push((found, text));
         }
         if report.disagreements.len() >= options.stop_after {
@@ -153,11 +153,11 @@ pub fn fuzz(
 fn counter_example(
     history: &History,
     found: &Disagreement,
-    setup: &Setup,
+    needs: &Needs,
     right: &mut dyn Backend,
 ) -> String {
     let mut wanted = Vec::new();
-    if right.begin(setup, &History::names()).is_ok() {
+    if right.begin(needs, &History::names()).is_ok() {
         for step in &history.steps {
             wanted.push(match perform(step, right) {
                 Ok(Ok(0)) => Wanted::Ok,
@@ -168,7 +168,7 @@ fn counter_example(
         }
     }
     let scenario = Scenario {
-        setup: setup.clone(),
+        needs: needs.clone(),
         ..history.to_scenario("a counter-example", &wanted)
     };
     let mut text = print_scenario(&scenario);
@@ -212,13 +212,13 @@ const FULL: Scope = Scope {
 /// Where a backend is broken. A step that one of them cannot do ends the history.
 pub fn compare_history(
     history: &History,
-    setup: &Setup,
+    needs: &Needs,
     left: &mut dyn Backend,
     right: &mut dyn Backend,
 ) -> Result<(u64, Option<Disagreement>), Trouble> {
     let names = History::names();
-    left.begin(setup, &names)?;
-    right.begin(setup, &names)?;
+    left.begin(needs, &names)?;
+    right.begin(needs, &names)?;
     let mut done = 0;
     // THP_enabled tells the mechanism, not the policy, once mctl has been used.
     let mut masked = false;
@@ -265,7 +265,7 @@ pub fn compare_history(
         }
         let short = matches!(step, Step::Do(_, Call::Pmadvise(..)));
         if policy && a != b && (short || b == Err(Errno::EBUSY)) && vforked {
-            // A parent inside vfork(2) is out of a stock kernel's reach (CONTRACT §1, check 7).
+            // A parent inside vfork(2) is out of a stock kernel's reach (docs/CONTRACT.md#check-unreachable).
             break;
         }
         if a != b {

@@ -10,7 +10,7 @@ use crate::call::{Addr, Call, Entries, Place, Prctl, Source, Whom};
 
 const VERBS: &str = "a verb: map, unmap, protect, remap, brk, madvise, lock, lock2, unlock, \
     lockall, unlockall, touch, fork, vfork, clone-vm, thread, exec, exit, exit-thread, wait, kill, \
-    pidfd, open-other, close, mctl, prctl, memlock, become, unshare-user, process-madvise, \
+    pidfd, open-other, close, mctl, prctl, fill-mappings, memlock, become, unshare-user, process-madvise, \
     pmadvise, read-file";
 
 impl Parser {
@@ -78,6 +78,7 @@ impl Parser {
             "close" => Call::Close(self.known(words, Kind::Fd)?),
             "mctl" => self.mctl(words)?,
             "prctl" => prctl(words)?,
+            "fill-mappings" => Call::FillMappings(words.number("a number of mappings")?),
             "memlock" => Call::Memlock(words.size()?),
             "become" => become_(words)?,
             "unshare-user" => Call::UnshareUser,

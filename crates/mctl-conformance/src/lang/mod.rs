@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! case "CLEAR_x returns to Inherit where x stands, exec bit included"
+//! shows clear-returns
 //! spawn p
 //! p map a 4M
 //! p mctl self set-nohugepage default-exec
@@ -13,6 +14,7 @@
 //! The whole grammar is in docs/design/model.md. Errors say line, column and what was expected.
 
 mod calls;
+mod host;
 mod lex;
 mod looks;
 mod parse;
@@ -20,12 +22,11 @@ mod print;
 mod print_call;
 
 use mctl_abi::Errno;
-use mctl_abi::thp::Host;
-use mctl_model::Knobs;
 use thiserror::Error;
 
 use crate::call::Step;
 
+pub use host::{Needs, Setup};
 pub use parse::Parser;
 pub use print::{print_scenario, print_step};
 
@@ -81,48 +82,19 @@ pub struct Names {
     pub files: Vec<String>,
 }
 
-/// What a scenario asks of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// The host's knob for huge pages.
-    pub thp: Host,
-    /// The host's knob for shared memory.
-    pub shmem: Host,
-    /// Free pages of swap.
-    pub swap_pages: u64,
-    /// hugetlb pages in the pool.
-    pub hugetlb_pages: u64,
-    /// vm.max_map_count.
-    pub max_map_count: u64,
-    /// Yama's ptrace_scope.
-    pub yama: u32,
-}
-
-impl Default for Setup {
-    fn default() -> Setup {
-        let knobs = Knobs::default();
-        Setup {
-            thp: knobs.thp,
-            shmem: knobs.shmem,
-            swap_pages: 0,
-            hugetlb_pages: 0,
-            max_map_count: knobs.max_map_count,
-            yama: 0,
-        }
-    }
-}
-
 /// A scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scenario {
-    /// The sentence of the contract that it proves.
+    /// What it says, in one sentence.
     pub sentence: String,
+    /// The anchors of the contract's sentences that it shows.
+    pub shows: Vec<String>,
     /// Why it can run on the model only, if so.
     pub model_only: Option<String>,
     /// Backends of real processes that it is no matter for, and why.
     pub not_on: Vec<(String, String)>,
     /// What it asks of the host.
-    pub setup: Setup,
+    pub needs: Needs,
     /// The names.
     pub names: Names,
     /// The steps.

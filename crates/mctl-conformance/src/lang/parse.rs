@@ -35,7 +35,8 @@ impl Kind {
     }
 }
 
-const STEPS: &str = "`case`, `model-only`, `not-on`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
+const ANCHOR: &str = "an anchor of the contract, such as `clear-returns`";
+const STEPS: &str = "`case`, `shows`, `model-only`, `not-on`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
 
 impl Parser {
     /// The scenario as far as it was read.
@@ -70,6 +71,17 @@ impl Parser {
             "case" => {
                 self.scenario.sentence = words.quoted("a sentence in quotes")?;
                 words.done()?;
+                return Ok(None);
+            }
+            "shows" => {
+                while !words.is_empty() {
+                    let anchor = words.take(ANCHOR)?;
+                    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+                    if !anchor.text.chars().all(plain) {
+                        return Err(words.wrong(&anchor, ANCHOR));
+                    }
+                    self.scenario.shows.push(anchor.text);
+                }
                 return Ok(None);
             }
             "model-only" => {
@@ -117,20 +129,20 @@ impl Parser {
 
     fn host(&mut self, words: &mut Words) -> Result<(), SyntaxError> {
         while !words.is_empty() {
-            let setup = &mut self.scenario.setup;
+            let needs = &mut self.scenario.needs;
             if let Some(word) = words.take_key("thp") {
-                setup.thp = host_word(words, &word)?;
+                needs.thp = Some(host_word(words, &word)?);
             } else if let Some(word) = words.take_key("shmem") {
-                setup.shmem = host_word(words, &word)?;
+                needs.shmem = Some(host_word(words, &word)?);
             } else if let Some(word) = words.take_key("swap") {
-                setup.swap_pages = size_word(words, &word)? / mctl_model::PAGE;
+                needs.swap_pages = Some(size_word(words, &word)? / mctl_model::PAGE);
             } else if let Some(word) = words.take_key("hugetlb") {
-                setup.hugetlb_pages = number_word(words, &word)?;
+                needs.hugetlb_pages = Some(number_word(words, &word)?);
             } else if let Some(word) = words.take_key("max-map-count") {
-                setup.max_map_count = number_word(words, &word)?;
+                needs.max_map_count = Some(number_word(words, &word)?);
             } else if let Some(word) = words.take_key("yama") {
                 let number = number_word(words, &word)?;
-                setup.yama = u32::try_from(number).unwrap_or(u32::MAX);
+                needs.yama = Some(u32::try_from(number).unwrap_or(u32::MAX));
             } else if let Some(word) = words.peek().cloned() {
                 let expected = "`thp=`, `shmem=`, `swap=`, `hugetlb=`, `max-map-count=` or `yama=`";
                 return Err(words.wrong(&word, expected));

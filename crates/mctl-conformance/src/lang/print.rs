@@ -7,7 +7,7 @@ use mctl_abi::{Action, PolicyKind, Verb};
 use mctl_model::{Caps, VmFlags};
 
 use super::print_call::{Named, print_call};
-use super::{Line, Names, Scenario, Setup, Wanted};
+use super::{Line, Names, Scenario, Wanted};
 use crate::call::{Addr, Life, Look, Step};
 
 /// A whole scenario as text that reads back to the same scenario.
@@ -17,24 +17,32 @@ pub fn print_scenario(scenario: &Scenario) -> String {
     if !scenario.sentence.is_empty() {
         let _ = writeln!(out, "case \"{}\"", escape(&scenario.sentence));
     }
+    if !scenario.shows.is_empty() {
+        let _ = writeln!(out, "shows {}", scenario.shows.join(" "));
+    }
     if let Some(reason) = &scenario.model_only {
         let _ = writeln!(out, "model-only \"{}\"", escape(reason));
     }
     for (backend, reason) in &scenario.not_on {
         let _ = writeln!(out, "not-on {backend} \"{}\"", escape(reason));
     }
-    let setup = &scenario.setup;
-    if *setup != Setup::default() {
-        let _ = writeln!(
-            out,
-            "host thp={} shmem={} swap={}p hugetlb={} max-map-count={} yama={}",
-            host(setup.thp),
-            host(setup.shmem),
-            setup.swap_pages,
-            setup.hugetlb_pages,
-            setup.max_map_count,
-            setup.yama
-        );
+    let needs = &scenario.needs;
+    let knobs = [
+        needs.thp.map(|thp| format!("thp={}", host(thp))),
+        needs.shmem.map(|shmem| format!("shmem={}", host(shmem))),
+        needs.swap_pages.map(|pages| {
+            let bytes = pages.saturating_mul(mctl_model::PAGE);
+            format!("swap={}", size(bytes))
+        }),
+        needs.hugetlb_pages.map(|pages| format!("hugetlb={pages}")),
+        needs
+            .max_map_count
+            .map(|count| format!("max-map-count={count}")),
+        needs.yama.map(|scope| format!("yama={scope}")),
+    ];
+    let knobs: Vec<String> = knobs.into_iter().flatten().collect();
+    if !knobs.is_empty() {
+        let _ = writeln!(out, "host {}", knobs.join(" "));
     }
     for line in &scenario.lines {
         let _ = writeln!(out, "{}", print_line(line, &scenario.names));

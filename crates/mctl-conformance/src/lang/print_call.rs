@@ -164,6 +164,7 @@ pub(super) fn print_call(call: &Call, n: &Named<'_>) -> String {
             let [a, b, c, d] = args;
             format!("prctl {name} {a} {b} {c} {d}")
         }
+        Call::FillMappings(left) => format!("fill-mappings {left}"),
         Call::Memlock(bytes) => format!("memlock {}", size(*bytes)),
         Call::Become(uid, held) => format!("become uid={uid} caps={}", caps(*held)),
         Call::UnshareUser => "unshare-user".to_owned(),

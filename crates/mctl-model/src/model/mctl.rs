@@ -8,7 +8,7 @@ use crate::creds::{Caps, Creds};
 use crate::ids::TaskId;
 use crate::knobs::Limits;
 
-/// Which permission rule the caller wants (CONTRACT §1).
+/// Which permission rule the caller wants (docs/CONTRACT.md#perm-admin, #perm-owner).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rule {
     /// The C ABI's and the native call's.
@@ -86,7 +86,7 @@ impl Model {
     /// Returns 0, or for `MCTL_GET_POLICY` the mask.
     ///
     /// # Errors
-    /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, in that order (CONTRACT §1).
+    /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, in that order (docs/CONTRACT.md#check-order).
     pub fn mctl(
         &mut self,
         caller: TaskId,

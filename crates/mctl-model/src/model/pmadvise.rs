@@ -1,5 +1,5 @@
 //! process_madvise(2) as the kernel has it, and `mctl_process_madvise` as the contract extends
-//! it (CONTRACT §3).
+//! it (docs/CONTRACT.md#3-process_madvise-extended).
 
 use mctl_abi::permission::{Holds, Mechanism, Relation};
 use mctl_abi::{Action, Errno, Flags, Request};

@@ -51,7 +51,7 @@ impl Native {
     /// `mctl(pidfd, action, flags)`, whatever the numbers are; the kernel checks them.
     ///
     /// # Errors
-    /// The kernel's errno, as the contract's §1 lists them.
+    /// The kernel's errno, as docs/CONTRACT.md#check-order lists them.
     pub fn call_raw(self, pidfd: i32, action: i32, flags: u32) -> Result<u32, Errno> {
         // SAFETY: the kernel itself gave this number for mctl(), which takes three integers and
         // neither reads nor writes memory of the caller. The policy that it changes concerns

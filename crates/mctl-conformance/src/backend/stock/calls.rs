@@ -133,6 +133,7 @@ impl StockBackend {
                 self.close_after(task, close)?;
                 Ok(self.heard(done?))
             }
+            Call::FillMappings(left) => self.fill_mappings(task, *left),
             Call::Memlock(bytes) => {
                 let hand = &mut self.task(task)?.hand;
                 let orders = memlock(hand.scratch, *bytes)?;

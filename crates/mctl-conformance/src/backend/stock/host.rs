@@ -36,21 +36,24 @@ pub(super) fn host() -> Result<Setup, Trouble> {
         let text = std::fs::read_to_string(path).ok()?;
         text.trim().parse::<u64>().ok()
     };
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let swap_pages = if swaps.lines().count() > 1 {
-        u64::MAX
-    } else {
-        0
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let counted = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
     };
+    let free = counted("HugePages_Free:").unwrap_or(0);
+    let reserved = counted("HugePages_Rsvd:").unwrap_or(0);
     Ok(Setup {
         thp: thp_knob()?,
         shmem: match knob("shmem_enabled").as_deref() {
-            Some("always" | "force") => Host::Always,
-            Some("advise" | "within_size") => Host::Madvise,
-            _ => Host::Never,
+            Some("always") => Some(Host::Always),
+            Some("advise") => Some(Host::Madvise),
+            Some("never") => Some(Host::Never),
+            _ => None,
         },
-        swap_pages,
-        hugetlb_pages: read("/proc/sys/vm/nr_hugepages").unwrap_or(0),
+        // Kilobytes; whole pages.
+        swap_pages: counted("SwapFree:").unwrap_or(0) / 4,
+        hugetlb_pages: free.saturating_sub(reserved),
         max_map_count: read("/proc/sys/vm/max_map_count").unwrap_or(0),
         yama: u32::try_from(read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0)).unwrap_or(3),
     })
@@ -91,8 +94,10 @@ pub(super) fn arrange(now: &Setup, wanted: &Setup) -> Result<(), Trouble> {
         }
         writes.push((format!("{THP}/enabled"), word(wanted.thp).to_owned()));
     }
-    if wanted.shmem != now.shmem {
-        let value = match wanted.shmem {
+    if let Some(shmem) = wanted.shmem
+        && wanted.shmem != now.shmem
+    {
+        let value = match shmem {
             Host::Madvise => "advise",
             other => word(other),
         };

@@ -5,6 +5,7 @@
 //! the library on a stock kernel, or a patched kernel's own call.
 
 mod calls;
+mod fill;
 mod hand;
 mod host;
 mod identity;

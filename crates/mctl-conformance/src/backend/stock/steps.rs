@@ -9,7 +9,7 @@ use super::{StockBackend, Task, host, nr};
 use crate::backend::engine::Short;
 use crate::backend::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Call, Life, Look};
-use crate::lang::{Names, Setup};
+use crate::lang::{Names, Needs};
 use crate::view::{Scope, View};
 
 impl Backend for StockBackend {
@@ -17,34 +17,18 @@ impl Backend for StockBackend {
         self.engine.name()
     }
 
-    fn begin(&mut self, setup: &Setup, names: &Names) -> Result<(), Trouble> {
+    fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
         self.clear()?;
         self.files.clear();
         self.reason = None;
         self.shortfall = None;
         self.engine.begin(self.best_effort);
         if self.arranges.is_some() {
-            host::arrange(&self.host, setup)?;
+            host::arrange(&self.host, &needs.over(&self.host))?;
             self.host = host::host()?;
         }
-        let wanted = [
-            (setup.thp == self.host.thp, "transparent_hugepage/enabled"),
-            (setup.shmem == self.host.shmem, "shmem_enabled"),
-            (setup.swap_pages == self.host.swap_pages, "swap"),
-            (
-                setup.hugetlb_pages == self.host.hugetlb_pages,
-                "nr_hugepages",
-            ),
-            (
-                setup.max_map_count == self.host.max_map_count,
-                "max_map_count",
-            ),
-            (setup.yama == self.host.yama, "yama/ptrace_scope"),
-        ];
-        if let Some((_, name)) = wanted.iter().find(|(same, _)| !same) {
-            return Err(Trouble::NotPossible(format!(
-                "the case asks for another {name} than this host has, and the suite never changes one"
-            )));
+        if let Some(lacks) = needs.missing_on(&self.host) {
+            return Err(Trouble::NotPossible(lacks));
         }
         let heap = page_align(self.image.brk).unwrap_or(self.image.brk);
         self.places.reset(names.regions.len(), heap);

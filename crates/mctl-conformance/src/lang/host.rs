@@ -1,0 +1,119 @@
+//! What a scenario asks of the host, and what a host is.
+
+use mctl_abi::thp::Host;
+use mctl_model::Knobs;
+
+/// A host: what its knobs say and what it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// The knob for huge pages.
+    pub thp: Host,
+    /// The knob for shared memory; `None` where it says a word that no table has (`within_size`).
+    pub shmem: Option<Host>,
+    /// Free pages of swap.
+    pub swap_pages: u64,
+    /// Free hugetlb pages.
+    pub hugetlb_pages: u64,
+    /// vm.max_map_count.
+    pub max_map_count: u64,
+    /// Yama's ptrace_scope; 0 where the kernel has no Yama.
+    pub yama: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        let knobs = Knobs::default();
+        Setup {
+            thp: knobs.thp,
+            shmem: Some(knobs.shmem),
+            swap_pages: 0,
+            hugetlb_pages: 0,
+            max_map_count: knobs.max_map_count,
+            yama: 0,
+        }
+    }
+}
+
+/// What a scenario asks of the host. What it does not name must not matter to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The knob for huge pages says this.
+    pub thp: Option<Host>,
+    /// The knob for shared memory says this.
+    pub shmem: Option<Host>,
+    /// At least so many free pages of swap; 0: none.
+    pub swap_pages: Option<u64>,
+    /// At least so many free hugetlb pages; 0: none.
+    pub hugetlb_pages: Option<u64>,
+    /// vm.max_map_count is at least this.
+    pub max_map_count: Option<u64>,
+    /// Yama's ptrace_scope is this.
+    pub yama: Option<u32>,
+}
+
+impl Needs {
+    /// Exactly this host.
+    #[must_use]
+    pub fn all_of(host: &Setup) -> Needs {
+        Needs {
+            thp: Some(host.thp),
+            shmem: host.shmem,
+            swap_pages: Some(host.swap_pages),
+            hugetlb_pages: Some(host.hugetlb_pages),
+            max_map_count: Some(host.max_map_count),
+            yama: Some(host.yama),
+        }
+    }
+
+    /// A host that has what is asked for, and is like `host` otherwise.
+    #[must_use]
+    pub fn over(&self, host: &Setup) -> Setup {
+        Setup {
+            thp: self.thp.unwrap_or(host.thp),
+            shmem: self.shmem.or(host.shmem),
+            swap_pages: self.swap_pages.unwrap_or(host.swap_pages),
+            hugetlb_pages: self.hugetlb_pages.unwrap_or(host.hugetlb_pages),
+            max_map_count: self.max_map_count.unwrap_or(host.max_map_count),
+            yama: self.yama.unwrap_or(host.yama),
+        }
+    }
+
+    /// What of it a host has not, in words.
+    #[must_use]
+    pub fn missing_on(&self, host: &Setup) -> Option<String> {
+        let enough = |needs: Option<u64>, has: u64| match needs {
+            None => true,
+            Some(0) => has == 0,
+            Some(needs) => has >= needs,
+        };
+        let lacks = [
+            (
+                self.thp.is_none_or(|thp| thp == host.thp),
+                "transparent_hugepage/enabled",
+            ),
+            (
+                self.shmem.is_none_or(|shmem| Some(shmem) == host.shmem),
+                "transparent_hugepage/shmem_enabled",
+            ),
+            (
+                enough(self.swap_pages, host.swap_pages),
+                "amount of free swap",
+            ),
+            (
+                enough(self.hugetlb_pages, host.hugetlb_pages),
+                "number of free hugetlb pages",
+            ),
+            (
+                self.max_map_count
+                    .is_none_or(|needs| host.max_map_count >= needs),
+                "vm.max_map_count",
+            ),
+            (
+                self.yama.is_none_or(|yama| yama == host.yama),
+                "kernel.yama.ptrace_scope",
+            ),
+        ];
+        let (_, what) = lacks.iter().find(|(has, _)| !has)?;
+        Some(format!("the case needs another {what} than this host has"))
+    }
+}
