@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod inject;
+pub mod proc_view;
 pub mod procfs;
 pub mod program;
 mod ptrace;

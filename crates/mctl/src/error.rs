@@ -39,6 +39,14 @@ pub enum Error {
     /// This kernel gives pidfds no inode of their own.
     #[error("PID:INODE cannot be checked here (EOPNOTSUPP): the kernel has no pidfs (Linux 6.9)")]
     NoInodes,
+    /// `/proc` does not show the processes that the caller's numbers mean.
+    #[error("{what}: {why} (EOPNOTSUPP)")]
+    View {
+        /// What was to be looked at.
+        what: String,
+        /// What `/proc` is instead.
+        why: String,
+    },
     /// The descriptor is not a pidfd.
     #[error("descriptor {fd} is not a pidfd (EBADF)")]
     NotPidfd {
@@ -114,7 +122,7 @@ impl Error {
                 Errno::EINVAL
             }
             Error::NoProcess { .. } | Error::Recycled { .. } => Errno::ESRCH,
-            Error::NoInodes | Error::Unsupported { .. } => Errno::EOPNOTSUPP,
+            Error::NoInodes | Error::View { .. } | Error::Unsupported { .. } => Errno::EOPNOTSUPP,
             Error::NotPidfd { .. } => Errno::EBADF,
             Error::Permission { .. } => Errno::EPERM,
             Error::Inject { source, .. } => source.errno(),
@@ -138,6 +146,11 @@ impl Error {
                 }
                 _ => None,
             },
+            Error::View { .. } => Some(
+                "mount the /proc of this PID namespace: unshare --pid --fork --mount-proc, or \
+                 mount -t proc proc /proc in a mount namespace of its own"
+                    .to_owned(),
+            ),
             Error::Recycled { .. } => Some("look the process up again".to_owned()),
             _ => None,
         }

@@ -27,6 +27,7 @@ mod request;
 pub mod saved;
 mod target;
 pub mod tree;
+mod view;
 pub mod why;
 
 pub use address_space::AddressSpace;

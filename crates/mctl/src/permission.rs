@@ -64,7 +64,7 @@ pub(crate) fn sys_admin_over(target: &Target) -> Holds {
         return Holds::from_bool(capable);
     };
     if !capable_in(
-        &format!("/proc/{}/ns/user", target.pid()),
+        &format!("{}/ns/user", target.proc_dir()),
         ours,
         capable,
         euid,

@@ -19,7 +19,8 @@ pub use spec::ProcessSpec;
 #[derive(Debug)]
 pub struct Target {
     pid: i32,
-    pidfd: OwnedFd,
+    /// `None` is the calling process, which needs none.
+    pidfd: Option<OwnedFd>,
     /// It is the one that we act for, and its calls on itself are made by this.
     principal: Option<Box<dyn OwnCalls>>,
 }
@@ -54,8 +55,17 @@ impl Target {
     ///
     /// # Errors
     /// `ESRCH` no such process, or another one has the number now; `EINVAL` a thread's number;
-    /// `EOPNOTSUPP` an inode was given and the kernel has none (before Linux 6.9).
+    /// `EOPNOTSUPP` an inode was given and the kernel has none (before Linux 6.9), or `/proc` shows
+    /// other processes than those that numbers mean to the caller; `EPERM` `/proc` hides it;
+    /// `EMFILE`, `ENFILE` no descriptor to be had.
     pub fn open(spec: ProcessSpec) -> Result<Target> {
+        crate::view::check(|| format!("process {}", spec.pid))?;
+        Target::open_seen(spec)
+    }
+
+    /// As [`open`](Target::open), for a number that was read from `/proc` after it was checked whose
+    /// processes that shows.
+    pub(crate) fn open_seen(spec: ProcessSpec) -> Result<Target> {
         let pid = spec.pid;
         let pidfd = pidfd_open(pid).map_err(|errno| match errno {
             Errno::ESRCH => Error::NoProcess { pid },
@@ -69,15 +79,16 @@ impl Target {
             },
             errno => Error::Read {
                 what: format!("process {pid}"),
-                why: "pidfd_open failed".to_owned(),
+                why: no_pidfd(errno).to_owned(),
                 errno,
             },
         })?;
         let target = Target {
             pid,
-            pidfd,
+            pidfd: Some(pidfd),
             principal: None,
         };
+        target.is_shown()?;
         if let Some(wanted) = spec.inode {
             let found = target.inode()?.ok_or(Error::NoInodes)?;
             if found != wanted {
@@ -87,15 +98,36 @@ impl Target {
         Ok(target)
     }
 
-    /// The calling process.
+    /// The calling process. What it does to itself needs no descriptor: where none is to be had (a
+    /// limit, a seccomp filter) it is held without, and has no inode.
     ///
     /// # Errors
-    /// No descriptor to be had (`EMFILE`).
+    /// None at present.
     pub fn own() -> Result<Target> {
-        Target::open(ProcessSpec {
-            pid: own_pid(),
-            inode: None,
+        let pid = own_pid();
+        Ok(Target {
+            pid,
+            pidfd: pidfd_open(pid).ok(),
+            principal: None,
         })
+    }
+
+    /// The calling process, without a descriptor.
+    pub(crate) fn ourselves() -> Target {
+        Target {
+            pid: own_pid(),
+            pidfd: None,
+            principal: None,
+        }
+    }
+
+    /// # Errors
+    /// `EPERM` it lives, and `/proc` hides it.
+    fn is_shown(&self) -> Result<()> {
+        match rustix::fs::stat(format!("/proc/{}", self.pid)) {
+            Err(rustix::io::Errno::NOENT) if self.is_alive() => Err(crate::view::hidden(self.pid)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes over a pidfd, from pidfd_open(2) or clone3(2). A thread's pidfd (`PIDFD_THREAD`)
@@ -103,7 +135,7 @@ impl Target {
     ///
     /// # Errors
     /// `EBADF` not a pidfd; `ESRCH` the process has ended, or is not visible in our PID
-    /// namespace.
+    /// namespace; `EOPNOTSUPP`, `EPERM` as of [`open`](Target::open).
     pub fn from_pidfd(pidfd: OwnedFd) -> Result<Target> {
         if !is_pidfd(pidfd.as_fd()) {
             return Err(Error::NotPidfd {
@@ -116,11 +148,14 @@ impl Target {
                 fd: pidfd.as_raw_fd(),
             },
         })?;
-        Ok(Target {
+        let target = Target {
             pid,
-            pidfd,
+            pidfd: Some(pidfd),
             principal: None,
-        })
+        };
+        crate::view::check(|| format!("process {pid}"))?;
+        target.is_shown()?;
+        Ok(target)
     }
 
     /// The target of a C-style `pidfd` argument: a descriptor, which stays the caller's, or
@@ -148,12 +183,15 @@ impl Target {
     }
 
     /// The inode of the pidfd, which names the process for as long as the system runs. `None`
-    /// before Linux 6.9.
+    /// before Linux 6.9, and for ourselves where no descriptor was to be had.
     ///
     /// # Errors
     /// The descriptor cannot be asked.
     pub fn inode(&self) -> Result<Option<u64>> {
-        pidfd_inode(self.pidfd.as_fd()).map_err(|errno| Error::Read {
+        let Some(pidfd) = &self.pidfd else {
+            return Ok(None);
+        };
+        pidfd_inode(pidfd.as_fd()).map_err(|errno| Error::Read {
             what: format!("process {}", self.pid),
             why: "its pidfd cannot be asked for its inode".to_owned(),
             errno,
@@ -221,15 +259,26 @@ impl Target {
     /// Whether the process has a live thread.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        is_alive(self.pidfd.as_fd()).unwrap_or(false)
+        self.pidfd
+            .as_ref()
+            .is_none_or(|pidfd| is_alive(pidfd.as_fd()).unwrap_or(false))
     }
 
     /// The command name (`/proc/PID/comm`), for people. `?` once it is gone.
     #[must_use]
     pub fn name(&self) -> String {
-        match std::fs::read(format!("/proc/{}/comm", self.pid)) {
+        match std::fs::read(format!("{}/comm", self.proc_dir())) {
             Ok(name) => printable(&name),
             Err(_) => "?".to_owned(),
+        }
+    }
+
+    /// Its directory in `/proc`. Our own is found whatever `/proc` shows.
+    pub(crate) fn proc_dir(&self) -> String {
+        if self.principal.is_none() && self.is_own() {
+            "/proc/self".to_owned()
+        } else {
+            format!("/proc/{}", self.pid)
         }
     }
 
@@ -247,6 +296,10 @@ impl Target {
     /// # Errors
     /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
     pub(crate) fn open_proc(&self, file: &str) -> Result<std::fs::File> {
+        if self.pidfd.is_none() || self.is_own() {
+            // Not looked at when it was made.
+            crate::view::check(|| format!("process {}", self.pid))?;
+        }
         let path = format!("/proc/{}/{file}", self.pid);
         let opened = std::fs::File::open(&path);
         // Alive now means that the number was its own when the file was opened.
@@ -280,6 +333,19 @@ pub(crate) fn printable(name: &[u8]) -> String {
         .collect()
 }
 
+/// Why pidfd_open(2) failed.
+fn no_pidfd(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOSYS => {
+            "the kernel has no pidfd_open (Linux 5.3), or a seccomp filter on this program hides it"
+        }
+        Errno::EPERM | Errno::EACCES => {
+            "a seccomp filter or security module on this program refuses pidfd_open"
+        }
+        errno => crate::view::limit(errno).unwrap_or("pidfd_open failed"),
+    }
+}
+
 fn leader_of(tid: i32) -> Option<i32> {
     let text = std::fs::read(format!("/proc/{tid}/status")).ok()?;
     let status = mctl_sys::procfs::status::Status::parse(&text).ok()?;
@@ -288,7 +354,10 @@ fn leader_of(tid: i32) -> Option<i32> {
 
 impl AsFd for Target {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        match &self.pidfd {
+            Some(pidfd) => pidfd.as_fd(),
+            None => mctl_sys::raw::pidfd::ourselves(),
+        }
     }
 }
 

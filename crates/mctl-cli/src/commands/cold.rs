@@ -10,7 +10,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "cold",
     about: "let the memory of running processes be reclaimed first",
-    long: "The pages stay where they are, but the kernel takes them before others once memory gets short. What cannot be reclaimed is passed over. For another process the kernel asks for CAP_SYS_NICE besides ptrace access, also for one of the same user.",
+    long: "The pages stay where they are, but the kernel takes them before others once memory gets short. What cannot be reclaimed is passed over. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,

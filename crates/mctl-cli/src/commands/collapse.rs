@@ -10,7 +10,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "collapse",
     about: "make huge pages of the small pages that processes have now",
-    long: "Works on anonymous and shared memory unless something else is chosen, whatever the host says about huge pages, but not against NOHUGEPAGE advice and not under the policy nohugepage. What cannot be made huge is passed over. Says afterwards how much is huge: of all anonymous and shared memory that is present, in per cent. For another process the kernel asks for CAP_SYS_NICE besides ptrace access, also for one of the same user.",
+    long: "Works on anonymous and shared memory unless something else is chosen, whatever the host says about huge pages, but not against NOHUGEPAGE advice and not under the policy nohugepage. What cannot be made huge is passed over. Says afterwards how much is huge: of all anonymous and shared memory that is present, in per cent. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,

@@ -10,7 +10,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "pageout",
     about: "reclaim the memory of running processes now",
-    long: "Anonymous and shared memory goes to swap, pages of files back to their files; nothing is lost, and what is used again comes back. What cannot be reclaimed is passed over. Says afterwards what was resident and on swap before and after, and what came back meanwhile. For another process the kernel asks for CAP_SYS_NICE besides ptrace access, also for one of the same user.",
+    long: "Anonymous and shared memory goes to swap, pages of files back to their files; nothing is lost, and what is used again comes back. What cannot be reclaimed is passed over. Says afterwards what was resident and on swap before and after, and what came back meanwhile. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,

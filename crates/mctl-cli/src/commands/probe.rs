@@ -281,7 +281,11 @@ impl Found {
         fact(
             out,
             "process_madvise on others",
-            &yes_no(caller.cap_sys_nice, "CAP_SYS_NICE"),
+            if caller.cap_sys_nice {
+                "yes (CAP_SYS_NICE)"
+            } else {
+                "no: it needs CAP_SYS_NICE; the process gives the advice to itself"
+            },
         )?;
         fact(
             out,

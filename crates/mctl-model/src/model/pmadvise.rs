@@ -174,12 +174,14 @@ impl Model {
         destructive: bool,
     ) -> Result<(), Errno> {
         if self.relation(caller, target) == Relation::Other {
-            let mechanism = if advice.is_remote() {
-                Mechanism::RemoteAdvice
-            } else {
-                Mechanism::Injection
-            };
-            self.owner_of(caller, target, mechanism)?;
+            // Where the kernel's own call is not allowed, the target makes it itself.
+            let remotely = advice.is_remote()
+                && self
+                    .owner_of(caller, target, Mechanism::RemoteAdvice)
+                    .is_ok();
+            if !remotely {
+                self.owner_of(caller, target, Mechanism::Injection)?;
+            }
             if advice.is_destructive() && !destructive {
                 return Err(Errno::EPERM);
             }

@@ -44,7 +44,7 @@ pub(super) fn reading(pid: i32, errno: Errno) -> InjectError {
 
 /// Reads a status file whole. The line of supplementary groups alone may be longer than the buffer
 /// that does for nearly all, and what stands behind it matters (threads, signals, seccomp).
-pub(super) fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
     let mut buffer = [0u8; 8192];
     let text = read_small(path, &mut buffer)?;
     if text.len() < 8192 {

@@ -28,6 +28,7 @@ mod vdso;
 pub use error::{InjectError, Refusal};
 pub(crate) use files::call_of;
 pub use files::read_small;
+pub(crate) use files::read_status;
 pub use job::{Job, Limits, Report, run};
 pub use look::Prepared;
 pub(crate) use look::may_stop;

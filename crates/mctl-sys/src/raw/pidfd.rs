@@ -21,6 +21,15 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The calling process as a descriptor, where a real one cannot be had: `PIDFD_SELF_THREAD_GROUP`, which
+/// Linux 6.14 takes wherever it takes a pidfd. Older kernels answer `EBADF`.
+#[must_use]
+pub fn ourselves() -> BorrowedFd<'static> {
+    // SAFETY: no negative number is ever an open descriptor, so there is nothing that could be closed
+    // or used again meanwhile; it is not -1, which the type reserves.
+    unsafe { BorrowedFd::borrow_raw(mctl_abi::PIDFD_SELF_THREAD_GROUP) }
+}
+
 /// Sends a signal to the process behind a pidfd; signal 0 only checks.
 ///
 /// # Errors

@@ -51,15 +51,19 @@ pub(super) fn giver_for<'t>(
     Ok(Box::new(Injected::new(advice, target, max_stall)?))
 }
 
-/// Whether the kernel takes the advice for this target, asked with an empty list, and so with no
-/// effect. `EINVAL`: a kernel that does not know it remotely. `ESRCH` of a process that lives: its
-/// first thread has exited, and the kernel looks for the memory there only.
+/// Whether the kernel takes the advice for this target from us, asked with an empty list, and so
+/// with no effect. Where it does not, the target may give it to itself.
+///
+/// `ESRCH` of a process that lives: its first thread has exited, and the kernel looks for the memory
+/// there only. Any other refusal is of the call and not of the target: a kernel that does not know
+/// the advice remotely (`EINVAL`, `ENOSYS`), a caller without CAP_SYS_NICE (`EPERM`), or one whose own
+/// seccomp filter refuses the call, with whatever errno. Whether the target may be touched at all is
+/// then found out by the look at it.
 fn kernel_takes(advice: Advice, target: &Target) -> Result<bool> {
     match process_madvise(target.as_fd(), &[], advice.number()) {
         Ok(_) => Ok(true),
-        Err(Errno::EINVAL | Errno::ENOSYS) => Ok(false),
-        Err(Errno::ESRCH) if target.is_alive() => Ok(false),
-        Err(errno) => Err(refused(target, advice, errno)),
+        Err(Errno::ESRCH) if !target.is_alive() => Err(Error::NoProcess { pid: target.pid() }),
+        Err(_) => Ok(false),
     }
 }
 
@@ -68,15 +72,11 @@ fn refused(target: &Target, advice: Advice, errno: Errno) -> Error {
     let pid = target.pid();
     match errno {
         Errno::ESRCH => Error::NoProcess { pid },
-        // EACCES: no ptrace access; EPERM: no CAP_SYS_NICE.
-        Errno::EACCES => Error::Permission {
+        // It was allowed when it was asked first: the target has other credentials now.
+        Errno::EACCES | Errno::EPERM => Error::Permission {
             pid,
             why: crate::permission::explain_owner(target)
-                .unwrap_or_else(|| "no ptrace access to it".to_owned()),
-        },
-        Errno::EPERM => Error::Permission {
-            pid,
-            why: format!("process_madvise({advice}) needs CAP_SYS_NICE"),
+                .unwrap_or_else(|| format!("the kernel refuses process_madvise({advice})")),
         },
         errno => Error::TargetCall {
             pid,

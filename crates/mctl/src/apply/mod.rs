@@ -100,7 +100,7 @@ fn whose(target: &Target) -> Whose {
 /// # Errors
 /// As [`launch`].
 pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
-    let own = Target::own()?;
+    let own = Target::ourselves();
     ready(request, &own, Whose::Image, caps).map(|ready| ready.plan)
 }
 
@@ -110,7 +110,7 @@ pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
 /// As [`apply`]; `EOPNOTSUPP` also where only advice on mappings could do it: exec drops them
 /// all.
 pub fn launch(request: &Request, caps: &HostCaps) -> Result<Outcome> {
-    let own = Target::own()?;
+    let own = Target::ourselves();
     let mut works = [ready(request, &own, Whose::Image, caps).map(Work::new)];
     walk(&mut works);
     let [work] = works;

@@ -59,6 +59,7 @@ pub(super) fn cgroup_dir(path: &Path) -> Result<PathBuf> {
 }
 
 pub(super) fn list_cgroup(dir: &Path) -> Result<Vec<Seen>> {
+    crate::view::check(|| format!("cgroup {}", dir.display()))?;
     let mut found = Vec::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(dir) = todo.pop() {

@@ -36,6 +36,7 @@ pub(super) fn look_at(pid: i32) -> Option<Seen> {
 
 /// Every process that `/proc` shows.
 pub(super) fn list_all() -> Result<Vec<Seen>> {
+    crate::view::check(|| "the processes of this host".to_owned())?;
     let entries = std::fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?;
     Ok(entries
         .flatten()
@@ -83,7 +84,7 @@ pub(super) fn open(seen: Seen) -> Result<Option<Target>> {
         pid: seen.pid,
         inode: None,
     };
-    let target = match Target::open(spec) {
+    let target = match Target::open_seen(spec) {
         Ok(target) => target,
         Err(error) if error.errno() == Errno::ESRCH => return Ok(None),
         // The number belongs to a thread by now.
