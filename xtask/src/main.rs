@@ -23,6 +23,7 @@ mod run;
 mod source;
 mod stock;
 mod toolchain;
+mod tries;
 mod verdicts;
 
 use std::io::Write as _;
@@ -51,6 +52,9 @@ enum Command {
     /// Run our suites in guests
     #[command(subcommand)]
     Guest(Guest),
+    /// Try mctl on programs that nobody here wrote
+    #[command(subcommand)]
+    Tries(tries::Tries),
 }
 
 #[derive(Debug, Subcommand)]
@@ -228,6 +232,7 @@ fn go(cli: Cli) -> Result<bool> {
             say(&matrix::write(&layout)?.display().to_string());
             Ok(true)
         }
+        Command::Tries(tries) => tries::run(&layout, tries),
     }
 }
 
