@@ -25,6 +25,9 @@
  *   spawn                a child that only waits; it dies with us       -> child PID
  *   thread               a thread that only waits                       -> thread TID
  *   exec                 executes itself anew (announces itself by "ready")
+ *   newpid               unshare(CLONE_NEWPID): the next child begins a PID namespace -> ok
+ *   newuser              unshare(CLONE_NEWUSER)                         -> ok
+ *   child [OPTIONS]      waitpid(-1, WNOHANG and these)                 -> child PID
  *   pid                                                                -> pid PID
  * The end is end of file or SIGTERM.
  */
@@ -244,7 +247,18 @@ static void run(char *line)
 		fork_down();
 	else if (IS("spawn"))
 		spawn();
-	else if (IS("thread"))
+	else if (IS("newpid"))
+		answer(unshare(CLONE_NEWPID) == 0);
+	else if (IS("newuser"))
+		answer(unshare(CLONE_NEWUSER) == 0);
+	else if (IS("child")) {
+		pid_t got = waitpid(-1, NULL, WNOHANG | (int)n[0]);
+
+		if (got < 0)
+			answer(false);
+		else
+			fx_say("child %d", (int)got);
+	} else if (IS("thread"))
 		start_thread();
 	else if (IS("pid"))
 		fx_say("pid %d", getpid());

@@ -100,6 +100,8 @@ left_alone! {
     syscall_user_dispatch: "misc_loop", "kind=dispatch";
     vmas: "vmas", "n=5000", "huge=3", "nohuge=5", "touch=1";
     tree: "tree";
+    uffd_served: "uffd_served";
+    uffd_served_by_another: "uffd_served", "mode=1";
     nolibc_static: "nolibc_static";
     i386: "i386";
 }

@@ -86,6 +86,34 @@ impl Arch for Aarch64 {
     fn is_32bit(regs: &Regs) -> bool {
         regs.pstate & MODE_32BIT != 0
     }
+
+    const EXIT_GADGETS: &'static [&'static [u8]] = &[
+        // mov x8, #93; svc #0
+        &[0xa8, 0x0b, 0x80, 0xd2, 0x01, 0, 0, 0xd4],
+        // mov w8, #93; svc #0
+        &[0xa8, 0x0b, 0x80, 0x52, 0x01, 0, 0, 0xd4],
+    ];
+
+    const NR_EXIT: u64 = 93;
+
+    /// The kernel takes the number of a call that has been entered from a register set of its own
+    /// (NT_ARM_SYSTEM_CALL), which has to be written too.
+    fn swapped(at_entry: &Regs, call: SyscallArgs, pc: u64) -> Regs {
+        let mut regs = *at_entry;
+        for (register, arg) in regs.x.iter_mut().zip(call.args) {
+            *register = arg;
+        }
+        regs.x[8] = call.number;
+        regs.pc = pc;
+        regs
+    }
+
+    fn after_call(at_exit: &Regs, pc: u64) -> Regs {
+        let mut regs = *at_exit;
+        regs.x[0] = 0;
+        regs.pc = pc;
+        regs
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +186,22 @@ mod tests {
         };
         let regs = Aarch64::restored(&saved, Some(&seen));
         assert_eq!((regs.pc, regs.x[0]), (0x1000, 9));
+    }
+
+    #[test]
+    fn a_call_made_of_another_one() {
+        let call = SyscallArgs {
+            number: 233,
+            args: [1, 2, 3, 4, 5, 6],
+        };
+        let regs = Aarch64::swapped(&Regs::default(), call, 0x7000);
+        assert_eq!((regs.x[8], regs.pc), (233, 0x7000));
+        assert_eq!(regs.x[..6], call.args);
+        let after = Aarch64::after_call(&regs, 0x7000);
+        assert_eq!((after.x[0], after.pc), (0, 0x7000));
+        for gadget in Aarch64::EXIT_GADGETS {
+            assert!(gadget.ends_with(Aarch64::SYSCALL_INSN));
+        }
     }
 
     #[test]

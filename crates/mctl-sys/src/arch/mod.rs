@@ -50,6 +50,24 @@ pub trait Arch {
 
     /// Whether the thread runs in 32-bit mode.
     fn is_32bit(regs: &Self::Regs) -> bool;
+
+    /// Instructions that end a task whatever its other registers hold: exit(2), the number set and the
+    /// kernel entered, as compilers and C libraries write it. The kernel is entered by the last of them.
+    const EXIT_GADGETS: &'static [&'static [u8]];
+
+    /// `__NR_exit`.
+    const NR_EXIT: u64;
+
+    /// The image, at a call's entry stop, that makes another call of it and goes on at `pc` after it.
+    fn swapped(at_entry: &Self::Regs, call: SyscallArgs, pc: u64) -> Self::Regs;
+
+    /// The image, at a call's exit stop, of a thread in no call that goes on at `pc`.
+    fn after_call(at_exit: &Self::Regs, pc: u64) -> Self::Regs;
+
+    /// The arguments of clone(2) for a child with these flags and this stack pointer.
+    fn clone_args(flags: u64, stack: u64) -> [u64; 6] {
+        [flags, stack, 0, 0, 0, 0]
+    }
 }
 
 /// The number of prctl(2) on this processor.

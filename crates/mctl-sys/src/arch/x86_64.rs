@@ -113,6 +113,40 @@ impl Arch for X86_64 {
     fn is_32bit(regs: &Regs) -> bool {
         regs.cs != USER_CS_64
     }
+
+    const EXIT_GADGETS: &'static [&'static [u8]] = &[
+        // mov $60, %eax; syscall
+        &[0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05],
+        // xor %eax, %eax; mov $60, %al; syscall
+        &[0x31, 0xc0, 0xb0, 0x3c, 0x0f, 0x05],
+    ];
+
+    const NR_EXIT: u64 = 60;
+
+    fn swapped(at_entry: &Regs, call: SyscallArgs, pc: u64) -> Regs {
+        let [rdi, rsi, rdx, r10, r8, r9] = call.args;
+        Regs {
+            rip: pc,
+            orig_rax: call.number,
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            ..*at_entry
+        }
+    }
+
+    /// Without a call in it the kernel restarts none, whatever the result says.
+    fn after_call(at_exit: &Regs, pc: u64) -> Regs {
+        Regs {
+            rip: pc,
+            orig_rax: NO_CALL,
+            rax: 0,
+            ..*at_exit
+        }
+    }
 }
 
 #[cfg(test)]
@@ -240,6 +274,34 @@ mod tests {
         };
         assert_eq!(X86_64::enter(&saved, 0x7000, call).eflags, 0x246);
         assert_eq!(X86_64::restored(&saved, None).eflags, 0x346);
+    }
+
+    #[test]
+    fn a_call_made_of_another_one_goes_on_where_it_is_told() {
+        let call = SyscallArgs {
+            number: 28,
+            args: [1, 2, 3, 4, 5, 6],
+        };
+        let at_entry = in_call(60, -38);
+        let regs = X86_64::swapped(&at_entry, call, 0x7000);
+        assert_eq!(
+            (regs.rip, regs.orig_rax, regs.rax),
+            (0x7000, 28, at_entry.rax)
+        );
+        let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+        assert_eq!(args, call.args);
+        // A result that asks for a restart asks in vain.
+        let after = X86_64::after_call(
+            &Regs {
+                rax: (-512_i64).cast_unsigned(),
+                ..regs
+            },
+            0x7000,
+        );
+        assert_eq!((after.rip, after.orig_rax, after.rax), (0x7000, NO_CALL, 0));
+        for gadget in X86_64::EXIT_GADGETS {
+            assert!(gadget.ends_with(X86_64::SYSCALL_INSN));
+        }
     }
 
     #[test]

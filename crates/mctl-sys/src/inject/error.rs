@@ -67,6 +67,23 @@ pub enum Refusal {
     /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
     #[error("no system-call instruction to borrow was found in it (vDSO unmapped?)")]
     NoSyscallInstruction,
+    /// None of its text holds the instructions that end a task, at which a carrier stands.
+    #[error(
+        "its program has no instructions that end a thread, where a task of ours could stand for a \
+         long call"
+    )]
+    NoExitInstructions,
+    /// Its next child would be the first process of another PID namespace.
+    #[error(
+        "its next child would begin a PID namespace of its own (unshare(CLONE_NEWPID)); try again \
+         when it has made one"
+    )]
+    OtherPidNamespace,
+    /// It changed the text that our task was to run.
+    #[error(
+        "it changed its program under our hands: our task in it was found elsewhere, and ended"
+    )]
+    ForeignText,
     /// It has called exec since it was looked at: what was prepared concerns another program.
     #[error("it has executed another program meanwhile; try again")]
     Replaced,
@@ -81,7 +98,9 @@ impl Refusal {
     pub const fn errno(&self) -> Errno {
         match self {
             Refusal::Yama { .. } | Refusal::NotPermitted | Refusal::Seccomp => Errno::EPERM,
-            Refusal::Bits32 | Refusal::NoSyscallInstruction => Errno::EOPNOTSUPP,
+            Refusal::Bits32 | Refusal::NoSyscallInstruction | Refusal::NoExitInstructions => {
+                Errno::EOPNOTSUPP
+            }
             Refusal::Zombie | Refusal::KernelThread => Errno::ESRCH,
             Refusal::Traced { .. }
             | Refusal::SyscallUserDispatch
@@ -91,6 +110,8 @@ impl Refusal {
             | Refusal::InVfork
             | Refusal::Unresponsive { .. }
             | Refusal::Replaced
+            | Refusal::OtherPidNamespace
+            | Refusal::ForeignText
             | Refusal::InRseqSection => Errno::EBUSY,
         }
     }

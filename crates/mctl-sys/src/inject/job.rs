@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use mctl_abi::Errno;
 
+use super::carrier::{Birth, Served};
 use super::error::{InjectError, Refusal};
 use super::files::command_name;
 use super::filtered::may_be_filtered;
 use super::idle::Awake;
 use super::look::Prepared;
-use super::pick::Candidate;
+use super::pick::{Candidate, KEEP};
 use super::runs::Runs;
 use super::script::{ScriptCall, run_script};
 use super::shield;
@@ -51,6 +52,7 @@ pub struct Report {
 enum Work<'a> {
     Script(&'a mut [ScriptCall]),
     Runs(&'a mut Runs),
+    Carry(&'a mut Birth),
 }
 
 /// How far a job came. Plain data: it is written in the shield, where nothing may be allocated.
@@ -98,6 +100,11 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn runs(prepared: Prepared<'a>, runs: &'a mut Runs, limits: Limits) -> Job<'a> {
         Job::new(prepared, Work::Runs(runs), limits)
+    }
+
+    /// Has the target bear a carrier, and keeps it until it ends.
+    pub(super) fn carry(prepared: Prepared<'a>, birth: &'a mut Birth, limits: Limits) -> Job<'a> {
+        Job::new(prepared, Work::Carry(birth), limits)
     }
 
     fn new(prepared: Prepared<'a>, work: Work<'a>, limits: Limits) -> Job<'a> {
@@ -210,7 +217,7 @@ impl Job<'_> {
             };
             self.tried = index;
             state = match self.try_thread(&candidate) {
-                Ok(report) => State::Done(report),
+                Ok(report) => State::Done(self.carry_on(report, &candidate)),
                 Err(state) => state,
             };
             self.lost |= state == State::NoThread(NotStopped::Gone);
@@ -237,6 +244,33 @@ impl Job<'_> {
         self.state = state;
     }
 
+    /// Where the thread has borne a carrier: keeps it, and then has the thread wait for it.
+    fn carry_on(&mut self, report: Report, candidate: &Candidate) -> Report {
+        let mut threads = [0; KEEP];
+        for (slot, kept) in threads.iter_mut().zip(&self.prepared.candidates) {
+            *slot = kept.map_or(0, |candidate| candidate.tid);
+        }
+        let served = Served {
+            pidfd: self.prepared.pidfd,
+            pid: self.prepared.pid,
+            threads,
+        };
+        let Work::Carry(birth) = &mut self.work else {
+            return report;
+        };
+        birth.note_stop(report.stopped_ns);
+        birth.serve(&served);
+        // Only in the very call in which it was chosen. Else its keeper looks for another moment.
+        if birth.is_to_be_reaped()
+            && candidate.is_still_there()
+            && let Ok(again) = self.try_thread(candidate)
+            && let Work::Carry(birth) = &mut self.work
+        {
+            birth.note_stop(again.stopped_ns);
+        }
+        report
+    }
+
     /// Whether its calls take microseconds, as far as can be told.
     fn is_short(&self) -> bool {
         match &self.work {
@@ -244,6 +278,7 @@ impl Job<'_> {
                 .iter()
                 .all(|script| script.call.number == libc::SYS_prctl.cast_unsigned()),
             Work::Runs(runs) => runs.is_short(),
+            Work::Carry(_) => false,
         }
     }
 
@@ -304,6 +339,11 @@ impl Job<'_> {
                 return false;
             }
             Work::Runs(_) => {}
+            Work::Carry(birth) if birth.is_of_memory_that_is_gone() => {
+                self.state = State::Replaced;
+                return false;
+            }
+            Work::Carry(_) => {}
         }
         self.prepared = new;
         self.first = 0;
@@ -346,6 +386,7 @@ impl Job<'_> {
         let result = match &mut self.work {
             Work::Script(calls) => run_script(&mut borrowed, calls, patience),
             Work::Runs(runs) => runs.advise(&mut borrowed, patience),
+            Work::Carry(birth) => birth.in_thread(&mut borrowed, patience),
         };
         let stopped_ns = borrowed.release();
         result
@@ -372,9 +413,12 @@ impl Job<'_> {
             return Err(State::Seccomp);
         }
         // Nor do ranges of one program mean anything in the next.
-        if let Work::Runs(runs) = &self.work
-            && runs.are_gone()
-        {
+        let gone = match &self.work {
+            Work::Runs(runs) => runs.are_gone(),
+            Work::Carry(birth) => birth.is_of_memory_that_is_gone(),
+            Work::Script(_) => false,
+        };
+        if gone {
             return Err(State::Replaced);
         }
         match self.prepared.insn {

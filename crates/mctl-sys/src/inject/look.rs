@@ -148,6 +148,12 @@ impl<'fd> Prepared<'fd> {
         })
     }
 
+    /// The thread that would be stopped.
+    pub(super) fn best(&self) -> Option<i32> {
+        let best = self.candidates.iter().flatten().next()?;
+        Some(best.tid)
+    }
+
     /// How much the best thread found is disturbed by a stop.
     #[must_use]
     pub fn disturbance(&self) -> Disturbance {

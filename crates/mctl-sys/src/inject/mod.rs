@@ -9,6 +9,7 @@
 //! shield task for any number of targets.
 
 pub mod blocked;
+mod carrier;
 mod error;
 mod files;
 mod filtered;
@@ -25,6 +26,7 @@ mod script;
 mod shield;
 mod vdso;
 
+pub use carrier::{CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
 pub use error::{InjectError, Refusal};
 pub(crate) use files::call_of;
 pub use files::read_small;

@@ -4,7 +4,7 @@ use mctl_abi::Errno;
 
 use super::blocked::{BlockedCall, Disturbance, disturbance};
 use super::error::{InjectError, Refusal};
-use super::files::{command_name, read_small, read_status, reading};
+use super::files::{command_name, path_of, read_small, read_status, reading};
 use crate::procfs::status::Status;
 use crate::procfs::syscall::TaskSyscall;
 
@@ -20,6 +20,24 @@ pub(super) struct Candidate {
     pub(super) call: Option<BlockedCall>,
     pub(super) disturbance: Disturbance,
     pub(super) seccomp: bool,
+}
+
+impl Candidate {
+    /// Whether the thread is still in the call that it was seen in. In the shield: no allocation.
+    pub(super) fn is_still_there(&self) -> bool {
+        let mut path = [0u8; 40];
+        let mut buffer = [0u8; 256];
+        let Some(path) = path_of(self.tid, "syscall", &mut path) else {
+            return false;
+        };
+        let now = read_small(path, &mut buffer).map(TaskSyscall::parse);
+        match (now, self.call) {
+            (Ok(Ok(TaskSyscall::Blocked { nr, args, .. })), Some(call)) => {
+                u64::from(nr.unsigned_abs()) == call.number && args == call.args
+            }
+            _ => false,
+        }
+    }
 }
 
 const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);

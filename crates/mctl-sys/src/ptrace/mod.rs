@@ -1,6 +1,7 @@
 //! ptrace(2) so that it cannot be misused: a tracee is a value that is consumed by each step, and
 //! whose `Drop` restores and detaches.
 
+pub(crate) mod carried;
 pub(crate) mod raw;
 pub(crate) mod tracee;
 pub(crate) mod wait;

@@ -149,6 +149,74 @@ pub(crate) fn signal_code(tid: i32) -> Result<i32, Errno> {
     Ok(info.si_code)
 }
 
+/// `PTRACE_O_EXITKILL`: the tracee is killed when its tracer ends (Linux 3.8).
+pub(crate) const O_EXITKILL: u64 = 1 << 20;
+const GET_SYSCALL_INFO: u32 = 0x420e;
+/// `PTRACE_SYSCALL_INFO_ENTRY`.
+const INFO_ENTRY: u8 = 1;
+
+/// `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h, Linux 5.3), as it is at an entry stop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct SyscallInfo {
+    op: u8,
+    pad: [u8; 3],
+    arch: u32,
+    ip: u64,
+    sp: u64,
+    nr: u64,
+    args: [u64; 6],
+    seccomp: u64,
+}
+
+/// The number of the call at whose entry the tracee stands, and the address after the instruction that
+/// made it. `None` at any other stop.
+pub(crate) fn entered_call(tid: i32) -> Result<Option<(u64, u64)>, Errno> {
+    let mut info = SyscallInfo::default();
+    let size = size_of::<SyscallInfo>() as u64;
+    request(GET_SYSCALL_INFO, tid, size, (&raw mut info) as u64)?;
+    Ok((info.op == INFO_ENTRY).then_some((info.nr, info.ip)))
+}
+
+/// Makes another call of the one at whose entry the tracee stands, where the registers alone do not.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn set_entered_number(tid: i32, number: u64) -> Result<(), Errno> {
+    const NT_ARM_SYSTEM_CALL: u64 = 0x404;
+    let mut number = i32::try_from(number).unwrap_or(-1);
+    let mut iov = libc::iovec {
+        iov_base: (&raw mut number).cast(),
+        iov_len: size_of::<i32>(),
+    };
+    let iov = (&raw mut iov) as u64;
+    request(libc::PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, iov).map(drop)
+}
+
+/// Makes another call of the one at whose entry the tracee stands, where the registers alone do not.
+#[cfg(not(target_arch = "aarch64"))]
+#[allow(clippy::unnecessary_wraps, reason = "aarch64 has something to fail")]
+pub(crate) fn set_entered_number(_tid: i32, _number: u64) -> Result<(), Errno> {
+    Ok(())
+}
+
+/// One look at all tracees of this task: the one that has changed, with its state.
+pub(crate) fn wait_any_now() -> Result<Option<(i32, i32)>, Errno> {
+    let mut status = 0i32;
+    let null = std::ptr::null_mut::<libc::rusage>();
+    let options = libc::WNOHANG | libc::__WALL;
+    // SAFETY: `status` is ours; no rusage is asked for.
+    let ret = unsafe { libc::syscall(libc::SYS_wait4, -1, &raw mut status, options, null) };
+    match checked(ret)? {
+        0 => Ok(None),
+        tid => Ok(Some((i32::try_from(tid).unwrap_or(0), status))),
+    }
+}
+
+/// Ends a tracee that is a process of its own.
+pub(crate) fn kill(tid: i32) {
+    // SAFETY: integers only. A tracee keeps its number until its tracer has waited for it.
+    unsafe { libc::kill(tid, libc::SIGKILL) };
+}
+
 /// `struct ptrace_rseq_configuration` (include/uapi/linux/ptrace.h, Linux 5.13).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -195,6 +263,8 @@ mod tests {
     #[test]
     fn layouts() {
         assert_eq!(size_of::<SudConfig>(), 32);
+        assert_eq!(size_of::<SyscallInfo>(), 88);
+        assert_eq!(std::mem::offset_of!(SyscallInfo, nr), 24);
         assert_eq!(size_of::<RseqConfig>(), 24);
         assert_eq!(std::mem::offset_of!(RseqConfig, flags), 16);
     }

@@ -354,6 +354,33 @@ impl Borrowed {
         Ok(Native::result(&regs))
     }
 
+    /// Runs a clone(2) whose child begins at `pc` and not behind our instruction. The child is stopped
+    /// before it runs anything: it is born a tracee of ours (CLONE_PTRACE).
+    pub(crate) fn clone_to(
+        &mut self,
+        call: SyscallArgs,
+        pc: u64,
+        patience: u64,
+    ) -> Result<i64, NoResult> {
+        for _ in 0..MAX_RESTARTS {
+            let regs = Native::enter(&self.regs, self.insn, call);
+            self.step(raw::set_regs(self.tid, &regs))?;
+            self.step(raw::run_to_syscall(self.tid, 0))?;
+            self.syscall_stop(Deadline::after(patience))?;
+            // The child's registers are a copy of these. Ours are put back anyway.
+            let at_entry = self.step(raw::get_regs::<Regs>(self.tid))?;
+            self.step(raw::set_regs(self.tid, &Native::with_pc(&at_entry, pc)))?;
+            self.step(raw::run_to_syscall(self.tid, 0))?;
+            self.syscall_stop(Deadline::NEVER)?;
+            let regs = self.step(raw::get_regs::<Regs>(self.tid))?;
+            let result = Native::result(&regs);
+            if !RESTARTS.contains(&result) {
+                return Ok(result);
+            }
+        }
+        Err(NoResult::Os(Errno::EAGAIN))
+    }
+
     fn step<T>(&mut self, result: Result<T, Errno>) -> Result<T, NoResult> {
         result.map_err(|errno| {
             if errno == Errno::ESRCH {

@@ -2,6 +2,7 @@
 //! [`Errno`], nothing decided here.
 
 pub mod exec;
+pub(crate) mod futex;
 pub mod ids;
 pub mod madvise;
 pub mod native;
