@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use mctl::coverage::Bytes;
 use mctl::{
     Atomicity, Error, Exactness, HostCaps, Outcome, Plan, PolicyKind, ProcessSpec, Request, Rule,
     Target, TreeOutcome,
@@ -12,8 +13,9 @@ use mctl::{
 use serde::Serialize;
 
 use crate::fail::{Ended, Fail};
-use crate::{limits, report, words};
+use crate::{exit, limits, report, splitting, words};
 
+mod huge;
 mod progress;
 mod tell;
 
@@ -68,6 +70,10 @@ struct Entry {
     /// Asked for only where it is shown.
     name: Option<String>,
     result: Result<Done, Error>,
+    /// What is in huge pages under a policy that forbids new ones; only where that was set.
+    still_huge: Option<Bytes>,
+    /// What became of splitting them, where that was asked for.
+    split: Option<Result<splitting::Outcome, Error>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +88,8 @@ impl Entry {
             spec,
             name: None,
             result: Err(error),
+            still_huge: None,
+            split: None,
         }
     }
 }
@@ -107,6 +115,7 @@ struct Rollback {
 /// Carries a change out.
 pub(crate) fn change(
     args: &Change,
+    after: After,
     build: impl FnOnce(&[PolicyKind]) -> Result<Request, Fail>,
 ) -> Ended {
     let (kinds, specs) = words::split(&args.words, &args.pid)?;
@@ -119,13 +128,27 @@ pub(crate) fn change(
         request.rule = Rule::Admin;
     }
     let caps = HostCaps::probe_for(&kinds)?;
+    if after.split {
+        // Where nothing would come back, nothing is changed either.
+        mctl::split::probe()?;
+    }
     let work = Work {
         args,
+        after,
         request: &request,
         caps: &caps,
     };
-    let sum = work.do_all(&specs)?;
-    work.tell(sum)
+    let mut sum = work.do_all(&specs)?;
+    let interrupted = work.look_after(&mut sum);
+    let code = work.tell(sum)?;
+    if !interrupted {
+        return Ok(code);
+    }
+    report::error(
+        "interrupted; the policy is in force, and what was split stays split",
+        None,
+    );
+    Ok(exit::INTERRUPTED)
 }
 
 fn check_words(args: &Change, specs: &[ProcessSpec]) -> Result<(), Fail> {
@@ -142,8 +165,16 @@ fn check_words(args: &Change, specs: &[ProcessSpec]) -> Result<(), Fail> {
     }
 }
 
+/// What is done to the processes once the policies are in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct After {
+    /// Split the huge pages that are there.
+    pub(crate) split: bool,
+}
+
 struct Work<'a> {
     args: &'a Change,
+    after: After,
     request: &'a Request,
     caps: &'a HostCaps,
 }
@@ -206,7 +237,7 @@ impl Work<'_> {
 
     /// An entry for a target; its name and inode only where they are shown.
     fn entry(&self, target: &Target, result: Result<Done, Error>) -> Entry {
-        let shown = self.args.verbose || self.args.json || self.args.dry_run;
+        let shown = self.args.verbose || self.args.json || self.args.dry_run || self.after.split;
         Entry {
             spec: if shown {
                 target.spec()
@@ -218,6 +249,8 @@ impl Work<'_> {
             },
             name: shown.then(|| target.name()),
             result,
+            still_huge: None,
+            split: None,
         }
     }
 
@@ -288,6 +321,8 @@ impl Sum {
                 spec: member.spec,
                 name: Some(member.name),
                 result: member.result.map(Done::Applied),
+                still_huge: None,
+                split: None,
             }));
     }
 }

@@ -69,6 +69,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::pageout::ENTRY,
     commands::cold::ENTRY,
     commands::collapse::ENTRY,
+    commands::split::ENTRY,
     commands::lock::ENTRY,
     commands::unlock::ENTRY,
     commands::probe::ENTRY,

@@ -14,6 +14,7 @@ mod limits;
 mod locking;
 mod output;
 mod report;
+mod splitting;
 mod table;
 mod words;
 

@@ -18,6 +18,7 @@ fn the_whole_manual() {
         "pageout",
         "cold",
         "collapse",
+        "split",
         "lock",
         "unlock",
         "probe",

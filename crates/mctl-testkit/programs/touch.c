@@ -6,6 +6,7 @@
  *   file LEN [PATH]      a mapped file, private                         -> map ADDR LEN
  *   hugetlb LEN          private hugetlb without reservation, not touched -> map ADDR LEN
  *   touch ADDR LEN       writes to every 4 KiB                          -> ok
+ *   blank ADDR LEN       writes zeroes to every 4 KiB                  -> ok
  *   check ADDR LEN       verifies what touch wrote                      -> ok
  *   unmap ADDR LEN                                                     -> ok
  *   advise ADDR LEN N    madvise                                       -> ok
@@ -210,6 +211,10 @@ static void run(char *line)
 	else if (IS("touch")) {
 		for (unsigned long i = 0; i < n[1]; i += 4096)
 			*(uint64_t *)(p + i) = (uint64_t)p + i;
+		answer(true);
+	} else if (IS("blank")) {
+		for (unsigned long i = 0; i < n[1]; i += 4096)
+			*(volatile uint64_t *)(p + i) = 0;
 		answer(true);
 	} else if (IS("check")) {
 		for (unsigned long i = 0; i < n[1]; i += 4096)

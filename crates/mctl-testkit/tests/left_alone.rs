@@ -127,4 +127,5 @@ restless! {
     fork_storm: "fork_storm";
     thread_churn: "thread_churn";
     mmap_churn: "mmap_churn";
+    counters: "counters", "mib=16";
 }

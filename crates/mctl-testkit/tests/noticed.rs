@@ -223,3 +223,11 @@ fn a_call_into_a_filter_is_noticed() {
         );
     }
 }
+
+#[test]
+fn pages_thrown_away_are_noticed() {
+    let fixture = start!("counters", "mib=16", "discard=1");
+    std::thread::sleep(Duration::from_millis(500));
+    let verdict = fixture.finish().expect("a verdict");
+    assert!(verdict.has("data"), "{verdict:?}");
+}

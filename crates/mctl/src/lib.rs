@@ -25,6 +25,7 @@ mod reading;
 pub mod reclaim;
 mod request;
 pub mod saved;
+pub mod split;
 mod target;
 pub mod tree;
 mod view;

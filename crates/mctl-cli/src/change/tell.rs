@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use mctl::coverage::Bytes;
 use mctl::{Error, Outcome, Plan};
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use crate::exit;
 use crate::fail::Ended;
 use crate::output::Out;
 use crate::report::{self, JsonError, Notes};
+use crate::splitting;
 
 impl Work<'_> {
     /// Says what became of it: errors and notes on standard error, the rest on standard output.
@@ -17,9 +19,15 @@ impl Work<'_> {
         let what = self.request.words();
         let mut code = exit::DONE;
         let mut notes = Notes::default();
+        let mut still = Vec::new();
         let mut out = Out::new();
         for entry in &sum.entries {
             let who = entry.spec.pid.to_string();
+            if !self.after.split
+                && let Some(bytes) = entry.still_huge.filter(|bytes| !bytes.is_zero())
+            {
+                still.push((entry.spec.pid, bytes));
+            }
             match &entry.result {
                 Err(error) => {
                     code = exit::FAILED;
@@ -31,10 +39,16 @@ impl Work<'_> {
                     if self.args.verbose && !self.args.json {
                         applied_line(&mut out, entry, &what, outcome)?;
                     }
+                    if !self.tell_split(&mut out, entry)? {
+                        code = exit::FAILED;
+                    }
                 }
                 Ok(Done::Planned(plan)) => {
                     if !self.args.json {
                         plan_lines(&mut out, entry, plan)?;
+                    }
+                    if !self.tell_split(&mut out, entry)? {
+                        code = exit::FAILED;
                     }
                 }
             }
@@ -68,6 +82,7 @@ impl Work<'_> {
         }
         if !self.args.quiet && sum.rollback.is_none() {
             notes.print();
+            super::huge::note(&still);
         }
         if self.args.json {
             out.json(&Json::of(&what, &sum, |error| self.hint(error)))?;
@@ -76,6 +91,26 @@ impl Work<'_> {
         }
         out.finish()?;
         Ok(code)
+    }
+
+    /// What became of splitting; whether that is well.
+    fn tell_split(&self, out: &mut Out, entry: &Entry) -> std::io::Result<bool> {
+        match &entry.split {
+            None => Ok(true),
+            Some(Err(error)) => {
+                let sentence = report::sentence(error, &entry.spec.pid.to_string(), "split");
+                report::error(&sentence, error.hint().as_deref());
+                Ok(false)
+            }
+            Some(Ok(_)) if self.args.json => Ok(true),
+            Some(Ok(splitting::Outcome::Planned(huge))) => {
+                splitting::plan_line(out, &who(entry), huge).map(|()| true)
+            }
+            Some(Ok(splitting::Outcome::Split(_))) if self.args.quiet => Ok(true),
+            Some(Ok(splitting::Outcome::Split(done))) => {
+                splitting::lines(out, &who(entry), done).map(|()| true)
+            }
+        }
     }
 
     fn hint(&self, error: &Error) -> Option<String> {
@@ -176,6 +211,11 @@ struct JsonProcess<'a> {
     outcome: Option<&'a Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a Plan>,
+    /// Bytes in huge pages once the policy is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    still_huge: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<splitting::JsonSplit<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<JsonError>,
 }
@@ -201,6 +241,8 @@ impl<'a> Json<'a> {
                     changed: outcome.map(Outcome::changed),
                     outcome,
                     plan,
+                    still_huge: entry.still_huge,
+                    split: entry.split.as_ref().map(splitting::JsonSplit::of),
                     error,
                 }
             })

@@ -3,7 +3,7 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::Request;
 
-use crate::change::{Change, change};
+use crate::change::{After, Change, change};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
 
@@ -37,5 +37,7 @@ struct Clear {
 
 fn run(matches: &ArgMatches) -> Ended {
     let args = Clear::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
-    change(&args.change, |kinds| Ok(Request::clear(kinds)?))
+    change(&args.change, After::default(), |kinds| {
+        Ok(Request::clear(kinds)?)
+    })
 }

@@ -89,6 +89,7 @@ const BEHIND: &[(&str, &[&str])] = &[
     ("pageout", ADVISING),
     ("cold", ADVISING),
     ("collapse", ADVISING),
+    ("split", ADVISING),
     ("lock", &["pidfd_open", "ptrace", "mlockall"]),
     ("unlock", &["pidfd_open", "ptrace", "munlockall"]),
 ];

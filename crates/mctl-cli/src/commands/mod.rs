@@ -16,4 +16,5 @@ pub(crate) mod probe;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod set;
+pub(crate) mod split;
 pub(crate) mod unlock;

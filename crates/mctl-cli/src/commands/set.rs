@@ -1,9 +1,9 @@
 //! `mctl set`: put policies in force on running processes.
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use mctl::{AcrossExec, Override, Request};
+use mctl::{AcrossExec, Override, PolicyKind, Request};
 
-use crate::change::{Change, change};
+use crate::change::{After, Change, change};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
 
@@ -33,6 +33,10 @@ pub(crate) const ENTRY: Entry = Entry {
             "every process of a service",
         ),
         (
+            "mctl set nohugepage --split 1234",
+            "also give back what its huge pages hold as zeroes",
+        ),
+        (
             "mctl set hugepage --dry-run 1234",
             "show the steps and what they are worth; do nothing",
         ),
@@ -53,6 +57,9 @@ struct Set {
     /// Advise also mappings that the program or the kernel excluded from huge pages; this can break users of userfaultfd
     #[arg(long)]
     override_advice: bool,
+    /// With nohugepage: also split the huge pages that are there, and give back what is all zero; see mctl split
+    #[arg(long)]
+    split: bool,
 }
 
 fn run(matches: &ArgMatches) -> Ended {
@@ -67,7 +74,14 @@ fn run(matches: &ArgMatches) -> Ended {
             "--override-advice goes beyond the contract; it cannot be --strict",
         ));
     }
-    change(&args.change, |kinds| {
+    let after = After { split: args.split };
+    change(&args.change, after, |kinds| {
+        if args.split && !kinds.contains(&PolicyKind::Nohugepage) {
+            return Err(Fail::usage(
+                "--split goes with nohugepage only: under any other policy the pages may become \
+                 huge again at once",
+            ));
+        }
         let mut request = Request::set(kinds, across)?;
         if args.override_advice {
             request.override_advice = Override::Advice;

@@ -10,6 +10,7 @@ pub mod pagemap;
 pub mod pidfd;
 pub mod prctl;
 pub mod procmap;
+pub mod scratch;
 pub mod vm;
 
 use mctl_abi::Errno;

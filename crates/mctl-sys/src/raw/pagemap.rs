@@ -155,6 +155,26 @@ pub fn scan(
     })
 }
 
+/// Whether the page at an address is present and mapped by this process alone (bits 63 and 56 of
+/// an entry of `/proc/PID/pagemap`; the second one since Linux 4.2). Of a huge page, every page
+/// answers for the whole.
+///
+/// # Errors
+/// `EIO` no entry for the address; as pread(2).
+pub fn is_exclusive(pagemap: BorrowedFd<'_>, address: u64) -> Result<bool, Errno> {
+    const EXCLUSIVE: u64 = 1 << 56;
+    const PRESENT: u64 = 1 << 63;
+    let mut entry = [0u8; 8];
+    let at = address / 4096 * 8;
+    let read = rustix::io::pread(pagemap, &mut entry, at)
+        .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    if read != entry.len() {
+        return Err(Errno::EIO);
+    }
+    let bits = u64::from_ne_bytes(entry);
+    Ok(bits & (EXCLUSIVE | PRESENT) == EXCLUSIVE | PRESENT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,13 +16,13 @@ use crate::target::Target;
 
 /// What a target was stopped for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stops {
-    pub(super) longest: Duration,
-    pub(super) total: Duration,
+pub(crate) struct Stops {
+    pub(crate) longest: Duration,
+    pub(crate) total: Duration,
 }
 
 /// A giver that also says how it works and how long it stopped its target.
-pub(super) trait Stopping: Giver {
+pub(crate) trait Stopping: Giver {
     fn way(&self) -> Way;
 
     /// Nothing, for one that stops no one.

@@ -47,8 +47,24 @@ use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
 use crate::request::{AcrossExec, Exactness, Request, Rule};
 use crate::target::Target;
+pub(crate) use giver::Stopping;
 use pieces::Most;
 use walk::{Pace, Walk};
+
+/// The longest that a thread of a target is stopped at a time, unless something else is said.
+const MAX_STALL: Duration = Duration::from_millis(20);
+
+/// Who can give an advice that keeps contents to a target.
+///
+/// # Errors
+/// As [`Advise::give`].
+pub(crate) fn giver_of<'t>(
+    advice: Advice,
+    target: &'t Target,
+    max_stall: Option<Duration>,
+) -> Result<Box<dyn Stopping + 't>> {
+    giver::giver_for(advice, target, max_stall.unwrap_or(MAX_STALL), None)
+}
 
 /// What is advised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +122,7 @@ impl<'a> Advise<'a> {
             own_may_go: None,
             strict: false,
             pause: Duration::ZERO,
-            max_stall: Duration::from_millis(20),
+            max_stall: MAX_STALL,
             progress: None,
             cancel: None,
         }

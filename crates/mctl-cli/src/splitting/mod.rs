@@ -1,0 +1,55 @@
+//! What `mctl split` and `mctl set nohugepage --split` have in common.
+
+mod tell;
+
+use mctl::split::{Done, HugePages, Split};
+use mctl::{Error, ProcessSpec, Target};
+use std::time::Duration;
+
+use crate::advising::bar::Bar;
+use crate::interrupt::Interrupt;
+
+pub(crate) use tell::{JsonRow, JsonSplit, lines, notes, plan_line};
+
+/// How it is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    pub(crate) pace: Option<Duration>,
+    pub(crate) max_stall: Option<Duration>,
+    pub(crate) dry_run: bool,
+    pub(crate) quiet: bool,
+}
+
+/// What became of one process.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Split(Box<Done>),
+    Planned(HugePages),
+}
+
+/// A process and what became of it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) spec: ProcessSpec,
+    pub(crate) name: Option<String>,
+    pub(crate) result: Result<Outcome, Error>,
+}
+
+/// Splits the huge pages of one process, or says what would be split.
+pub(crate) fn split(target: &Target, how: How, interrupt: &Interrupt) -> Result<Outcome, Error> {
+    let mut split = Split::new();
+    if let Some(most) = how.max_stall {
+        split = split.max_stall(most);
+    }
+    if how.dry_run {
+        return split.rehearse(target).map(Outcome::Planned);
+    }
+    let label = format!("split {} ({})", target.pid(), target.name());
+    let mut bar = Bar::new(label, how.quiet);
+    let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
+    split = split
+        .on_progress(&mut step)
+        .cancelled_by(interrupt.flag())
+        .pace(how.pace.unwrap_or_default());
+    split.run(target).map(|done| Outcome::Split(Box::new(done)))
+}
