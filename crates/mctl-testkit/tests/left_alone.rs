@@ -89,6 +89,7 @@ left_alone! {
     storm_read: "storm", "call=read";
     storm_read_restart: "storm", "call=read", "restart=1";
     seccomp_strict: "seccomp_strict";
+    vdso_flips: "vdso_flips", "filter=0";
     seccomp_kill: "misc_loop", "kind=seccomp-kill";
     seccomp_errno: "misc_loop", "kind=seccomp-errno";
     seccomp_trap: "misc_loop", "kind=seccomp-trap";

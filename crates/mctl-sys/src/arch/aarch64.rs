@@ -79,6 +79,10 @@ impl Arch for Aarch64 {
         regs.pc
     }
 
+    fn sp(regs: &Regs) -> u64 {
+        regs.sp
+    }
+
     fn with_pc(regs: &Regs, pc: u64) -> Regs {
         Regs { pc, ..*regs }
     }

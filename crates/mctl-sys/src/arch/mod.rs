@@ -45,6 +45,9 @@ pub trait Arch {
     /// The instruction pointer.
     fn pc(regs: &Self::Regs) -> u64;
 
+    /// The stack pointer.
+    fn sp(regs: &Self::Regs) -> u64;
+
     /// The same image with another instruction pointer.
     fn with_pc(regs: &Self::Regs, pc: u64) -> Self::Regs;
 

@@ -106,6 +106,10 @@ impl Arch for X86_64 {
         regs.rip
     }
 
+    fn sp(regs: &Regs) -> u64 {
+        regs.rsp
+    }
+
     fn with_pc(regs: &Regs, pc: u64) -> Regs {
         Regs { rip: pc, ..*regs }
     }

@@ -84,6 +84,13 @@ pub enum Refusal {
         "it changed its program under our hands: our task in it was found elsewhere, and ended"
     )]
     ForeignText,
+    /// Its thread did something else than our call: the code that the call goes through was changed meanwhile. What
+    /// the thread was about to do was cancelled.
+    #[error(
+        "its thread ran other code in place of our call, which was cancelled: \
+         the program changes the code that its system calls go through"
+    )]
+    Hostile,
     /// It has called exec since it was looked at: what was prepared concerns another program.
     #[error("it has executed another program meanwhile; try again")]
     Replaced,
@@ -98,9 +105,11 @@ impl Refusal {
     pub const fn errno(&self) -> Errno {
         match self {
             Refusal::Yama { .. } | Refusal::NotPermitted | Refusal::Seccomp => Errno::EPERM,
-            Refusal::Bits32 | Refusal::NoSyscallInstruction | Refusal::NoExitInstructions => {
-                Errno::EOPNOTSUPP
-            }
+            Refusal::Bits32
+            | Refusal::NoSyscallInstruction
+            | Refusal::NoExitInstructions
+            | Refusal::Hostile
+            | Refusal::ForeignText => Errno::EOPNOTSUPP,
             Refusal::Zombie | Refusal::KernelThread => Errno::ESRCH,
             Refusal::Traced { .. }
             | Refusal::SyscallUserDispatch
@@ -111,7 +120,6 @@ impl Refusal {
             | Refusal::Unresponsive { .. }
             | Refusal::Replaced
             | Refusal::OtherPidNamespace
-            | Refusal::ForeignText
             | Refusal::InRseqSection => Errno::EBUSY,
         }
     }

@@ -373,15 +373,15 @@ impl Job<'_> {
         } else {
             Err(State::Gone)
         };
-        let insn = match fit {
-            Ok(insn) => insn,
+        let (insn, suspend) = match fit {
+            Ok(fit) => fit,
             Err(state) => {
                 stopped.release(candidate.call.as_ref());
                 return Err(state);
             }
         };
         let mut borrowed = stopped
-            .borrow(insn, candidate.call)
+            .borrow(insn, suspend, candidate.call)
             .map_err(State::NoThread)?;
         let result = match &mut self.work {
             Work::Script(calls) => run_script(&mut borrowed, calls, patience),
@@ -398,8 +398,8 @@ impl Job<'_> {
             .map_err(State::Failed)
     }
 
-    /// Whether calls can be run on this stopped thread, and with which instruction.
-    fn suitable(&self, stopped: &Stopped, candidate: &Candidate) -> Result<u64, State> {
+    /// Whether calls can be run on this stopped thread: with which instruction, and whether past its seccomp filters.
+    fn suitable(&self, stopped: &Stopped, candidate: &Candidate) -> Result<(u64, bool), State> {
         if stopped.is_32bit() {
             return Err(State::Bits32);
         }
@@ -407,9 +407,8 @@ impl Job<'_> {
             return Err(State::Dispatches);
         }
         // Always asked for, and looked at again where it is denied: it may have got a filter since.
-        if stopped.suspend_seccomp().is_err()
-            && (candidate.seccomp || may_be_filtered(candidate.tid))
-        {
+        let suspend = stopped.may_suspend_seccomp();
+        if !suspend && (candidate.seccomp || may_be_filtered(candidate.tid)) {
             return Err(State::Seccomp);
         }
         // Nor do ranges of one program mean anything in the next.
@@ -421,14 +420,15 @@ impl Job<'_> {
         if gone {
             return Err(State::Replaced);
         }
-        match self.prepared.insn {
+        let insn = match self.prepared.insn {
             // Read again now: the mapping might have gone since, most likely by exec.
             Some(insn) if stopped.has_syscall_insn(insn) => Ok(insn),
             Some(_) => Err(State::Replaced),
             None => stopped
                 .own_syscall_insn(candidate.call.as_ref())
                 .ok_or(State::NoInsn),
-        }
+        }?;
+        Ok((insn, suspend))
     }
 }
 

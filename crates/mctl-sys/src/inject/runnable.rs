@@ -15,6 +15,15 @@ fn state(tid: i32, buffer: &mut [u8]) -> Option<u8> {
     stat.get(end.checked_add(2)?).copied()
 }
 
+/// How long the thread has had a processor, in nanoseconds (/proc/PID/schedstat). `None`: it has ended, or the
+/// kernel does not say.
+pub(crate) fn run_time_ns(tid: i32) -> Option<u64> {
+    let mut buffer = [0u8; 96];
+    let text = read_small(path_of(tid, "schedstat", &mut [0; 40])?, &mut buffer).ok()?;
+    let number = text.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 
 use mctl_abi::Errno;
 
+use super::entry::Entry;
 use super::raw;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
@@ -109,8 +110,8 @@ impl Carried {
             }
             watch().map(Broken::Watched)
         })?;
-        match raw::entered_call(self.tid).map_err(|errno| self.os(errno))? {
-            Some((Native::NR_EXIT, ip)) if ip == self.gadget.end => {}
+        match Entry::of(self.tid).map_err(|errno| self.os(errno))? {
+            Some(entry) if entry.number == Native::NR_EXIT && entry.ip == self.gadget.end => {}
             _ => return Err(Broken::Elsewhere),
         }
         let regs = raw::get_regs::<Regs>(self.tid).map_err(|errno| self.os(errno))?;

@@ -138,8 +138,14 @@ pub(crate) fn syscall_user_dispatch(tid: i32) -> Result<SudConfig, Errno> {
     Ok(config)
 }
 
-/// `si_code` of a SIGSYS that Syscall User Dispatch made of a call (asm-generic/siginfo.h).
+/// `si_code` of a SIGSYS that a seccomp filter, or Syscall User Dispatch, made of a call
+/// (asm-generic/siginfo.h).
+pub(crate) const SYS_SECCOMP: i32 = 1;
 pub(crate) const SYS_USER_DISPATCH: i32 = 2;
+/// `si_code` of a SIGBUS for memory that went bad and that nobody has touched.
+pub(crate) const BUS_MCEERR_AO: i32 = 5;
+/// `si_code` of a SIGTRAP from a perf event.
+pub(crate) const TRAP_PERF: i32 = 6;
 
 /// The `si_code` of the signal that the tracee has stopped for.
 pub(crate) fn signal_code(tid: i32) -> Result<i32, Errno> {
@@ -151,33 +157,6 @@ pub(crate) fn signal_code(tid: i32) -> Result<i32, Errno> {
 
 /// `PTRACE_O_EXITKILL`: the tracee is killed when its tracer ends (Linux 3.8).
 pub(crate) const O_EXITKILL: u64 = 1 << 20;
-const GET_SYSCALL_INFO: u32 = 0x420e;
-/// `PTRACE_SYSCALL_INFO_ENTRY`.
-const INFO_ENTRY: u8 = 1;
-
-/// `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h, Linux 5.3), as it is at an entry stop.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-struct SyscallInfo {
-    op: u8,
-    pad: [u8; 3],
-    arch: u32,
-    ip: u64,
-    sp: u64,
-    nr: u64,
-    args: [u64; 6],
-    seccomp: u64,
-}
-
-/// The number of the call at whose entry the tracee stands, and the address after the instruction that
-/// made it. `None` at any other stop.
-pub(crate) fn entered_call(tid: i32) -> Result<Option<(u64, u64)>, Errno> {
-    let mut info = SyscallInfo::default();
-    let size = size_of::<SyscallInfo>() as u64;
-    request(GET_SYSCALL_INFO, tid, size, (&raw mut info) as u64)?;
-    Ok((info.op == INFO_ENTRY).then_some((info.nr, info.ip)))
-}
-
 /// Makes another call of the one at whose entry the tracee stands, where the registers alone do not.
 #[cfg(target_arch = "aarch64")]
 pub(crate) fn set_entered_number(tid: i32, number: u64) -> Result<(), Errno> {
@@ -242,6 +221,40 @@ pub(crate) fn thread_is_in(tgid: i32, tid: i32) -> Result<(), Errno> {
     checked(unsafe { libc::syscall(libc::SYS_tgkill, tgid, tid, 0) }).map(drop)
 }
 
+/// The words of `struct ptrace_syscall_info` (include/uapi/linux/ptrace.h, Linux 5.3): op and
+/// architecture, instruction and stack pointer, then number and arguments at an entry.
+pub(crate) fn syscall_info(tid: i32) -> Result<[u64; 12], Errno> {
+    let mut words = [0u64; 12];
+    let size = size_of_val(&words) as u64;
+    request(
+        libc::PTRACE_GET_SYSCALL_INFO,
+        tid,
+        size,
+        (&raw mut words) as u64,
+    )?;
+    Ok(words)
+}
+
+/// Has the kernel skip the call that the tracee stands at the entry of: by its number, -1.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn skip_call(tid: i32) -> Result<(), Errno> {
+    let mut regs = get_regs::<crate::arch::x86_64::Regs>(tid)?;
+    regs.orig_rax = u64::MAX;
+    set_regs(tid, &regs)
+}
+
+/// Has the kernel skip the call that the tracee stands at the entry of: by its number, -1.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn skip_call(tid: i32) -> Result<(), Errno> {
+    set_entered_number(tid, u64::MAX)
+}
+
+/// Sends a signal to a thread.
+pub(crate) fn send(tid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    checked(unsafe { libc::syscall(libc::SYS_tkill, tid, signal) }).map(drop)
+}
+
 /// One look at a tracee's state: `None` if it has not changed.
 pub(crate) fn wait_now(tid: i32) -> Result<Option<i32>, Errno> {
     let mut status = 0i32;
@@ -263,8 +276,6 @@ mod tests {
     #[test]
     fn layouts() {
         assert_eq!(size_of::<SudConfig>(), 32);
-        assert_eq!(size_of::<SyscallInfo>(), 88);
-        assert_eq!(std::mem::offset_of!(SyscallInfo, nr), 24);
         assert_eq!(size_of::<RseqConfig>(), 24);
         assert_eq!(std::mem::offset_of!(RseqConfig, flags), 16);
     }

@@ -7,9 +7,11 @@
 
 use mctl_abi::Errno;
 
+pub(crate) use super::borrowed::{Borrowed, NoResult};
+use super::borrowed::{Loan, held_back};
 use super::raw;
 use super::wait::{Event, wait};
-use crate::arch::{Arch, Native, SyscallArgs};
+use crate::arch::{Arch, Native};
 use crate::inject::blocked::BlockedCall;
 use crate::inject::runnable::state_of;
 use crate::time::{Deadline, monotonic_ns};
@@ -150,7 +152,6 @@ pub(crate) struct Stopped {
 
 /// `PR_SYS_DISPATCH_OFF`.
 const SUD_OFF: u64 = 0;
-const SIGSYS_BIT: u64 = 1 << (libc::SIGSYS - 1);
 
 impl Stopped {
     pub(crate) fn is_32bit(&self) -> bool {
@@ -227,38 +228,33 @@ impl Stopped {
         self.has_syscall_insn(insn).then_some(insn)
     }
 
-    /// Has the kernel pass over the thread's seccomp filters until it is detached. Only now that
-    /// it stands still: asked for at the attachment, it would run some calls of its own
-    /// unfiltered.
-    pub(crate) fn suspend_seccomp(&self) -> Result<(), Errno> {
-        raw::set_options(self.tid, raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP)
+    /// Whether the kernel would pass over the thread's seccomp filters for us. It is asked, and at once told not to:
+    /// filters are passed over between a checked entry stop of ours and its exit stop, nowhere else.
+    pub(crate) fn may_suspend_seccomp(&self) -> bool {
+        let set = |options| raw::set_options(self.tid, options).is_ok();
+        set(raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP) && set(raw::O_TRACESYSGOOD)
     }
 
-    /// Takes the thread's registers, with every signal held back that can be.
+    /// Takes the thread's registers, with every signal held back that can be. `suspend`: our calls pass over its
+    /// seccomp filters.
     pub(crate) fn borrow(
         mut self,
         insn: u64,
+        suspend: bool,
         blocked: Option<BlockedCall>,
     ) -> Result<Borrowed, NotStopped> {
         let mask = raw::get_sigmask(self.tid).map_err(os)?;
-        let mut held_back = u64::MAX;
-        if raw::syscall_user_dispatch(self.tid).is_err() {
-            // It might dispatch its calls (before Linux 6.4 nobody can ask). The SIGSYS that comes of
-            // it is forced: were it held back here, the kernel would take the program's handler away.
-            held_back &= mask | !SIGSYS_BIT;
-        }
-        let borrowed = Borrowed {
+        let borrowed = Borrowed::new(Loan {
             tid: self.tid,
             insn,
             regs: self.regs,
             back: Native::restored(&self.regs, blocked.as_ref()),
             mask,
-            owed: 0,
+            suspend,
             since: self.since,
-            held: true,
-        };
+        });
         self.held = false;
-        raw::set_sigmask(borrowed.tid, held_back).map_err(os)?;
+        raw::set_sigmask(borrowed.tid(), held_back(mask)).map_err(os)?;
         Ok(borrowed)
     }
 
@@ -284,176 +280,5 @@ impl Drop for Stopped {
             }
             let _ = raw::detach(self.tid);
         }
-    }
-}
-
-/// Why an injected call has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoResult {
-    /// The target ended.
-    Gone,
-    /// The thread did not get to run (frozen cgroup); the call was not entered.
-    NotRun,
-    /// The call was turned into a signal (a seccomp filter that could not be suspended).
-    Signalled(i32),
-    /// Syscall User Dispatch took the call, which was not entered.
-    Dispatched,
-    /// The kernel refused a step.
-    Os(Errno),
-}
-
-/// A stopped thread whose registers are borrowed: calls can be run on it.
-///
-/// While one of these exists the thread must not be abandoned: it would run on with the wrong
-/// registers. That is why it lives in the shield task only.
-#[derive(Debug)]
-pub(crate) struct Borrowed {
-    tid: i32,
-    insn: u64,
-    regs: Regs,
-    back: Regs,
-    mask: u64,
-    /// A signal that came for the thread itself, to be had when it is let go.
-    owed: i32,
-    since: u64,
-    held: bool,
-}
-
-/// The kernel's internal "run the call again" marks (include/linux/errno.h).
-const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
-/// How often a call that asks to be restarted is.
-const MAX_RESTARTS: u32 = 1000;
-
-impl Borrowed {
-    /// The thread.
-    pub(crate) fn tid(&self) -> i32 {
-        self.tid
-    }
-
-    /// Runs one system call in the target. `patience`, in nanoseconds, bounds the wait for it to
-    /// begin; once it runs it is waited for to the end, since a thread inside a call cannot be
-    /// given back.
-    pub(crate) fn call(&mut self, call: SyscallArgs, patience: u64) -> Result<i64, NoResult> {
-        for _ in 0..MAX_RESTARTS {
-            let result = self.call_once(call, patience)?;
-            if !RESTARTS.contains(&result) {
-                return Ok(result);
-            }
-        }
-        Err(NoResult::Os(Errno::EINTR))
-    }
-
-    fn call_once(&mut self, call: SyscallArgs, patience: u64) -> Result<i64, NoResult> {
-        let regs = Native::enter(&self.regs, self.insn, call);
-        self.step(raw::set_regs(self.tid, &regs))?;
-        self.step(raw::run_to_syscall(self.tid, 0))?;
-        self.syscall_stop(Deadline::after(patience))?;
-        self.step(raw::run_to_syscall(self.tid, 0))?;
-        self.syscall_stop(Deadline::NEVER)?;
-        let regs = self.step(raw::get_regs::<Regs>(self.tid))?;
-        Ok(Native::result(&regs))
-    }
-
-    /// Runs a clone(2) whose child begins at `pc` and not behind our instruction. The child is stopped
-    /// before it runs anything: it is born a tracee of ours (CLONE_PTRACE).
-    pub(crate) fn clone_to(
-        &mut self,
-        call: SyscallArgs,
-        pc: u64,
-        patience: u64,
-    ) -> Result<i64, NoResult> {
-        for _ in 0..MAX_RESTARTS {
-            let regs = Native::enter(&self.regs, self.insn, call);
-            self.step(raw::set_regs(self.tid, &regs))?;
-            self.step(raw::run_to_syscall(self.tid, 0))?;
-            self.syscall_stop(Deadline::after(patience))?;
-            // The child's registers are a copy of these. Ours are put back anyway.
-            let at_entry = self.step(raw::get_regs::<Regs>(self.tid))?;
-            self.step(raw::set_regs(self.tid, &Native::with_pc(&at_entry, pc)))?;
-            self.step(raw::run_to_syscall(self.tid, 0))?;
-            self.syscall_stop(Deadline::NEVER)?;
-            let regs = self.step(raw::get_regs::<Regs>(self.tid))?;
-            let result = Native::result(&regs);
-            if !RESTARTS.contains(&result) {
-                return Ok(result);
-            }
-        }
-        Err(NoResult::Os(Errno::EAGAIN))
-    }
-
-    fn step<T>(&mut self, result: Result<T, Errno>) -> Result<T, NoResult> {
-        result.map_err(|errno| {
-            if errno == Errno::ESRCH {
-                self.held = false;
-                NoResult::Gone
-            } else {
-                NoResult::Os(errno)
-            }
-        })
-    }
-
-    /// Waits for the next system-call stop.
-    fn syscall_stop(&mut self, patience: Deadline) -> Result<(), NoResult> {
-        let mut patience = patience;
-        let mut gave_up = false;
-        loop {
-            match wait(self.tid, patience) {
-                Event::Syscall => return Ok(()),
-                Event::Stop { .. } if gave_up => return Err(NoResult::NotRun),
-                // A group-stop or its end: the call comes first, the group-stop after us.
-                Event::Stop { .. } => self.step(raw::run_to_syscall(self.tid, 0))?,
-                // It cannot be held back by a mask. Delivered, it stops the other threads; this
-                // one may go on while it is traced, and the kernel stops it when it is let go,
-                // unless a SIGCONT has come by then.
-                Event::Signal(signal @ libc::SIGSTOP) => {
-                    self.step(raw::run_to_syscall(self.tid, signal))?;
-                }
-                Event::Signal(libc::SIGSYS)
-                    if raw::signal_code(self.tid) == Ok(raw::SYS_USER_DISPATCH) =>
-                {
-                    return Err(NoResult::Dispatched);
-                }
-                // Somebody has sent it; nothing of ours makes one.
-                Event::Signal(signal @ libc::SIGSYS) if self.owed == 0 => {
-                    self.owed = signal;
-                    self.step(raw::run_to_syscall(self.tid, 0))?;
-                }
-                Event::Signal(signal) => return Err(NoResult::Signalled(signal)),
-                Event::Gone => {
-                    self.held = false;
-                    return Err(NoResult::Gone);
-                }
-                Event::Timeout => {
-                    // Not running at all (frozen): stop it where it is and give it back. The stop
-                    // must be waited for, however long.
-                    self.step(raw::interrupt(self.tid))?;
-                    gave_up = true;
-                    patience = Deadline::NEVER;
-                }
-            }
-        }
-    }
-
-    /// Puts everything back and detaches. Returns how long the thread was stopped, in
-    /// nanoseconds.
-    pub(crate) fn release(mut self) -> u64 {
-        self.put_back();
-        monotonic_ns().saturating_sub(self.since)
-    }
-
-    fn put_back(&mut self) {
-        if !self.held {
-            return;
-        }
-        self.held = false;
-        let _ = raw::set_regs(self.tid, &self.back);
-        let _ = raw::set_sigmask(self.tid, self.mask);
-        let _ = raw::detach_with(self.tid, self.owed);
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        self.put_back();
     }
 }

@@ -23,6 +23,7 @@ impl Job<'_> {
             // The registers of a 32-bit task: it has executed a 32-bit program meanwhile.
             State::NoThread(NotStopped::Os(Errno::EOPNOTSUPP)) => Refusal::Bits32.into(),
             State::NoThread(NotStopped::Os(errno)) => os("stopping a thread", errno),
+            State::Failed(NoResult::Strayed) => Refusal::Hostile.into(),
             State::Failed(NoResult::Os(errno)) => os("running the call", errno),
             State::Failed(NoResult::Signalled(signal)) => InjectError::Signalled(signal),
             State::Dispatches | State::Failed(NoResult::Dispatched) => {
