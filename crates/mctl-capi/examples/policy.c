@@ -42,7 +42,11 @@ int main(int argc, char **argv)
             printf("note: %s\n", mctl_last_detail());
         printf("stopped for %lu ns\n", (unsigned long)outcome.stopped_ns);
     }
-    mask = mctl_get_policy(pidfd);
+    /* mctl_get_policy() leaves the process alone, and does not always know. */
+    memset(&outcome, 0, sizeof(outcome));
+    outcome.size = sizeof(outcome);
+    mask = mctl_outcome(pidfd, MCTL_GET_POLICY, 0, MCTL_READ_IN_TARGET | MCTL_OWNER_RULE,
+                        &outcome);
     if (mask < 0) {
         fprintf(stderr, "policy: %s (%s)\n", mctl_last_detail(), strerror(errno));
         return 1;

@@ -131,6 +131,10 @@
 #ifndef MCTL_DRY_RUN
 #define MCTL_DRY_RUN 8u
 #endif
+/* MCTL_GET_POLICY: ask the process where /proc does not tell */
+#ifndef MCTL_READ_IN_TARGET
+#define MCTL_READ_IN_TARGET 16u
+#endif
 
 /* Guarantees: now, future, on_fork and on_exec in struct mctl_outcome. */
 /* the kernel itself sees to it */
@@ -358,7 +362,10 @@ struct mctl_outcome {
     uint64_t failed;
     /* Mappings that keep advice that cannot be taken off. */
     uint64_t residual;
-    /* The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none. */
+    /*
+     * The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none, but
+     * for MCTL_GET_POLICY itself.
+     */
     int32_t policy_before;
     /* And after. */
     int32_t policy_after;
@@ -377,6 +384,9 @@ extern "C" {
  * `action` is MCTL_SET_..., MCTL_CLEAR_... or MCTL_GET_POLICY; `flags` is 0 or
  * MCTL_SET_DEFAULT_EXEC. It is done exactly or not at all.
  *
+ * MCTL_GET_POLICY leaves another process alone: a kernel without the call is asked by /proc only.
+ * A policy that does not show there is EOPNOTSUPP; mctl_outcome() can have it read in the process.
+ *
  * Returns 0, or the mask of MCTL_POLICY_... bits for MCTL_GET_POLICY; -1 with errno: EINVAL
  * unknown action or flag; EBADF not a pidfd; ESRCH the process is gone; EPERM another process or
  * MCTL_SET_DEFAULT_EXEC without CAP_SYS_ADMIN over it; EOPNOTSUPP this kernel cannot do it
@@ -388,7 +398,10 @@ int mctl(int pidfd, int action, unsigned int flags);
 /* mctl() under the name that is always there. See MCTL_NO_SHORT_NAMES. */
 int mctl_call(int pidfd, int action, unsigned int flags);
 
-/* The mask of MCTL_POLICY_... bits in force: mctl_call(pidfd, MCTL_GET_POLICY, 0). */
+/*
+ * The mask of MCTL_POLICY_... bits in force: mctl_call(pidfd, MCTL_GET_POLICY, 0). Of another
+ * process only what /proc tells; EOPNOTSUPP otherwise.
+ */
 int mctl_get_policy(int pidfd);
 
 /*
@@ -399,8 +412,14 @@ int mctl_get_policy(int pidfd);
  * set. After success mctl_last_detail() says in words what falls short of the contract; after
  * failure `out` holds zeroes but for its size.
  *
- * Returns 0; -1 with errno as mctl_call(), and EFAULT for a bad `out`, EINVAL for its size, for
- * unknown options and for MCTL_GET_POLICY, which changes nothing.
+ * MCTL_GET_POLICY takes MCTL_OWNER_RULE and MCTL_READ_IN_TARGET. With the latter, what /proc does
+ * not tell is read by a call in the process, one thread of which is stopped for it; EBUSY where
+ * that is not possible. policy_before and policy_after are both the mask then, thp_before,
+ * thp_after, merge_before and merge_after the two switches, and stopped_ns how long it was
+ * stopped: 0 where /proc told all.
+ *
+ * Returns 0, or the mask of MCTL_POLICY_... bits for MCTL_GET_POLICY; -1 with errno as
+ * mctl_call(), and EFAULT for a bad `out`, EINVAL for its size and for unknown options.
  *
  * Careful: `out` is the caller's to be written.
  */

@@ -3,9 +3,11 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use ::mctl::advise::{Advice, OwnMemoryMayGo, PmadvFlags, process_madvise_own_too};
-use ::mctl::{Errno, Error, Exactness, HostCaps, Override, Request, Rule, Target};
+use ::mctl::{Action, Errno, Error, Exactness, HostCaps, Look, Override, Request, Rule, Target};
 
-use crate::constants::{MCTL_BEST_EFFORT, MCTL_DRY_RUN, MCTL_OVERRIDE_ADVICE, MCTL_OWNER_RULE};
+use crate::constants::{
+    MCTL_BEST_EFFORT, MCTL_DRY_RUN, MCTL_OVERRIDE_ADVICE, MCTL_OWNER_RULE, MCTL_READ_IN_TARGET,
+};
 use crate::guard::{self, Uncancelled};
 use crate::outcome::{FIRST_SIZE, LARGEST_SIZE, RawOutcome, SIZE};
 use crate::user;
@@ -19,12 +21,16 @@ fn call(pidfd: c_int, action: c_int, flags: c_uint) -> c_int {
         ::mctl::decode(action, flags)?;
         let _uncancelled = Uncancelled::new();
         let value = ::mctl::mctl(pidfd, action, flags)?;
-        c_int::try_from(value).map_err(|_| Error::Read {
-            what: "the policy".to_owned(),
-            why: format!("{value:#x} is no mask"),
-            errno: Errno::EIO,
-        })
+        c_int::try_from(value).map_err(|_| no_mask(value))
     })
+}
+
+fn no_mask(value: u32) -> Error {
+    Error::Read {
+        what: "the policy".to_owned(),
+        why: format!("{value:#x} is no mask"),
+        errno: Errno::EIO,
+    }
 }
 
 /// Sets, clears or reads a policy of a whole address space: of every mapping it has now and every
@@ -33,6 +39,9 @@ fn call(pidfd: c_int, action: c_int, flags: c_uint) -> c_int {
 /// `pidfd` is a descriptor from pidfd_open(2) or clone3(2), or PIDFD_SELF, on every kernel.
 /// `action` is MCTL_SET_..., MCTL_CLEAR_... or MCTL_GET_POLICY; `flags` is 0 or
 /// MCTL_SET_DEFAULT_EXEC. It is done exactly or not at all.
+///
+/// MCTL_GET_POLICY leaves another process alone: a kernel without the call is asked by /proc only.
+/// A policy that does not show there is EOPNOTSUPP; mctl_outcome() can have it read in the process.
 ///
 /// Returns 0, or the mask of MCTL_POLICY_... bits for MCTL_GET_POLICY; -1 with errno: EINVAL
 /// unknown action or flag; EBADF not a pidfd; ESRCH the process is gone; EPERM another process or
@@ -49,7 +58,8 @@ pub extern "C" fn mctl_call(pidfd: c_int, action: c_int, flags: c_uint) -> c_int
     call(pidfd, action, flags)
 }
 
-/// The mask of MCTL_POLICY_... bits in force: mctl_call(pidfd, MCTL_GET_POLICY, 0).
+/// The mask of MCTL_POLICY_... bits in force: mctl_call(pidfd, MCTL_GET_POLICY, 0). Of another
+/// process only what /proc tells; EOPNOTSUPP otherwise.
 #[unsafe(no_mangle)]
 pub extern "C" fn mctl_get_policy(pidfd: c_int) -> c_int {
     call(pidfd, ::mctl::Action::GetPolicy.number(), 0)
@@ -62,8 +72,14 @@ pub extern "C" fn mctl_get_policy(pidfd: c_int) -> c_int {
 /// set. After success mctl_last_detail() says in words what falls short of the contract; after
 /// failure `out` holds zeroes but for its size.
 ///
-/// Returns 0; -1 with errno as mctl_call(), and EFAULT for a bad `out`, EINVAL for its size, for
-/// unknown options and for MCTL_GET_POLICY, which changes nothing.
+/// MCTL_GET_POLICY takes MCTL_OWNER_RULE and MCTL_READ_IN_TARGET. With the latter, what /proc does
+/// not tell is read by a call in the process, one thread of which is stopped for it; EBUSY where
+/// that is not possible. policy_before and policy_after are both the mask then, thp_before,
+/// thp_after, merge_before and merge_after the two switches, and stopped_ns how long it was
+/// stopped: 0 where /proc told all.
+///
+/// Returns 0, or the mask of MCTL_POLICY_... bits for MCTL_GET_POLICY; -1 with errno as
+/// mctl_call(), and EFAULT for a bad `out`, EINVAL for its size and for unknown options.
 ///
 /// # Safety
 /// `out` is the caller's to be written.
@@ -76,7 +92,7 @@ pub unsafe extern "C" fn mctl_outcome(
     out: *mut RawOutcome,
 ) -> c_int {
     guard::enter(-1, |detail| {
-        let request = request(action, flags, options)?;
+        let ask = Ask::new(action, flags, options)?;
         let _uncancelled = Uncancelled::new();
         let out = out.cast::<c_void>();
         let what = "the outcome";
@@ -103,24 +119,79 @@ pub unsafe extern "C" fn mctl_outcome(
         // SAFETY: as above.
         unsafe { user::copy_out(room, out, what) }?;
 
-        let target = Target::from_raw(pidfd)?;
-        let caps = HostCaps::probe_for(&request.kinds())?;
-        let outcome = if options & MCTL_DRY_RUN != 0 {
-            ::mctl::dry_run(&request, &target, &caps)?.promised
-        } else {
-            ::mctl::apply(&request, &target, &caps)?
-        };
+        let (value, outcome, notes) = ask.answer(&Target::from_raw(pidfd)?)?;
         let raw = RawOutcome {
             size: u32::try_from(size.min(SIZE)).unwrap_or(0),
-            ..RawOutcome::new(&outcome)
+            ..outcome
         };
         fill(room, &raw.to_bytes());
         // SAFETY: as above.
         unsafe { user::copy_out(room, out, what) }?;
-        let notes: Vec<String> = outcome.notes.iter().map(ToString::to_string).collect();
-        detail.keep(format_args!("{}", notes.join("; ")));
-        Ok(0)
+        detail.keep(format_args!("{notes}"));
+        Ok(value)
     })
+}
+
+/// What mctl_outcome() was asked for.
+enum Ask {
+    Read { rule: Rule, look: Look },
+    Change { request: Request, dry_run: bool },
+}
+
+impl Ask {
+    fn new(action: c_int, flags: c_uint, options: c_uint) -> Result<Ask, Error> {
+        let call = ::mctl::decode(action, flags)?;
+        if call.action() != Action::GetPolicy {
+            return Ok(Ask::Change {
+                request: request(action, flags, options)?,
+                dry_run: options & MCTL_DRY_RUN != 0,
+            });
+        }
+        let other = options & !(MCTL_OWNER_RULE | MCTL_READ_IN_TARGET);
+        if other != 0 {
+            return Err(invalid(format!(
+                "MCTL_GET_POLICY does not take the options {other:#x}"
+            )));
+        }
+        let has = |option| options & option != 0;
+        Ok(Ask::Read {
+            rule: if has(MCTL_OWNER_RULE) {
+                Rule::Owner
+            } else {
+                Rule::Admin
+            },
+            look: if has(MCTL_READ_IN_TARGET) {
+                Look::Exact
+            } else {
+                Look::Proc
+            },
+        })
+    }
+
+    /// The value to return, the structure, and what is to be known about it.
+    fn answer(&self, target: &Target) -> Result<(c_int, RawOutcome, String), Error> {
+        match self {
+            Ask::Read { rule, look } => {
+                let (mask, reading) = ::mctl::read_mask(target, *rule, *look)?;
+                let value = c_int::try_from(mask).map_err(|_| no_mask(mask))?;
+                Ok((
+                    value,
+                    RawOutcome::of_reading(value, &reading),
+                    String::new(),
+                ))
+            }
+            Ask::Change { request, dry_run } => {
+                let caps = HostCaps::probe_for(&request.kinds())?;
+                let outcome = if *dry_run {
+                    ::mctl::dry_run(request, target, &caps)?.promised
+                } else {
+                    ::mctl::apply(request, target, &caps)?
+                };
+                let notes: Vec<String> = outcome.notes.iter().map(ToString::to_string).collect();
+                Ok((0, RawOutcome::new(&outcome), notes.join("; ")))
+            }
+        }
+    }
 }
 
 fn request(action: c_int, flags: c_uint, options: c_uint) -> Result<Request, Error> {

@@ -54,6 +54,7 @@ constants! {
         MCTL_OWNER_RULE = (2) "who may ptrace the target may, as with renice(1); else CAP_SYS_ADMIN";
         MCTL_OVERRIDE_ADVICE = (4) "NOHUGEPAGE mappings too; only with MCTL_BEST_EFFORT";
         MCTL_DRY_RUN = (8) "say what would be done and change nothing";
+        MCTL_READ_IN_TARGET = (16) "MCTL_GET_POLICY: ask the process where /proc does not tell";
     }
     /// Values of now, future, on_fork and on_exec in struct mctl_outcome.
     GUARANTEES {

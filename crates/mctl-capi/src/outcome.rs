@@ -1,6 +1,6 @@
 //! `struct mctl_outcome`.
 
-use ::mctl::{Guarantee, Mechanism, Note, Outcome};
+use ::mctl::{Guarantee, Known, Mechanism, Note, Outcome, Reading};
 
 use crate::constants::{self as c};
 
@@ -54,7 +54,8 @@ pub struct RawOutcome {
     pub failed: u64,
     /// Mappings that keep advice that cannot be taken off.
     pub residual: u64,
-    /// The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none.
+    /// The policy record before, as MCTL_GET_POLICY returns it; -1 where the kernel keeps none, but
+    /// for MCTL_GET_POLICY itself.
     pub policy_before: i32,
     /// And after.
     pub policy_after: i32,
@@ -109,6 +110,31 @@ impl RawOutcome {
             residual: residual.sum(),
             policy_before: state(outcome.policy_before.map(i64::from)),
             policy_after: state(outcome.policy_after.map(i64::from)),
+        }
+    }
+
+    /// Of MCTL_GET_POLICY: what was read stands both before and after.
+    pub(crate) fn of_reading(mask: i32, reading: &Reading) -> RawOutcome {
+        let thp = state(match reading.thp_disable {
+            Known::Is(switch) => Some(switch.getter()),
+            Known::Other(raw) => Some(raw),
+            Known::Either(..) | Known::Unknown => None,
+        });
+        let merge = state(match reading.mergeable {
+            Known::Is(on) => Some(i64::from(on)),
+            Known::Other(raw) => Some(raw),
+            Known::Either(..) | Known::Unknown => None,
+        });
+        RawOutcome {
+            size: u32::try_from(SIZE).unwrap_or(0),
+            thp_before: thp,
+            thp_after: thp,
+            merge_before: merge,
+            merge_after: merge,
+            stopped_ns: u64::try_from(reading.stopped.as_nanos()).unwrap_or(u64::MAX),
+            policy_before: mask,
+            policy_after: mask,
+            ..RawOutcome::default()
         }
     }
 

@@ -34,7 +34,7 @@ fn everything_at_once() {
     }
     ran.assert(0);
     mctl(&["clear", "hugepage-advised,nohugepage", "mergeable", &pid]).assert(0);
-    let ran = mctl(&["get", "-n", "-o", "POLICY", &pid]).assert(0);
+    let ran = mctl(&["get", "-n", "--exact", "-o", "POLICY", &pid]).assert(0);
     assert_eq!(ran.out, "inherit\n");
 }
 

@@ -14,7 +14,7 @@ use mctl_testkit::{has_native_call, require_root, slower, spawn_tree, start};
 fn the_default_columns() {
     let fixture = start!("pause");
     let pid = fixture.pid().to_string();
-    let ran = mctl(&["get", &pid]).assert(0);
+    let ran = mctl(&["get", "--exact", &pid]).assert(0);
     let mut lines = ran.out.lines();
     let headings: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
     assert_eq!(
@@ -31,11 +31,11 @@ fn the_default_columns() {
 fn every_policy_is_seen() {
     let mut fixture = start!("touch");
     let pid = fixture.pid().to_string();
-    let policy = || {
-        mctl(&["get", "-n", "-o", "POLICY,EXEC", &pid])
-            .assert(0)
-            .out
+    let seen = |look: &[&str]| {
+        let args = [&["get", "-n", "-o", "POLICY,EXEC", &pid], look].concat();
+        mctl(&args).assert(0).out
     };
+    let policy = || seen(&["--exact"]);
     assert_eq!(policy(), "inherit -\n");
     if has_native_call() {
         // The program's own switch is no policy there, and it is said apart.
@@ -49,8 +49,7 @@ fn every_policy_is_seen() {
         ] {
             mctl(&["set", across, kind, &pid]).assert(0);
             assert_eq!(policy(), wanted);
-            let ran = mctl(&["get", "-n", "--no-stop", "-o", "POLICY,EXEC", &pid]).assert(0);
-            assert_eq!(ran.out, wanted, "/proc alone says it");
+            assert_eq!(seen(&[]), wanted, "/proc alone says it");
         }
         mctl(&["set", "-q", "fade-on-death", &pid]).assert(0);
         assert!(policy().contains("fade-on-death"));
@@ -58,13 +57,10 @@ fn every_policy_is_seen() {
     }
     assert_eq!(fixture.ask("setthp 1 0").unwrap(), "ok");
     assert_eq!(policy(), "nohugepage yes\n");
+    assert_eq!(seen(&[]), "nohugepage yes\n", "/proc alone says it");
     assert_eq!(fixture.ask("setthp 0 0").unwrap(), "ok");
     if fixture.ask("setthp 1 2").unwrap() == "ok" {
         assert_eq!(policy(), "hugepage-advised yes\n");
-        let ran = mctl(&["get", "-n", "--no-stop", "-o", "POLICY", &pid]).assert(0);
-        assert_eq!(ran.out, "?\n", "/proc alone does not say");
-        let json = mctl(&["get", "--no-stop", "--json", &pid]).assert(0).json();
-        assert!(json["processes"][0]["policy"].is_null(), "{json}");
     }
     if fixture.ask("setmerge 1").unwrap() == "ok" {
         assert!(policy().contains("mergeable yes"));
@@ -77,13 +73,15 @@ fn what_json_cannot_say_is_missing() {
     require_root!();
     let fixture = start!("pause");
     let pid = fixture.pid().to_string();
-    let whole = mctl(&["get", "--json", &pid]).assert(0).json();
+    let whole = mctl(&["get", "--exact", "--json", &pid]).assert(0).json();
     assert!(whole["processes"][0]["policy"].is_array(), "{whole}");
     assert!(whole["processes"][0]["missing"].is_null(), "{whole}");
     if has_native_call() {
         mctl_testkit::skip!("the policy can be read without access where the kernel has mctl(2)");
     }
-    let ran = AsUser::new().mctl(&["get", "--json", &pid]).assert(1);
+    let ran = AsUser::new()
+        .mctl(&["get", "--exact", "--json", &pid])
+        .assert(1);
     let json = ran.json();
     let row = &json["processes"][0];
     assert!(row["policy"].is_null(), "{json}");
@@ -133,7 +131,7 @@ fn json_has_numbers() {
         "ok"
     );
     let pid = fixture.pid().to_string();
-    let json = mctl(&["get", "--json", &pid]).assert(0).json();
+    let json = mctl(&["get", "--exact", "--json", &pid]).assert(0).json();
     let row = &json["processes"][0];
     assert_eq!(row["pid"].to_string(), pid);
     assert!(row["anon"].as_u64().unwrap() >= 8 << 20);
@@ -142,6 +140,36 @@ fn json_has_numbers() {
     assert!(row["start_time"].is_u64() && (unasked || row["thp_disable"] == 0));
     assert!(row["policy"].as_array().unwrap().is_empty());
     assert!(row["report"]["mappings"].as_u64().unwrap() > 5);
+}
+
+/// What `set hugepage` leaves behind on a host that says "madvise", or the program asked for
+/// itself, shows: how many mappings, and how much.
+#[test]
+fn advice_shows() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let answer = fixture.ask("map 8388608").unwrap();
+    let address = answer.split(' ').nth(1).unwrap().to_owned();
+    let none = mctl(&["get", &pid]).assert(0);
+    assert!(!none.out.contains("ADVISED"), "{none:?}");
+    let named = mctl(&["get", "-o", "+advised", &pid]).assert(0);
+    assert!(named.out.contains("ADVISED"), "{named:?}");
+    if fixture
+        .ask(&format!("advise {address} 8388608 14"))
+        .unwrap()
+        != "ok"
+    {
+        mctl_testkit::skip!("needs a kernel with transparent huge pages");
+    }
+    let one = mctl(&["get", &pid]).assert(0);
+    let heading = one.out.lines().next().unwrap();
+    assert!(heading.contains(" ADVISED "));
+    assert!(one.out.contains(" 8M in 1 "), "{one:?}");
+    let wanted = serde_json::json!({ "mappings": 1, "bytes": 8 << 20 });
+    let json = mctl(&["get", "--json", &pid]).assert(0).json();
+    assert_eq!(json["processes"][0]["advised"], wanted);
+    let json = mctl(&["get", "--maps", "--json", &pid]).assert(0).json();
+    assert_eq!(json["processes"][0]["advised"], wanted);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 use std::fs::File;
 
 use common::{command, mctl, ran, thp_enabled};
-use mctl_testkit::start;
+use mctl_testkit::{has_native_call, start};
 
 #[test]
 fn there_and_back() {
@@ -15,7 +15,7 @@ fn there_and_back() {
     let second = start!("pause");
     let pids = [first.pid().to_string(), second.pid().to_string()];
     mctl(&["set", "-q", "nohugepage", &pids[0]]).assert(0);
-    let saved = mctl(&["get", "--json", &pids[0], &pids[1]]).assert(0);
+    let saved = mctl(&["get", "--exact", "--json", &pids[0], &pids[1]]).assert(0);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("saved.json");
     std::fs::write(&path, &saved.out).unwrap();
@@ -45,7 +45,7 @@ fn there_and_back() {
 #[test]
 fn a_list_without_more_will_do() {
     let fixture = start!("pause");
-    let saved = mctl(&["get", "--json", &fixture.pid().to_string()]).assert(0);
+    let saved = mctl(&["get", "--exact", "--json", &fixture.pid().to_string()]).assert(0);
     let list = saved.json()["processes"].to_string();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("list.json");
@@ -53,6 +53,50 @@ fn a_list_without_more_will_do() {
     mctl(&["set", "-q", "nohugepage", &fixture.pid().to_string()]).assert(0);
     mctl(&["restore", path.to_str().unwrap()]).assert(0);
     assert!(thp_enabled(fixture.pid()));
+}
+
+/// Which of the two it was did not show. It is left alone, and from "never" it comes back to where
+/// pages are placed as before; what would make a difference is refused.
+#[test]
+fn one_of_two_states_is_never_guessed() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    if has_native_call() || fixture.ask("setthp 1 2").unwrap() != "ok" {
+        mctl_testkit::skip!("needs PR_THP_DISABLE_EXCEPT_ADVISED without a policy record");
+    }
+    let saved = mctl(&["get", "--json", &pid]).assert(0);
+    if saved.json()["processes"][0]["thp"] != "inherit-or-advised" {
+        mctl_testkit::skip!("needs a host that gives no huge page unasked");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("saved.json");
+    std::fs::write(&path, &saved.out).unwrap();
+    let file = path.to_str().unwrap();
+    let state = |look: &[&str]| {
+        let args = [&["get", "-n", "-o", "POLICY"], look, &[&pid]].concat();
+        mctl(&args).assert(0).out
+    };
+    // Not "never": it keeps what it is.
+    mctl(&["restore", file]).assert(0);
+    assert_eq!(state(&["--exact"]), "hugepage-advised\n");
+    mctl(&["set", "-q", "nohugepage", &pid]).assert(0);
+    assert_eq!(state(&[]), "nohugepage\n");
+    let done = mctl(&["restore", file]).assert(0);
+    assert!(
+        done.err.contains("come to the same"),
+        "it is said: {done:?}"
+    );
+    assert_eq!(state(&["--exact"]), "inherit\n");
+    // Saved where it made a difference: nothing is guessed.
+    let unsure = saved.out.replace("inherit-or-advised", "unknown");
+    std::fs::write(&path, unsure).unwrap();
+    mctl(&["restore", file]).assert(0);
+    mctl(&["set", "-q", "nohugepage", &pid]).assert(0);
+    for words in [&["restore", file][..], &["restore", "-n", file]] {
+        let done = mctl(words).assert(1);
+        assert!(done.err.contains("EOPNOTSUPP"), "{done:?}");
+    }
+    assert_eq!(state(&[]), "nohugepage\n");
 }
 
 #[test]

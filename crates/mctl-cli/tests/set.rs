@@ -375,7 +375,7 @@ fn more_processes_than_the_soft_limit_on_files() {
         ulimit -Sn 64
         for i in $(seq 100); do sleep 100 & done
         "$0" set -q nohugepage --tree $$ && "$0" get -n -o POLICY $(jobs -p) | sort | uniq -c
-        "$0" clear nohugepage $(jobs -p) && "$0" get -n -o POLICY $(jobs -p) | sort | uniq -c
+        "$0" clear nohugepage $(jobs -p) && "$0" get -n --exact -o POLICY $(jobs -p) | sort | uniq -c
         kill $(jobs -p)"#;
     let ran = common::ran(Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_mctl")]));
     let lines: Vec<String> = ran

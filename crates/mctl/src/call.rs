@@ -5,14 +5,15 @@ use mctl_abi::{Action, Errno, PolicyKind};
 use crate::apply::apply;
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::reading::{Look, read_policy};
+use crate::reading::{Look, Reading, read_policy};
 use crate::request::{Request, Rule};
 use crate::target::Target;
 
 /// `int mctl(int pidfd, int action, unsigned int flags)`: the contract's checks in the contract's
 /// order, by the admin rule, exactly or not at all.
 ///
-/// Returns 0, or the mask of policies for `MCTL_GET_POLICY`.
+/// Returns 0, or the mask of policies for `MCTL_GET_POLICY`, which leaves the target alone: what
+/// `/proc` does not tell is `EOPNOTSUPP` (see [`policy_mask`]).
 ///
 /// ```
 /// use mctl::{Action, Errno, mctl};
@@ -37,7 +38,7 @@ pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     let call = decode(action, flags)?;
     let target = Target::from_raw(pidfd)?;
     if call.action() == Action::GetPolicy {
-        return policy_mask(&target, Rule::Admin);
+        return policy_mask(&target, Rule::Admin, Look::Proc);
     }
     let request = Request::from_call(call)?;
     let kinds: Vec<PolicyKind> = request.kinds();
@@ -61,24 +62,46 @@ fn from_kernel(pidfd: i32, action: i32, flags: u32, errno: Errno) -> Error {
 
 /// `MCTL_GET_POLICY`: the mask of the policies in force.
 ///
+/// With [`Look::Proc`] the target is left alone, and what `/proc` does not tell is not known. On a
+/// stock kernel since 6.18 that is the case for a process that is either as the host says or has
+/// huge pages only where advised, unless one of its mappings shows which.
+///
 /// # Errors
-/// `ESRCH`, `EPERM` by the rule, `EOPNOTSUPP` a state that the kernel shows and mctl does not know,
-/// `EBUSY` where it can be read only in the target and the target cannot be reached.
-pub fn policy_mask(target: &Target, rule: Rule) -> Result<u32> {
+/// `ESRCH`, `EPERM` by the rule, `EOPNOTSUPP` a part of the policy is not known; with
+/// [`Look::Exact`] `EBUSY` where it can be read only in the target and the target cannot be
+/// reached.
+pub fn policy_mask(target: &Target, rule: Rule, look: Look) -> Result<u32> {
+    read_mask(target, rule, look).map(|(mask, _)| mask)
+}
+
+/// As [`policy_mask`], with all that was read.
+///
+/// # Errors
+/// As [`policy_mask`].
+pub fn read_mask(target: &Target, rule: Rule, look: Look) -> Result<(u32, Reading)> {
     // ESRCH comes before EPERM.
-    read_policy(target, Look::DoNotStop)?;
+    let shown = read_policy(target, Look::Proc)?;
     if rule == Rule::Admin {
         let call = decode(Action::GetPolicy.number(), 0)?;
         crate::permission::check_call(call, target)?;
     }
-    let reading = read_policy(target, Look::MayStop)?;
-    reading
-        .policy()
-        .map(mctl_abi::Policy::mask)
-        .ok_or_else(|| Error::Unsupported {
-            what: "reading the policy".to_owned(),
-            why: "the kernel returned a state that mctl does not know".to_owned(),
-        })
+    let reading = match look {
+        Look::Exact if shown.policy().is_none() => read_policy(target, look)?,
+        _ => shown,
+    };
+    match reading.policy() {
+        Some(policy) => Ok((policy.mask(), reading)),
+        None => Err(Error::Unsupported {
+            what: format!("process {}: reading its policy", target.pid()),
+            why: match look {
+                Look::Exact => reading.doubts().join("; "),
+                Look::Proc => format!(
+                    "{}; it could be read in the process itself, which was not asked for",
+                    reading.doubts().join("; ")
+                ),
+            },
+        }),
+    }
 }
 
 /// The first two checks: the action is known and takes these flags.

@@ -276,14 +276,20 @@ fn has_thp_disable() -> Support {
 pub(crate) fn has_except_advised() -> Support {
     static KNOWN: std::sync::OnceLock<Support> = std::sync::OnceLock::new();
     *KNOWN.get_or_init(|| {
-        let Ok(before) = prctl::thp_disable() else {
-            return Support::No;
+        // Only the kernel answers EINVAL: a filter of ours that refuses prctl(2) tells nothing.
+        let told_by = |errno| match errno {
+            Errno::EINVAL => Support::No,
+            _ => Support::Unknown,
+        };
+        let before = match prctl::thp_disable() {
+            Ok(before) => before,
+            Err(errno) => return told_by(errno),
         };
         if before == ThpDisable::ExceptAdvised {
             return Support::Yes;
         }
-        if prctl::set_thp_disable(ThpDisable::ExceptAdvised).is_err() {
-            return Support::No;
+        if let Err(errno) = prctl::set_thp_disable(ThpDisable::ExceptAdvised) {
+            return told_by(errno);
         }
         let _ = prctl::set_thp_disable(before);
         Support::Yes

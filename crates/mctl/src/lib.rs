@@ -35,7 +35,7 @@ pub use address_space::AddressSpace;
 pub use apply::{
     ListOutcome, apply, apply_each, apply_list, dry_run, launch, launch_plan, restore,
 };
-pub use call::{decode, mctl, mctl_errno, policy_mask};
+pub use call::{decode, mctl, mctl_errno, policy_mask, read_mask};
 pub use caller::Caller;
 pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
@@ -46,7 +46,7 @@ pub use mctl_sys::raw::exec::exec_in_place;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
 pub use plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
 pub use process::ProcessFacts;
-pub use reading::{Known, Look, Reading, read_policy};
+pub use reading::{Doubt, Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
 pub use saved::Saved;
 pub use target::{OwnCalls, ProcessSpec, Target};

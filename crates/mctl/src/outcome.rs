@@ -161,6 +161,8 @@ pub enum Note {
     /// Unmerging walks all resident memory with the address space locked; one thread waits for
     /// it in the call.
     UnmergeWalks,
+    /// What is put back was inherit or hugepage-advised; which of the two was not known.
+    WasEither,
     /// The thread that was stopped was in a call whose timeout started afresh, or whose result
     /// may have come short.
     Disturbed {
@@ -216,6 +218,10 @@ impl fmt::Display for Note {
             Note::UnmergeWalks => f.write_str(
                 "where it was mergeable, the kernel walks its resident memory to unmerge: about \
                  13 ms a GiB, and one of its threads waits for that",
+            ),
+            Note::WasEither => f.write_str(
+                "it was inherit or hugepage-advised, and is inherit now; as the host is set the \
+                 two come to the same",
             ),
             Note::Disturbed { what } => f.write_str(what),
         }

@@ -1,29 +1,35 @@
 //! What policy is in force, as far as the kernel can show it.
+//!
+//! Reading leaves the process alone: `/proc` is all that is asked. "Never" stands there; whether
+//! the rest is "as the host says" or "only where advised" shows in what the kernel says of a
+//! mapping, where the host lets it show at all ([`Known::Either`], [`Doubt`]). For certainty in
+//! every case the getter has to be run in the target: [`Look::Exact`].
 
+mod from_proc;
+mod shown;
+mod unadvised;
+
+use std::fmt;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
-use mctl_abi::{Action, Flags, Policy, PolicyKind, Thp};
+use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp};
 use mctl_sys::inject::{Job, Limits, ScriptCall, run};
-use mctl_sys::procfs::ksm_stat::KsmStat;
-use mctl_sys::procfs::status::Status;
-use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE, prctl};
+use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE};
 
 use crate::error::{Error, Result};
-use crate::host::{Support, has_except_advised, native};
+use crate::host::native;
 use crate::target::Target;
 
-/// Whether a look at a policy may stop a thread of the target for some microseconds.
-///
-/// `/proc` tells "never" from the rest, but not "only where advised" from "as the host says":
-/// that takes the getter, run in the target.
+/// How far a look at a policy may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Look {
-    /// Where `/proc` does not say it.
+    /// `/proc` only. The target is not stopped and runs nothing for it.
     #[default]
-    MayStop,
-    /// Never: what `/proc` does not say stays unknown.
-    DoNotStop,
+    Proc,
+    /// Where `/proc` does not tell, the getters are run in the target, one of whose threads is
+    /// stopped for some microseconds.
+    Exact,
 }
 
 /// A value that may not be known.
@@ -31,10 +37,60 @@ pub enum Look {
 pub enum Known<T> {
     /// This.
     Is(T),
+    /// One of these two. As the host is set they come to the same.
+    Either(T, T),
     /// One that mctl has no name for.
     Other(i64),
     /// It could not be read without stopping the target, or not at all.
     Unknown,
+}
+
+/// Why a part of a policy is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// The host leaves nothing to memory for which nobody asked, so no mapping can show it.
+    Alike,
+    /// No mapping shows it: each is too small, or has advice of its own.
+    NoMappingShows,
+    /// The host's settings changed during the look.
+    HostChanged,
+    /// The host's settings cannot be read here.
+    HostHidden,
+    /// A file of the process cannot be read.
+    Hidden {
+        /// Its name in /proc/PID.
+        file: &'static str,
+        /// What reading it answered.
+        errno: Errno,
+    },
+    /// The kernel's /proc does not show it.
+    NotShown,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::Alike => f.write_str(
+                "inherit and hugepage-advised come to the same while the host gives huge pages \
+                 only to memory that asks for them",
+            ),
+            Doubt::NoMappingShows => f.write_str(
+                "inherit or hugepage-advised: it has no mapping that would show which (one with \
+                 room for a huge page, and without advice)",
+            ),
+            Doubt::HostChanged => f.write_str(
+                "inherit or hugepage-advised: the host's huge page settings changed during the look",
+            ),
+            Doubt::HostHidden => f.write_str(
+                "inherit or hugepage-advised: the host's huge page settings cannot be read here",
+            ),
+            Doubt::Hidden { file, errno } => {
+                write!(f, "its /proc file {file} cannot be read ({errno})")
+            }
+            Doubt::NotShown => f.write_str("this kernel does not show it in /proc"),
+        }
+    }
 }
 
 /// The policy of one process.
@@ -42,8 +98,12 @@ pub enum Known<T> {
 pub struct Reading {
     /// `PR_GET_THP_DISABLE`.
     pub thp_disable: Known<ThpDisable>,
+    /// Why that is not known.
+    pub thp_doubt: Option<Doubt>,
     /// `PR_GET_MEMORY_MERGE`.
     pub mergeable: Known<bool>,
+    /// Why that is not known.
+    pub merge_doubt: Option<Doubt>,
     /// The policy record, where the kernel keeps one (mctl() is a system call there). The two
     /// switches above are the program's own then.
     pub record: Option<Policy>,
@@ -57,27 +117,44 @@ impl Reading {
     /// input: in full it is `Never`; "except advised" does not hold back `Always`.
     #[must_use]
     pub fn thp(&self) -> Known<Thp> {
-        if let Some(record) = self.record {
-            return Known::Is(match (self.thp_disable, record.thp()) {
-                (Known::Is(ThpDisable::Full), _) => Thp::Never,
-                (Known::Is(ThpDisable::ExceptAdvised), Thp::Inherit) => Thp::Advised,
-                (_, thp) => thp,
-            });
+        let of = |switch: ThpDisable| match (self.record.map(Policy::thp), switch) {
+            (_, ThpDisable::Full) => Thp::Never,
+            (Some(Thp::Inherit) | None, ThpDisable::ExceptAdvised) => Thp::Advised,
+            (Some(thp), _) => thp,
+            (None, ThpDisable::Off) => Thp::Inherit,
+        };
+        match (self.thp_disable, self.record.map(Policy::thp)) {
+            (Known::Is(switch), _) => Known::Is(of(switch)),
+            (Known::Either(one, other), _) if of(one) == of(other) => Known::Is(of(one)),
+            (Known::Either(one, other), _) => Known::Either(of(one), of(other)),
+            // Stricter than this it can only be in full, which /proc would have said.
+            (_, Some(thp)) if thp != Thp::Inherit => Known::Is(thp),
+            (Known::Other(raw), _) => Known::Other(raw),
+            (Known::Unknown, _) => Known::Unknown,
         }
-        match self.thp_disable {
-            Known::Is(ThpDisable::Off) => Known::Is(Thp::Inherit),
-            Known::Is(ThpDisable::Full) => Known::Is(Thp::Never),
-            Known::Is(ThpDisable::ExceptAdvised) => Known::Is(Thp::Advised),
-            Known::Other(raw) => Known::Other(raw),
-            Known::Unknown => Known::Unknown,
+    }
+
+    /// [`thp()`](Reading::thp) as a word: that of the policy, `inherit`, `inherit-or-advised`
+    /// (which of the two does not show, and as the host is set they come to the same), `unknown`.
+    #[must_use]
+    pub fn thp_word(&self) -> String {
+        let word = |thp: Thp| thp.kind().map_or("inherit", PolicyKind::word);
+        match self.thp() {
+            Known::Is(thp) => word(thp).to_owned(),
+            Known::Either(Thp::Inherit, Thp::Advised) => INHERIT_OR_ADVISED.to_owned(),
+            Known::Either(one, other) => format!("{}-or-{}", word(one), word(other)),
+            Known::Other(raw) => format!("thp:{raw}"),
+            Known::Unknown => UNKNOWN.to_owned(),
         }
     }
 
     /// Whether the program's own `PR_SET_THP_DISABLE` is stricter than the record.
     #[must_use]
     pub fn is_held_back(&self) -> bool {
-        self.record
-            .is_some_and(|record| self.thp() != Known::Is(record.thp()))
+        match (self.record, self.thp(), self.thp_disable) {
+            (Some(record), Known::Is(thp), Known::Is(_)) => thp != record.thp(),
+            _ => false,
+        }
     }
 
     /// The record of the contract. Whatever prctl(2) keeps survives exec, so its exec bit is set.
@@ -90,35 +167,82 @@ impl Reading {
         let with = |kind: PolicyKind| kind.bit() | kind.exec_bit();
         let thp = match self.thp() {
             Known::Is(thp) => thp.kind().map_or(0, with),
-            Known::Other(_) | Known::Unknown => return None,
+            Known::Either(..) | Known::Other(_) | Known::Unknown => return None,
         };
         let merge = match self.mergeable {
             Known::Is(true) => with(PolicyKind::Mergeable),
             Known::Is(false) => 0,
-            Known::Other(_) | Known::Unknown => return None,
+            Known::Either(..) | Known::Other(_) | Known::Unknown => return None,
         };
         Policy::from_mask(thp | merge)
     }
+
+    /// What is not known of [`policy()`](Reading::policy), and why: one sentence a part.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        if self.policy().is_some() {
+            return Vec::new();
+        }
+        let mut doubts = Vec::new();
+        match (self.thp(), self.thp_doubt) {
+            (Known::Is(_), _) => {}
+            (_, Some(doubt)) => doubts.push(format!("huge pages: {doubt}")),
+            (thp, None) => doubts.push(format!("huge pages: {thp:?} is no state known here")),
+        }
+        match (self.mergeable, self.merge_doubt) {
+            (Known::Is(_), _) => {}
+            (_, Some(doubt)) => doubts.push(format!("merging: {doubt}")),
+            (merge, None) => doubts.push(format!("merging: {merge:?} is no state known here")),
+        }
+        doubts
+    }
 }
+
+/// Whether "as the host says" and "only where advised" come to the same for a process, as the host
+/// is set now.
+pub(crate) fn inherit_is_advised(target: &Target) -> bool {
+    matches!(
+        shown::off_or_except_advised(target),
+        Ok((Known::Either(..), _))
+    )
+}
+
+/// The word for [`Known::Either`] of these two.
+pub(crate) const INHERIT_OR_ADVISED: &str = "inherit-or-advised";
+/// The word for [`Known::Unknown`].
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Reads the policy of a process.
 ///
+/// With [`Look::Proc`] the process is left alone: nothing is stopped and nothing is run in it.
+///
 /// # Errors
-/// `ESRCH` it ended; with [`Look::MayStop`] also why it could not be reached, where `/proc` alone
+/// `ESRCH` it ended; with [`Look::Exact`] also why it could not be reached, where `/proc` alone
 /// does not answer.
 pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
     if target.is_own() {
-        return Ok(Reading {
-            thp_disable: known(target.own_prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
-            mergeable: merge(target.own_prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
-            record: own_record(target),
-            stopped: Duration::ZERO,
-        });
+        return Ok(own(target));
     }
-    let mut reading = from_proc(target)?;
-    if reading.policy().is_some() || look == Look::DoNotStop {
+    let reading = from_proc::from_proc(target)?;
+    if look == Look::Proc || reading.policy().is_some() {
         return Ok(reading);
     }
+    exact(target, reading)
+}
+
+fn own(target: &Target) -> Reading {
+    Reading {
+        thp_disable: known(target.own_prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
+        thp_doubt: None,
+        mergeable: merge(target.own_prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
+        merge_doubt: None,
+        record: own_record(target),
+        stopped: Duration::ZERO,
+    }
+}
+
+/// By the getters, run in the target.
+fn exact(target: &Target, mut reading: Reading) -> Result<Reading> {
     let pid = target.pid();
     let prepared = target.look()?;
     let number = mctl_sys::arch::NR_PRCTL;
@@ -134,64 +258,10 @@ pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
     };
     let report = report.map_err(|error| Error::inject(pid, error))?;
     let [thp, merging] = calls.map(|call| call.result.unwrap_or(-1));
-    reading.thp_disable = known(thp);
-    reading.mergeable = merge(merging);
+    (reading.thp_disable, reading.thp_doubt) = (known(thp), None);
+    (reading.mergeable, reading.merge_doubt) = (merge(merging), None);
     reading.stopped = Duration::from_nanos(report.stopped_ns);
     Ok(reading)
-}
-
-/// What `/proc` says by itself.
-fn from_proc(target: &Target) -> Result<Reading> {
-    let text = crate::target::read_all(target, "status")?;
-    let status = Status::parse(&text).map_err(|error| Error::Read {
-        what: format!("/proc/{}/status", target.pid()),
-        why: error.to_string(),
-        errno: mctl_abi::Errno::EIO,
-    })?;
-    if status.vm_size.is_none() && status.state == Some(b'Z') && status.threads.unwrap_or(1) <= 1 {
-        return Err(Error::inject(
-            target.pid(),
-            mctl_sys::inject::Refusal::Zombie.into(),
-        ));
-    }
-    if status.vm_size.is_none() && status.state != Some(b'Z') {
-        return Err(Error::inject(
-            target.pid(),
-            mctl_sys::inject::Refusal::KernelThread.into(),
-        ));
-    }
-    let thp_disable = match status.thp_enabled {
-        Some(0) => Known::Is(ThpDisable::Full),
-        // 1 is also what it says under EXCEPT_ADVISED, where the kernel has that.
-        Some(1) if has_except_advised() == Support::No => Known::Is(ThpDisable::Off),
-        // Kernels before 5.0 have no such line.
-        _ => Known::Unknown,
-    };
-    let mergeable = match crate::target::read_all(target, "ksm_stat") {
-        Ok(text) => match KsmStat::parse(&text).ok().and_then(|stat| stat.merge_any) {
-            Some(on) => Known::Is(on),
-            None => Known::Unknown,
-        },
-        // No KSM in this kernel: nothing can be mergeable.
-        Err(error) if error.errno() == mctl_abi::Errno::ENOENT && !has_memory_merge() => {
-            Known::Is(false)
-        }
-        Err(_) => Known::Unknown,
-    };
-    let record = match (native(), status.mctl) {
-        (Some(_), Some(mask)) => u32::try_from(mask).ok().and_then(Policy::from_mask),
-        _ => None,
-    };
-    // Where there is a record, merging is a part of it: the kernel keeps the two as one.
-    let mergeable = record.map_or(mergeable, |record| {
-        Known::Is(record.has(PolicyKind::Mergeable))
-    });
-    Ok(Reading {
-        thp_disable,
-        mergeable,
-        record,
-        stopped: Duration::ZERO,
-    })
 }
 
 fn own_record(own: &Target) -> Option<Policy> {
@@ -202,15 +272,11 @@ fn own_record(own: &Target) -> Option<Policy> {
 
 /// `PR_SET_THP_DISABLE` as far as it shows without stopping anyone.
 pub(crate) fn thp_switch(target: &Target) -> Option<ThpDisable> {
-    let reading = read_policy(target, Look::DoNotStop).ok()?;
+    let reading = read_policy(target, Look::Proc).ok()?;
     match reading.thp_disable {
         Known::Is(state) => Some(state),
-        Known::Other(_) | Known::Unknown => None,
+        Known::Either(..) | Known::Other(_) | Known::Unknown => None,
     }
-}
-
-fn has_memory_merge() -> bool {
-    prctl(PR_GET_MEMORY_MERGE, [0; 4]).is_ok()
 }
 
 fn known(raw: i64) -> Known<ThpDisable> {
@@ -238,7 +304,9 @@ mod tests {
     fn reading(thp_disable: Known<ThpDisable>, mergeable: Known<bool>) -> Reading {
         Reading {
             thp_disable,
+            thp_doubt: None,
             mergeable,
+            merge_doubt: None,
             record: None,
             stopped: Duration::ZERO,
         }
@@ -261,11 +329,64 @@ mod tests {
             assert_eq!(reading.policy(), always, "the switch is the program's");
             assert_eq!(reading.is_held_back(), thp == Thp::Never);
         }
-        let inherit = Reading {
+        let inherit = |switch| Reading {
             record: Some(Policy::INHERIT),
-            ..reading(Known::Is(ThpDisable::ExceptAdvised), Known::Unknown)
+            ..reading(switch, Known::Unknown)
         };
-        assert_eq!(inherit.thp(), Known::Is(Thp::Advised));
+        let advised = inherit(Known::Is(ThpDisable::ExceptAdvised));
+        assert_eq!(advised.thp(), Known::Is(Thp::Advised));
+        assert!(advised.is_held_back());
+        // The record is known, the switch is not: "inherit" is no fact.
+        for (switch, thp) in [
+            (EITHER, Known::Either(Thp::Inherit, Thp::Advised)),
+            (Known::Unknown, Known::Unknown),
+        ] {
+            let reading = inherit(switch);
+            assert_eq!(reading.thp(), thp);
+            assert_eq!(reading.policy(), Some(Policy::INHERIT));
+            assert!(!reading.is_held_back());
+        }
+    }
+
+    const EITHER: Known<ThpDisable> = Known::Either(ThpDisable::Off, ThpDisable::ExceptAdvised);
+
+    #[test]
+    #[allow(clippy::panic, reason = "a test fails by panicking")]
+    fn what_is_not_known_is_no_policy_and_says_why() {
+        for (switch, doubt, word) in [
+            (EITHER, Doubt::Alike, "inherit-or-advised"),
+            (Known::Unknown, Doubt::NoMappingShows, "unknown"),
+            (Known::Unknown, Doubt::NotShown, "unknown"),
+        ] {
+            let reading = Reading {
+                thp_doubt: Some(doubt),
+                ..reading(switch, Known::Is(false))
+            };
+            assert_eq!(reading.policy(), None);
+            assert_eq!(reading.thp_word(), word);
+            let [why] = &reading.doubts()[..] else {
+                panic!("{reading:?}")
+            };
+            assert!(why.contains(&doubt.to_string()), "{why}");
+        }
+        let merge = Reading {
+            merge_doubt: Some(Doubt::Hidden {
+                file: "ksm_stat",
+                errno: Errno::EACCES,
+            }),
+            ..reading(Known::Is(ThpDisable::Off), Known::Unknown)
+        };
+        assert_eq!(merge.doubts().len(), 1);
+        assert!(merge.doubts()[0].contains("ksm_stat") && merge.doubts()[0].contains("EACCES"));
+        let known = reading(Known::Is(ThpDisable::Off), Known::Is(true));
+        assert_eq!(
+            (known.thp_word().as_str(), known.doubts().len()),
+            ("inherit", 0)
+        );
+        assert_eq!(
+            reading(Known::Other(7), Known::Is(true)).thp_word(),
+            "thp:7"
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::apply::{record_steps, set_switches};
 use crate::error::{Error, Result};
 use crate::outcome::Outcome;
 use crate::plan::{CalledBy, Step, unsupported};
-use crate::reading::{Known, Look, Reading, read_policy};
+use crate::reading::{
+    Doubt, INHERIT_OR_ADVISED, Known, Look, Reading, UNKNOWN, inherit_is_advised, read_policy,
+};
 use crate::target::{ProcessSpec, Target};
 
 /// The switches of one process at one time, with enough to know the process again.
@@ -30,6 +32,10 @@ pub struct Saved {
     pub name: String,
     /// `PR_GET_THP_DISABLE`; `null` where it was not known.
     pub thp_disable: Option<i64>,
+    /// What governs huge pages, as a word: [`Reading::thp_word`]. Where the switch is `null` and
+    /// this is not, it was known at least that the process was not under "never".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thp: Option<String>,
     /// `PR_GET_MEMORY_MERGE`; `null` where it was not known.
     pub mergeable: Option<bool>,
     /// The policy record, as the mask of `MCTL_GET_POLICY`; `null` on a kernel that keeps none.
@@ -55,11 +61,15 @@ impl Saved {
         let thp_disable = match reading.thp_disable {
             Known::Is(state) => Some(state.getter()),
             Known::Other(raw) => Some(raw),
-            Known::Unknown => None,
+            Known::Either(..) | Known::Unknown => None,
         };
         let mergeable = match reading.mergeable {
             Known::Is(on) => Some(on),
-            Known::Other(_) | Known::Unknown => None,
+            Known::Either(..) | Known::Other(_) | Known::Unknown => None,
+        };
+        let thp = match (reading.thp(), reading.thp_doubt) {
+            (Known::Unknown, None | Some(Doubt::NotShown)) => None,
+            _ => Some(reading.thp_word()),
         };
         Ok(Saved {
             pid: target.pid(),
@@ -67,19 +77,38 @@ impl Saved {
             start_time: start_time(target)?,
             name: target.name(),
             thp_disable,
+            thp,
             mergeable,
             record: reading.record.map(Policy::mask),
         })
     }
 
-    /// Puts the switches of the process back to what was saved. What was not known then stays.
+    /// Puts the switches of the process back to what was saved. What was not known then stays: a
+    /// process that was `inherit-or-advised` is one of the two still, and keeps which. Where it is
+    /// under `nohugepage` now, that alone is taken off, while the host still makes no difference
+    /// between the two; the outcome says so.
     ///
     /// # Errors
     /// `ESRCH` the process has ended, also where another has its number now; `EOPNOTSUPP` the
-    /// saved state is one that mctl cannot set.
+    /// saved state is one that mctl cannot set, or the process was not under `nohugepage` then, is
+    /// now, and which of two states to go back to was not known and makes a difference. Nothing
+    /// was changed then.
     pub fn restore(&self) -> Result<Outcome> {
         let (target, steps) = self.steps()?;
+        let lifts_never = |step: &Step| {
+            matches!(
+                step,
+                Step::SetThpDisable {
+                    only_from: Some(_),
+                    ..
+                }
+            )
+        };
+        let either = steps.iter().any(lifts_never);
         let mut outcome = set_switches(&target, steps)?;
+        if either {
+            outcome.notes.push(crate::outcome::Note::WasEither);
+        }
         if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
             outcome.mechanisms.push(crate::outcome::Mechanism::Nothing);
         }
@@ -135,17 +164,42 @@ impl Saved {
                 only_from: None,
             });
         }
+        steps.extend(self.lift_never(&target)?);
         if let Some(mask) = self.record {
             steps.extend(self.record_steps(&target, mask)?);
         }
         Ok((target, steps))
     }
 
+    /// Where the process was inherit or hugepage-advised, which of the two did not show, and it is
+    /// under "never" now: that is taken off, if the two come to the same.
+    fn lift_never(&self, target: &Target) -> Result<Option<Step>> {
+        let word = self.thp.as_deref();
+        if self.thp_disable.is_some() || !matches!(word, Some(INHERIT_OR_ADVISED | UNKNOWN)) {
+            return Ok(None);
+        }
+        if read_policy(target, Look::Proc)?.thp_disable != Known::Is(ThpDisable::Full) {
+            return Ok(None);
+        }
+        if word == Some(INHERIT_OR_ADVISED) && inherit_is_advised(target) {
+            return Ok(Some(Step::SetThpDisable {
+                to: ThpDisable::Off,
+                only_from: Some(ThpDisable::Full),
+            }));
+        }
+        Err(unsupported(
+            "restore",
+            "it is nohugepage now, and was inherit or hugepage-advised when it was saved; which \
+             of the two was not known. 'mctl clear nohugepage' makes it inherit; 'mctl get \
+             --exact --json' saves which it is",
+        ))
+    }
+
     fn record_steps(&self, target: &Target, mask: u32) -> Result<Vec<Step>> {
         let cannot = |why: &str| unsupported("restore", why);
         let wanted = Policy::from_mask(mask)
             .ok_or_else(|| cannot(&format!("{mask:#x} is no policy record known here")))?;
-        match read_policy(target, Look::DoNotStop)?.record {
+        match read_policy(target, Look::Proc)?.record {
             Some(now) => Ok(record_steps(target, now, wanted)),
             // Saved on a kernel with mctl(), read on one without.
             None if wanted == Policy::INHERIT => Ok(Vec::new()),
@@ -184,10 +238,30 @@ mod tests {
         assert_eq!(serde_json::from_str::<Saved>(&back).unwrap(), saved);
     }
 
+    /// One of two states, which one did not show: neither is ever set.
+    #[test]
+    fn what_was_one_of_two_is_left_or_refused() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let target = Target::open(child.id().to_string().parse().unwrap()).unwrap();
+        let reading = read_policy(&target, Look::Proc).unwrap();
+        let mut saved = Saved::from_reading(&target, &reading).unwrap();
+        (saved.thp_disable, saved.mergeable, saved.record) = (None, None, None);
+        for word in [INHERIT_OR_ADVISED, UNKNOWN] {
+            saved.thp = Some(word.to_owned());
+            let (_, steps) = saved.steps().unwrap();
+            assert!(steps.is_empty(), "it is left alone: {steps:?}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     #[test]
     fn another_process_is_never_hit() {
         let own = Target::own().unwrap();
-        let mut saved = Saved::of(&own, Look::DoNotStop).unwrap();
+        let mut saved = Saved::of(&own, Look::Proc).unwrap();
         saved.start_time += 1;
         assert_eq!(saved.restore().unwrap_err().errno(), Errno::ESRCH);
         saved.start_time -= 1;

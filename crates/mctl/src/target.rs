@@ -419,7 +419,7 @@ mod tests {
         assert!(!target.is_own());
         let target = target.as_principal(Box::new(Client));
         assert!(target.is_own());
-        let reading = crate::read_policy(&target, crate::Look::DoNotStop).unwrap();
+        let reading = crate::read_policy(&target, crate::Look::Proc).unwrap();
         assert_eq!(reading.thp(), crate::Known::Is(mctl_abi::Thp::Never));
         assert_eq!(reading.mergeable, crate::Known::Is(true));
         let advise = crate::advise::Advise::new(crate::advise::Advice::DONTNEED);

@@ -54,7 +54,7 @@ impl Setting {
     /// use mctl::{Look, Target, ThpHost, read_policy};
     ///
     /// let target = Target::own()?;
-    /// let policy = read_policy(&target, Look::DoNotStop)?.thp();
+    /// let policy = read_policy(&target, Look::Proc)?.thp();
     /// let setting = Setting::new(ThpHost::read()?.as_ref(), policy);
     /// let report = setting.report(&target)?;
     /// assert_eq!(report.why.anon.total(), report.coverage.anon_small());
@@ -110,8 +110,10 @@ impl Setting {
     pub fn report(&self, target: &Target) -> Result<Report> {
         let mut why = Why::default();
         let mut mappings = 0;
+        let mut advised = Advised::default();
         let coverage = Coverage::by_vma(target, |vma| {
             mappings += 1;
+            advised.see(vma);
             why.add(&self.explain(vma));
             Ok::<(), crate::Error>(())
         })?;
@@ -119,6 +121,7 @@ impl Setting {
             coverage,
             why,
             mappings,
+            advised,
             knob: self.knob.clone(),
         })
     }
@@ -177,10 +180,11 @@ impl Setting {
             return Reason::NoThp;
         };
         let policy = match self.policy {
-            Known::Is(policy) => policy,
+            // As the host is set the two come to the same: its setting is a reason for both.
+            Known::Is(policy) | Known::Either(policy, _) => policy,
             Known::Other(_) | Known::Unknown => Thp::Inherit,
         };
-        let certain = matches!(self.policy, Known::Is(_));
+        let certain = matches!(self.policy, Known::Is(_) | Known::Either(..));
         let may = may_be_huge(host, policy, ThpDisable::Off, vma.advice);
         match (may, vma.thp_eligible) {
             (true, ThpEligible::No) => Reason::Unexplained,
@@ -291,6 +295,27 @@ impl Why {
     }
 }
 
+/// The mappings that ask for huge pages (`MADV_HUGEPAGE`), whoever gave them the advice: the
+/// program, or `mctl set hugepage` on a host that says `madvise`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Advised {
+    /// How many.
+    pub mappings: u64,
+    /// What they span, populated or not.
+    pub bytes: Bytes,
+}
+
+impl Advised {
+    /// Counts a mapping, if it is one.
+    pub fn see(&mut self, vma: &Vma<'_>) {
+        if vma.advice == Advice::Hugepage {
+            self.mappings = self.mappings.saturating_add(1);
+            self.bytes += vma.coverage.size;
+        }
+    }
+}
+
 /// The answer for a whole address space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -301,6 +326,8 @@ pub struct Report {
     pub why: Why,
     /// How many mappings there are.
     pub mappings: u64,
+    /// Those that ask for huge pages.
+    pub advised: Advised,
     /// The knob that decides for all; `None` in a kernel without transparent huge pages.
     pub knob: Option<HostKnob>,
 }

@@ -131,7 +131,7 @@ fn hugepage_as_a_default_needs_a_host_that_can() {
     if has_native_call() {
         // The policy is set there whatever the host says; its word comes to bear later.
         assert_eq!((got, advised), (Ok(LEN), true), "{host:?}");
-        let reading = mctl::read_policy(&target(&f), mctl::Look::DoNotStop).unwrap();
+        let reading = mctl::read_policy(&target(&f), mctl::Look::Proc).unwrap();
         // HUGEPAGE, and that it survives exec.
         assert_eq!(reading.policy().unwrap().mask(), 0x101);
         return;

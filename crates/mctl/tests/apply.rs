@@ -33,7 +33,7 @@ fn clear(fixture: &Fixture, kind: PolicyKind) -> mctl::Result<mctl::Outcome> {
 }
 
 fn thp(fixture: &Fixture) -> Known<Thp> {
-    read_policy(&target(fixture), Look::MayStop).unwrap().thp()
+    read_policy(&target(fixture), Look::Exact).unwrap().thp()
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn advised_and_mergeable_together() {
             (Some(3), Some(1))
         );
     }
-    let reading = read_policy(&target(&fixture), Look::MayStop).unwrap();
+    let reading = read_policy(&target(&fixture), Look::Exact).unwrap();
     assert_eq!(reading.policy().unwrap().mask(), 0x1818);
     let request = Request::clear(&kinds).unwrap();
     apply(&request, &target(&fixture), &caps).unwrap();
-    let reading = read_policy(&target(&fixture), Look::MayStop).unwrap();
+    let reading = read_policy(&target(&fixture), Look::Exact).unwrap();
     assert_eq!(reading.policy().unwrap().mask(), 0);
     fixture.finish().unwrap().assert_clean(1);
 }
@@ -172,7 +172,7 @@ fn dead_targets_answer_esrch_for_ever() {
         let error = apply(&request, &held, &HostCaps::probe().unwrap()).unwrap_err();
         assert_eq!(error.errno(), Errno::ESRCH, "{error}");
         assert_eq!(
-            read_policy(&held, Look::MayStop).unwrap_err().errno(),
+            read_policy(&held, Look::Exact).unwrap_err().errno(),
             Errno::ESRCH
         );
     }
@@ -223,7 +223,7 @@ fn a_process_whose_first_thread_has_exited_is_alive() {
             Err(error) => assert_eq!(error.errno(), Errno::EOPNOTSUPP, "{kind}: {error}"),
         }
     }
-    let reading = read_policy(&target(&fixture), Look::MayStop).unwrap();
+    let reading = read_policy(&target(&fixture), Look::Exact).unwrap();
     // Before Linux 6.4 there is no PR_SET_MEMORY_MERGE.
     assert_eq!(reading.mergeable, Known::Is(merges));
     fixture.finish().unwrap().assert_clean(1);

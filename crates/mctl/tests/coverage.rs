@@ -46,7 +46,7 @@ fn advise(fixture: &mut Fixture, start: u64, len: u64, advice: i32) {
 }
 
 fn setting(target: &Target) -> Setting {
-    let policy = read_policy(target, Look::MayStop).unwrap().thp();
+    let policy = read_policy(target, Look::Exact).unwrap().thp();
     Setting::new(ThpHost::read().unwrap().as_ref(), policy)
 }
 
@@ -195,7 +195,7 @@ fn policy_advised_is_named() {
     let target = target(&fixture);
     set(&target, PolicyKind::HugepageAdvised);
     assert_eq!(
-        read_policy(&target, Look::MayStop).unwrap().thp(),
+        read_policy(&target, Look::Exact).unwrap().thp(),
         Known::Is(Thp::Advised)
     );
     control!(fixture);

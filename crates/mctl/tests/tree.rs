@@ -22,7 +22,7 @@ fn never() -> Request {
 }
 
 fn thp(target: &Target) -> Known<Thp> {
-    read_policy(target, Look::MayStop).unwrap().thp()
+    read_policy(target, Look::Exact).unwrap().thp()
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_tree_that_forks_meanwhile_is_caught() {
     let mut looked = 0;
     while Instant::now() < end {
         for member in members_of_tree(&root).unwrap() {
-            match read_policy(&member, Look::DoNotStop) {
+            match read_policy(&member, Look::Proc) {
                 Ok(reading) => {
                     assert_eq!(reading.thp(), Known::Is(Thp::Never), "{}", member.pid());
                     looked += 1;
@@ -120,7 +120,7 @@ fn a_dead_root_is_an_error() {
 fn saved_and_restored() {
     let fixture = start!("epoll_wait", "every=20");
     let target = target(fixture.pid());
-    let saved = Saved::of(&target, Look::MayStop).unwrap();
+    let saved = Saved::of(&target, Look::Exact).unwrap();
     // Where the policy shows without a stop, none is made for the program's own switch.
     assert!(saved.thp_disable == Some(0) || (has_native_call() && saved.thp_disable.is_none()));
     assert_eq!(saved.mergeable, Some(false));

@@ -76,6 +76,28 @@ static void the_call(int is_root)
     CHECK(thp_disable() == 0);
 }
 
+/* What /proc does not tell is EOPNOTSUPP; the process is asked only where that was said. */
+static void reading_another(int pidfd)
+{
+    struct mctl_outcome out;
+    int mask = mctl_get_policy(pidfd);
+
+    CHECK(mask == 0 || (mask == -1 && errno == EOPNOTSUPP && mctl_last_detail()[0] != 0));
+    memset(&out, 0, sizeof(out));
+    out.size = sizeof(out);
+    CHECK(mctl_outcome(pidfd, MCTL_GET_POLICY, 0, 0, &out) == mask);
+    CHECK(out.stopped_ns == 0);
+    out.size = sizeof(out);
+    SUCCEEDS(mctl_outcome(pidfd, MCTL_GET_POLICY, 0, MCTL_READ_IN_TARGET, &out));
+    CHECK(out.policy_before == 0 && out.policy_after == 0 && out.thp_after == 0);
+    CHECK((out.stopped_ns != 0) == (mask == -1));
+    out.size = sizeof(out);
+    SUCCEEDS(mctl_outcome(pidfd, MCTL_SET_NOHUGEPAGE, MCTL_SET_DEFAULT_EXEC, 0, &out));
+    mask = mctl_get_policy(pidfd);
+    CHECK(mask == (MCTL_POLICY_NOHUGEPAGE | MCTL_POLICY_ACROSS_EXEC(MCTL_POLICY_NOHUGEPAGE))
+          || (mask == -1 && errno == EOPNOTSUPP));
+}
+
 static void the_outcome(void)
 {
     struct mctl_outcome out;
@@ -97,9 +119,13 @@ static void the_outcome(void)
     CHECK(mprotect(locked, PAGE, PROT_READ) == 0);
     FAILS(mctl_outcome(PIDFD_SELF, MCTL_SET_NOHUGEPAGE, 0, MCTL_BEST_EFFORT, locked), EFAULT);
     CHECK(thp_disable() == 0);
-    FAILS(mctl_outcome(PIDFD_SELF, MCTL_SET_NOHUGEPAGE, 0, 16, &out), EINVAL);
+    FAILS(mctl_outcome(PIDFD_SELF, MCTL_SET_NOHUGEPAGE, 0, 32, &out), EINVAL);
+    FAILS(mctl_outcome(PIDFD_SELF, MCTL_SET_NOHUGEPAGE, 0, MCTL_READ_IN_TARGET, &out), EINVAL);
     FAILS(mctl_outcome(PIDFD_SELF, MCTL_SET_HUGEPAGE, 0, MCTL_OVERRIDE_ADVICE, &out), EINVAL);
-    FAILS(mctl_outcome(PIDFD_SELF, MCTL_GET_POLICY, 0, 0, &out), EINVAL);
+    FAILS(mctl_outcome(PIDFD_SELF, MCTL_GET_POLICY, 0, MCTL_DRY_RUN, &out), EINVAL);
+    FAILS(mctl_outcome(PIDFD_SELF, MCTL_GET_POLICY, MCTL_SET_DEFAULT_EXEC, 0, &out), EINVAL);
+    SUCCEEDS(mctl_outcome(PIDFD_SELF, MCTL_GET_POLICY, 0, 0, &out));
+    CHECK(out.policy_after == 0 && out.thp_after == 0 && out.stopped_ns == 0);
     FAILS(mctl_outcome(-1, MCTL_SET_NOHUGEPAGE, 0, 0, &out), EBADF);
     memset(&out, 0xff, sizeof(out));
     out.size = sizeof(out);
@@ -235,7 +261,7 @@ static void advice_on_another(void)
     CHECK(mctl_process_madvise(P_PID, (id_t)child, &vec, 1, MADV_COLD, 0) == 4 * PAGE);
     CHECK(mctl_process_madvise(P_PID, (id_t)child, &vec, 1, MADV_DONTDUMP, 0) == 4 * PAGE);
     FAILS(mctl_process_madvise(P_PIDFD, (id_t)pidfd, &vec, 1, MADV_DONTNEED, 0), EPERM);
-    SUCCEEDS(mctl_get_policy(pidfd));
+    reading_another(pidfd);
     kill(child, SIGKILL);
     CHECK(waitpid(child, &status, 0) == child);
     FAILS(mctl_get_policy(pidfd), ESRCH);

@@ -221,7 +221,7 @@ impl Job<'_> {
         if self.advice != Advice::COLLAPSE {
             return Ok(());
         }
-        let reading = mctl::read_policy(target, mctl::Look::DoNotStop)?;
+        let reading = mctl::read_policy(target, mctl::Look::Proc)?;
         if reading.thp() != mctl::Known::Is(mctl::Thp::Never) {
             return Ok(());
         }

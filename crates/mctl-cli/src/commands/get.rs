@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use mctl::{Errno, Look, Saved, Target};
+use mctl::{Errno, Look, Reading, Saved, Target};
 use serde_json::{Map, Value};
 
 use crate::cli::Entry;
@@ -22,7 +22,7 @@ use crate::report::{self, JsonError};
 use crate::table::Table;
 use crate::words;
 
-use columns::{Column, DEFAULT, Style};
+use columns::{Column, DEFAULT, Shown, Style};
 use row::{Reader, Row};
 
 pub(super) use columns::percent_text;
@@ -37,10 +37,13 @@ pub(crate) const ENTRY: Entry = Entry {
     about: "show policy and huge-page coverage of processes",
     long: "One line a process: the policy in force, how much of its anonymous memory is in huge \
            pages, and what keeps most of the rest small. Only what the chosen columns need is \
-           read. /proc does not tell \"only where advised\" from \"as the host says\": for that one \
-           thread of the process is stopped for some microseconds, unless --no-stop is given. With \
-           --json and without --maps the output holds what 'mctl restore' takes. There null is \
-           what is not known, and missing says why where it could not be read.",
+           read, and the process is left alone: nothing is stopped, nothing is run in it. /proc \
+           tells nohugepage; hugepage-advised and inherit can be told apart where the host gives \
+           huge pages to memory that did not ask, by a mapping that gets them or not. Where the \
+           host gives none, the two come to the same: inherit-or-advised. Where no mapping shows \
+           which it is: unknown. --exact asks the process itself. With --json and without --maps \
+           the output holds what 'mctl restore' takes. There null is what is not known, thp is the \
+           word for huge pages, and missing says what is not known, and why.",
     define: Get::augment_args,
     run,
     takes_policies: false,
@@ -49,7 +52,7 @@ pub(crate) const ENTRY: Entry = Entry {
         ("mctl get --tree 1234", "the same for all descendants"),
         ("mctl get --maps 1234", "one line a mapping"),
         (
-            "mctl get --json 1234 > before.json",
+            "mctl get --exact --json 1234 > before.json",
             "save the state for mctl restore",
         ),
         (
@@ -94,9 +97,9 @@ struct Get {
     /// Print sizes in bytes
     #[arg(short, long)]
     bytes: bool,
-    /// Never stop a process to read its policy; what /proc does not say stays unknown
+    /// Ask the process itself where /proc does not tell its policy: one thread is stopped for it
     #[arg(long)]
-    no_stop: bool,
+    exact: bool,
 }
 
 fn run(matches: &ArgMatches) -> Ended {
@@ -112,11 +115,7 @@ fn run(matches: &ArgMatches) -> Ended {
         code = exit::FAILED;
         rows.push(Found::Failed(pid, error));
     }
-    let look = if args.no_stop {
-        Look::DoNotStop
-    } else {
-        Look::MayStop
-    };
+    let look = if args.exact { Look::Exact } else { Look::Proc };
     if args.maps {
         for row in &rows {
             row.tell();
@@ -195,11 +194,9 @@ impl Found {
         for column in columns {
             object.insert(column.name.to_ascii_lowercase(), (column.cell)(row).json());
         }
-        if !row.missing.is_empty() {
-            let missing = row.missing.iter().map(
-                |(what, error)| serde_json::json!({ "what": what, "error": JsonError::of(error) }),
-            );
-            object.insert("missing".to_owned(), missing.collect());
+        let missing: Vec<Value> = missing(row).collect();
+        if !missing.is_empty() {
+            object.insert("missing".to_owned(), missing.into());
         }
         if let Some(found) = &row.report {
             object.insert(
@@ -209,6 +206,20 @@ impl Found {
         }
         Value::Object(object)
     }
+}
+
+/// What could not be read, with the error; and what the kernel does not show, with the reason.
+fn missing(row: &Row) -> impl Iterator<Item = Value> {
+    let failed = row
+        .missing
+        .iter()
+        .map(|(what, error)| serde_json::json!({ "what": what, "error": JsonError::of(error) }));
+    let doubts = row.reading.as_ref().map_or_else(Vec::new, Reading::doubts);
+    failed.chain(
+        doubts
+            .into_iter()
+            .map(|why| serde_json::json!({ "what": "policy", "why": why })),
+    )
 }
 
 fn object(saved: &Saved) -> Map<String, Value> {
@@ -263,10 +274,24 @@ fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
 
 fn print(args: &Get, columns: &[&Column], found: &[Found], out: &mut Out) -> std::io::Result<()> {
     let style = Style { bytes: args.bytes };
-    let rows = found.iter().filter_map(|found| match found {
-        Found::Row(row) => Some(row),
-        Found::Failed(..) => None,
-    });
+    let rows = || {
+        found.iter().filter_map(|found| match found {
+            Found::Row(row) => Some(row),
+            Found::Failed(..) => None,
+        })
+    };
+    let columns: Vec<&Column> = columns
+        .iter()
+        .copied()
+        .filter(|column| match column.shown {
+            Shown::Always => true,
+            Shown::WhereAny => {
+                columns::is_named(args.columns.as_deref(), column)
+                    || rows().any(|row| (column.cell)(row).is_something())
+            }
+        })
+        .collect();
+    let rows = rows();
     let cells = rows.map(|row| -> Vec<String> {
         columns
             .iter()
@@ -303,7 +328,10 @@ fn help() -> Ended {
         };
         writeln!(out, "{mark} {:<10} {}", column.name, column.about)?;
     }
-    writeln!(out, "\n* shown unless -o says otherwise")?;
+    writeln!(
+        out,
+        "\n* shown unless -o says otherwise; ADVISED where a process has some"
+    )?;
     out.finish()?;
     Ok(exit::DONE)
 }

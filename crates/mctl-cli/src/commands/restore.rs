@@ -18,14 +18,18 @@ pub(crate) const ENTRY: Entry = Entry {
     about: "put processes back to a state saved by mctl get --json",
     long: "Every process of the file gets the switches that it had then. A process that has ended \
            since is an error, also where its number was used again; the others are restored. The \
-           whole file is read and understood before the first process is touched.",
+           whole file is read and understood before the first process is touched. What was not \
+           known is left alone: a process that was inherit-or-advised keeps which of the two it \
+           is. Where it is nohugepage now, it becomes inherit, if the host still makes no \
+           difference between the two; else that is an error and nothing of it is changed. Save \
+           with --exact to have which it was.",
     define: Restore::augment_args,
     run,
     takes_policies: false,
     examples: &[
         (
             "mctl restore before.json",
-            "put back what 'mctl get --json 1234 > before.json' saved",
+            "put back what 'mctl get --exact --json 1234 > before.json' saved",
         ),
         ("mctl restore -", "the same, from standard input"),
     ],
@@ -88,7 +92,9 @@ fn read(args: &Restore) -> Result<Vec<Row>, Fail> {
         };
         Fail::Usage {
             why: format!("{name}: {why}"),
-            hint: Some("'mctl get --json PID', without --maps, writes such a file".to_owned()),
+            hint: Some(
+                "'mctl get --exact --json PID', without --maps, writes such a file".to_owned(),
+            ),
         }
     })?;
     Ok(match document {
@@ -150,7 +156,13 @@ fn state(saved: &Saved) -> String {
         Some(1) => "nohugepage".to_owned(),
         Some(3) => "hugepage-advised".to_owned(),
         Some(other) => format!("PR_SET_THP_DISABLE {other}"),
-        None => "huge pages unknown, left alone".to_owned(),
+        None => match saved.thp.as_deref() {
+            Some("inherit-or-advised") => {
+                "huge pages inherit-or-advised, left alone unless nohugepage was set since"
+                    .to_owned()
+            }
+            _ => "huge pages unknown, left alone".to_owned(),
+        },
     };
     let merge = match saved.mergeable {
         Some(true) => "mergeable",

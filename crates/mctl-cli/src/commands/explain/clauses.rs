@@ -119,7 +119,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "MCTL-ERR-EBUSY",
         errno: "EBUSY",
         summary: "The process cannot be reached now",
-        condition: "on a kernel without the call, another tracer holds the process or its parent waits in vfork",
+        condition: "action != MCTL_GET_POLICY, on a kernel without the call, and another tracer holds the process or its parent waits in vfork",
         description: "Nothing was changed.",
     },
     Clause {
@@ -151,7 +151,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "MCTL-ERR-EOPNOTSUPP",
         errno: "EOPNOTSUPP",
         summary: "This kernel cannot do it",
-        condition: "a kernel without the call cannot carry out exactly what was asked, or one with it has no KSM for MCTL_SET_MERGEABLE and MCTL_CLEAR_MERGEABLE",
+        condition: "a kernel without the call cannot carry out exactly what was asked, or does not show the whole policy of another process for MCTL_GET_POLICY, or one with it has no KSM for MCTL_SET_MERGEABLE and MCTL_CLEAR_MERGEABLE",
         description: "Nothing was changed.",
     },
     Clause {

@@ -3,6 +3,7 @@
 
 use mctl::Known;
 use mctl::coverage::{Bytes, Coverage};
+use mctl::why::Advised;
 use serde_json::Value;
 
 use crate::fail::Fail;
@@ -18,7 +19,17 @@ pub(super) struct Column {
     pub(super) about: &'static str,
     /// What has to be read for it.
     pub(super) need: Need,
+    /// When it is printed where it was not asked for by name.
+    pub(super) shown: Shown,
     pub(super) cell: fn(&Row) -> Cell,
+}
+
+/// When a column of the default is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Always,
+    /// Where it says something of any process.
+    WhereAny,
 }
 
 /// What stands in a cell.
@@ -33,6 +44,8 @@ pub(super) enum Cell {
     Percent(f64),
     Number(i64),
     Flag(bool),
+    /// So much, in so many mappings.
+    Mappings(Advised),
     /// Policies; none: as the host says.
     Words(Vec<&'static str>),
     /// Policies of which not all could be read: for people only. A program finds each part in a field of its own.
@@ -56,6 +69,10 @@ impl Cell {
             Cell::Number(number) => number.to_string(),
             Cell::Flag(true) => "yes".to_owned(),
             Cell::Flag(false) => "no".to_owned(),
+            Cell::Mappings(advised) if advised.mappings == 0 => "-".to_owned(),
+            Cell::Mappings(advised) => {
+                format!("{} in {}", size(advised.bytes, style), advised.mappings)
+            }
             Cell::Words(words) if words.is_empty() => "inherit".to_owned(),
             Cell::Words(words) => words.join(","),
         }
@@ -69,7 +86,17 @@ impl Cell {
             Cell::Percent(percent) => serde_json::json!(percent),
             Cell::Number(number) => (*number).into(),
             Cell::Flag(flag) => (*flag).into(),
+            Cell::Mappings(advised) => serde_json::json!(advised),
             Cell::Words(words) => words.clone().into(),
+        }
+    }
+
+    /// Whether it says more than that there is nothing to say.
+    pub(super) fn is_something(&self) -> bool {
+        match self {
+            Cell::Unknown | Cell::None => false,
+            Cell::Mappings(advised) => advised.mappings > 0,
+            _ => true,
         }
     }
 }
@@ -125,21 +152,13 @@ fn policy(row: &Row) -> Cell {
             let kinds = thp.kind().into_iter().chain(merge);
             Cell::Words(kinds.map(mctl::PolicyKind::word).collect())
         }
-        (thp, mergeable) => {
-            let thp = match thp {
-                Known::Is(thp) => thp
-                    .kind()
-                    .map_or("inherit", mctl::PolicyKind::word)
-                    .to_owned(),
-                Known::Other(raw) => format!("thp:{raw}"),
-                Known::Unknown => "?".to_owned(),
-            };
+        (_, mergeable) => {
             let merge = match mergeable {
                 Known::Is(false) => "",
                 Known::Is(true) => ",mergeable",
-                Known::Other(_) | Known::Unknown => ",mergeable?",
+                Known::Either(..) | Known::Other(_) | Known::Unknown => ",mergeable?",
             };
-            Cell::Partly(format!("{thp}{merge}"))
+            Cell::Partly(format!("{}{merge}", reading.thp_word()))
         }
     }
 }
@@ -160,7 +179,7 @@ fn across_exec(row: &Row) -> Cell {
 }
 
 macro_rules! columns {
-    ($($name:literal $align:ident [$($need:ident)*] $about:literal $cell:expr;)*) => {
+    ($($name:literal $align:ident $shown:ident [$($need:ident)*] $about:literal $cell:expr;)*) => {
         /// Every column, in the order of the help.
         pub(super) const ALL: &[Column] = &[
             $(Column {
@@ -168,6 +187,7 @@ macro_rules! columns {
                 align: Align::$align,
                 about: $about,
                 need: Need::NOTHING$(.and(Need::$need))*,
+                shown: Shown::$shown,
                 cell: $cell,
             },)*
         ];
@@ -175,37 +195,48 @@ macro_rules! columns {
 }
 
 columns! {
-    "PID" Right [] "process number" |row| Cell::Number(row.spec.pid.into());
-    "INODE" Right [] "inode of its pidfd, which is never used again"
+    "PID" Right Always [] "process number" |row| Cell::Number(row.spec.pid.into());
+    "INODE" Right Always [] "inode of its pidfd, which is never used again"
         |row| row.spec.inode.map_or(Cell::None, |inode| Cell::Text(inode.to_string()));
-    "PROCESS" Left [] "PID:INODE" |row| Cell::Text(row.spec.to_string());
-    "COMMAND" Left [] "command name" |row| Cell::Text(row.name.clone());
-    "POLICY" Left [POLICY] "policies in force; inherit: as the host says" policy;
-    "EXEC" Left [POLICY] "whether they survive exec" across_exec;
-    "UID" Right [FACTS] "real user" |row| from_facts(row, |f| Cell::Number(f.uid.into()));
-    "PPID" Right [FACTS] "parent" |row| from_facts(row, |f| Cell::Number(f.parent.into()));
-    "THREADS" Right [FACTS] "threads"
+    "PROCESS" Left Always [] "PID:INODE" |row| Cell::Text(row.spec.to_string());
+    "COMMAND" Left Always [] "command name" |row| Cell::Text(row.name.clone());
+    "POLICY" Left Always [POLICY] "policies in force; inherit: as the host says; inherit-or-advised, unknown: see --help" policy;
+    "EXEC" Left Always [POLICY] "whether they survive exec" across_exec;
+    "UID" Right Always [FACTS] "real user" |row| from_facts(row, |f| Cell::Number(f.uid.into()));
+    "PPID" Right Always [FACTS] "parent" |row| from_facts(row, |f| Cell::Number(f.parent.into()));
+    "THREADS" Right Always [FACTS] "threads"
         |row| from_facts(row, |f| Cell::Number(i64::try_from(f.threads).unwrap_or(i64::MAX)));
-    "STATE" Left [FACTS] "state of its first thread" |row| from_facts(row, |f| Cell::Text(f.state.to_string()));
-    "SIZE" Right [FACTS] "mapped, populated or not" |row| from_facts(row, |f| or_none(f.size));
-    "SWAP" Right [FACTS] "on swap" |row| from_facts(row, |f| or_none(f.swap));
-    "RSS" Right [FACTS] "present in memory" |row| from_facts(row, |f| or_none(f.rss));
-    "ANON" Right [COVERAGE] "anonymous part of it" |row| from_coverage(row, |c| Cell::Size(c.anonymous));
-    "HUGE" Right [COVERAGE] "anonymous memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.anon_huge));
-    "COVERAGE" Right [COVERAGE] "that part of the anonymous memory, in per cent"
+    "STATE" Left Always [FACTS] "state of its first thread" |row| from_facts(row, |f| Cell::Text(f.state.to_string()));
+    "SIZE" Right Always [FACTS] "mapped, populated or not" |row| from_facts(row, |f| or_none(f.size));
+    "SWAP" Right Always [FACTS] "on swap" |row| from_facts(row, |f| or_none(f.swap));
+    "RSS" Right Always [FACTS] "present in memory" |row| from_facts(row, |f| or_none(f.rss));
+    "ANON" Right Always [COVERAGE] "anonymous part of it" |row| from_coverage(row, |c| Cell::Size(c.anonymous));
+    "HUGE" Right Always [COVERAGE] "anonymous memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.anon_huge));
+    "COVERAGE" Right Always [COVERAGE] "that part of the anonymous memory, in per cent"
         |row| from_coverage(row, |c| c.percent().map_or(Cell::None, Cell::Percent));
-    "SHMEM" Right [COVERAGE] "shared memory" |row| from_coverage(row, |c| Cell::Size(c.shmem));
-    "SHMEMHUGE" Right [COVERAGE] "shared memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.shmem_huge));
-    "FILEHUGE" Right [COVERAGE] "file memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.file_huge));
-    "HUGETLB" Right [COVERAGE] "hugetlb pages" |row| from_coverage(row, |c| Cell::Size(c.hugetlb));
-    "WHY" Left [POLICY WHY] "what keeps most of the rest small"
+    "ADVISED" Right WhereAny [WHY] "what was advised HUGEPAGE: its size, in so many mappings"
+        |row| row.report.as_ref().map_or(Cell::Unknown, |report| Cell::Mappings(report.advised));
+    "SHMEM" Right Always [COVERAGE] "shared memory" |row| from_coverage(row, |c| Cell::Size(c.shmem));
+    "SHMEMHUGE" Right Always [COVERAGE] "shared memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.shmem_huge));
+    "FILEHUGE" Right Always [COVERAGE] "file memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.file_huge));
+    "HUGETLB" Right Always [COVERAGE] "hugetlb pages" |row| from_coverage(row, |c| Cell::Size(c.hugetlb));
+    "WHY" Left Always [POLICY WHY] "what keeps most of the rest small"
         |row| row.report.as_ref().map_or(Cell::Unknown, |report| Cell::Text(report.summary().to_owned()));
 }
 
 /// Shown unless -o says otherwise.
 pub(super) const DEFAULT: &[&str] = &[
-    "PID", "COMMAND", "POLICY", "EXEC", "RSS", "ANON", "HUGE", "COVERAGE", "WHY",
+    "PID", "COMMAND", "POLICY", "EXEC", "RSS", "ANON", "HUGE", "COVERAGE", "ADVISED", "WHY",
 ];
+
+/// Whether a list of `-o` names a column.
+pub(super) fn is_named(list: Option<&str>, column: &Column) -> bool {
+    list.is_some_and(|list| {
+        list.trim_start_matches('+')
+            .split(',')
+            .any(|name| column.name.eq_ignore_ascii_case(name))
+    })
+}
 
 /// The columns of `-o`: a list, or additions to the default (`+NAME`).
 pub(super) fn choose(list: Option<&str>) -> Result<Vec<&'static Column>, Fail> {
@@ -261,6 +292,16 @@ mod tests {
         assert_eq!(Cell::Size(Bytes(2048)).text(Style { bytes: true }), "2048");
         assert_eq!(Cell::Percent(99.99).text(style), "99.9%");
         assert_eq!(Cell::Words(Vec::new()).text(style), "inherit");
+        let advised = |mappings| {
+            Cell::Mappings(Advised {
+                mappings,
+                bytes: Bytes(mappings << 20),
+            })
+        };
+        assert_eq!(advised(3).text(style), "3M in 3");
+        assert_eq!(advised(0).text(style), "-");
+        assert_eq!(advised(3).json()["bytes"], 3 << 20);
+        assert!(advised(1).is_something() && !advised(0).is_something());
         assert_eq!(Cell::Unknown.json(), Value::Null);
         let partly = Cell::Partly("?,mergeable".to_owned());
         assert_eq!(

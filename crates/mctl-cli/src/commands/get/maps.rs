@@ -5,7 +5,7 @@ use std::io::Write;
 
 use mctl::address_space::Kind;
 use mctl::coverage::{Coverage, Vma, advice_word, kind_word};
-use mctl::why::{Setting, Why};
+use mctl::why::{Advised, Setting, Why};
 use mctl::{Error, Known, Look, Reading, Target, ThpHost};
 use serde::Serialize;
 
@@ -40,23 +40,24 @@ pub(super) fn print(
             writeln!(out, "{gap}process {} ({})", target.pid(), target.name())?;
         }
         let mut missing = Vec::new();
-        let setting = row::policy(target, look, &mut missing).map(|reading| {
+        let policy = row::policy(target, look, &mut missing).map(|reading| {
             let thp = reading.as_ref().map_or(Known::Unknown, Reading::thp);
-            Setting::new(host.as_ref(), thp)
+            let word = reading.as_ref().map(Reading::thp_word);
+            (Setting::new(host.as_ref(), thp), word)
         });
         for (what, error) in &missing {
             tell(target, error, what);
             code = exit::FAILED;
         }
-        let result = match setting {
+        let result = match policy {
             Err(error) => {
                 if json {
                     write!(out, "{{\"pid\":{},\"maps\":[]}}", target.pid())?;
                 }
                 Err(Stop::Process(error))
             }
-            Ok(setting) if json => one_json(&mut out, target, &setting),
-            Ok(setting) => one(&mut out, target, &setting, style, headings),
+            Ok((setting, word)) if json => one_json(&mut out, target, &setting, word.as_deref()),
+            Ok((setting, _)) => one(&mut out, target, &setting, style, headings),
         };
         match result {
             Ok(()) => {}
@@ -168,10 +169,18 @@ struct JsonVma<'a> {
     why: &'a Why,
 }
 
-fn one_json(out: &mut Out, target: &Target, setting: &Setting) -> Result<(), Stop> {
-    write!(out, "{{\"pid\":{},\"maps\":[", target.pid())?;
+fn one_json(
+    out: &mut Out,
+    target: &Target,
+    setting: &Setting,
+    thp: Option<&str>,
+) -> Result<(), Stop> {
+    let thp = serde_json::json!(thp);
+    write!(out, "{{\"pid\":{},\"thp\":{thp},\"maps\":[", target.pid())?;
     let mut first = true;
+    let mut advised = Advised::default();
     let done = Coverage::by_vma(target, |vma| -> Result<(), Stop> {
+        advised.see(vma);
         out.write_all(if first { b"\n" } else { b",\n" })?;
         first = false;
         let why = &setting.explain(vma);
@@ -183,6 +192,8 @@ fn one_json(out: &mut Out, target: &Target, setting: &Setting) -> Result<(), Sto
         Ok(total) => {
             out.write_all(b"],\"total\":")?;
             serde_json::to_writer(&mut *out, &total).map_err(std::io::Error::from)?;
+            out.write_all(b",\"advised\":")?;
+            serde_json::to_writer(&mut *out, &advised).map_err(std::io::Error::from)?;
             out.write_all(b"}")?;
             Ok(())
         }

@@ -13,7 +13,7 @@ pub(super) struct Need(u8);
 
 impl Need {
     pub(super) const NOTHING: Need = Need(0);
-    /// The policy: status, ksm_stat, and for some states a stop.
+    /// The policy: status, ksm_stat, and for some states smaps up to a mapping that tells.
     pub(super) const POLICY: Need = Need(1);
     /// status and stat.
     pub(super) const FACTS: Need = Need(2);
@@ -125,7 +125,7 @@ pub(super) fn policy(
         Err(error) if error.errno() == Errno::ESRCH => Err(error),
         Err(error) => {
             missing.push(("policy", error));
-            Ok(read_policy(target, Look::DoNotStop).ok())
+            Ok(read_policy(target, Look::Proc).ok())
         }
     }
 }

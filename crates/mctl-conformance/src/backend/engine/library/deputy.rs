@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use mctl::advise::{Advice, Range, call as advice_call};
 use mctl::{
-    Action, Errno, Error, Exactness, Flags, Guarantee, Guarantees, HostCaps, OwnCalls, ProcessSpec,
-    Request, Rule, Target,
+    Action, Errno, Error, Exactness, Flags, Guarantee, Guarantees, HostCaps, Look, OwnCalls,
+    ProcessSpec, Request, Rule, Target,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
@@ -82,7 +82,11 @@ fn obey(order: &Order, fd: Option<OwnedFd>, socket: &OwnedFd) -> mctl::Result<Ou
                 Rule::Admin
             };
             if call.action() == Action::GetPolicy {
-                return Ok(exactly(i64::from(mctl::policy_mask(&target, rule)?)));
+                return Ok(exactly(i64::from(mctl::policy_mask(
+                    &target,
+                    rule,
+                    Look::Proc,
+                )?)));
             }
             let mut request = Request::from_call(call)?;
             request.rule = rule;
