@@ -148,6 +148,25 @@ impl Expr {
         }
     }
 
+    /// The same with every name that has a number replaced by it.
+    #[must_use]
+    pub fn with_numbers(&self, number: &dyn Fn(&str) -> Option<i128>) -> Self {
+        let inside = |expr: &Self| Box::new(expr.with_numbers(number));
+        match self {
+            Self::Number(n) => Self::Number(*n),
+            Self::Name(name) => number(name).map_or_else(|| self.clone(), Self::Number),
+            Self::Unary(op, inner) => Self::Unary(*op, inside(inner)),
+            Self::Binary(op, left, right) => Self::Binary(*op, inside(left), inside(right)),
+            Self::Call(name, args) => {
+                let args = args.iter().map(|arg| arg.with_numbers(number)).collect();
+                Self::Call(name.clone(), args)
+            }
+            Self::Establish(target, op, value) => {
+                Self::Establish(target.clone(), *op, inside(value))
+            }
+        }
+    }
+
     fn strength(&self) -> u8 {
         match self {
             Self::Establish(..) => 1,

@@ -1,10 +1,14 @@
-//! The process that watches strangers.
+//! The process that watches.
 //!
-//! A tracer that is killed leaves its tracees as they stand, and a call that was just at a stop may
-//! then fail with EINTR. So the command that a person started does not trace: it starts a keeper,
-//! in a session of its own, where no Ctrl-C and no kill of the process group reaches it. The keeper
-//! is told by the kernel (PR_SET_PDEATHSIG) when the command dies, and then lets everything go in
-//! good order.
+//! A tracer that is killed leaves its tracees as they stand: a call that was just at a stop may then
+//! fail with EINTR, and a program under a filter gets ENOSYS for every specified call from then on.
+//! So the command that a person started does not trace: it starts a keeper, in a session of its own,
+//! where no Ctrl-C and no kill of the process group reaches it. The two guard each other:
+//!
+//! - When the command dies, a keeper that watches a stranger is told by the kernel
+//!   (PR_SET_PDEATHSIG) and lets everything go in good order; one whose program runs under a filter
+//!   watches on until the program has ended.
+//! - When the keeper is killed, the command takes the filtered program over (see [`super::Roster`]).
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,13 +18,22 @@ use anyhow::{Context as _, ensure};
 use mctl_sys::syscall_watch::Signals;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
 
+/// How a keeper ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Exited(i32),
+    /// Killed by this signal.
+    Killed(i32),
+}
+
 /// Starts this program again with these arguments and waits for it; requests to end are handed on
-/// to it. Answers its exit status, or 128 plus the signal that killed it.
+/// to it.
 ///
 /// # Errors
 ///
 /// When it cannot be started.
-pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<u8> {
+pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Result<Ended> {
     // From here on a signal does not kill this process. (The keeper inherits that they are blocked,
     // and waits for them itself.)
     let signals = Signals::take()?;
@@ -42,21 +55,26 @@ pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> anyhow::Resu
             super::forward(pid, signal);
         }
     };
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(2);
-    Ok(u8::try_from(code).unwrap_or(2))
+    Ok(match status.signal() {
+        Some(signal) => Ended::Killed(signal),
+        None => Ended::Exited(status.code().unwrap_or(2)),
+    })
 }
 
-/// Makes this process the keeper of the process that started it.
+/// Leaves the session and the process group that this process was started in.
+pub(super) fn leave_session() {
+    // Refused only to one that leads a group already, as a shell's job does.
+    let _ = setsid();
+}
+
+/// Makes this process the keeper that watches strangers for the process that started it, and ends
+/// with it.
 ///
 /// # Errors
 ///
 /// When that one is gone already, or the kernel refuses.
 pub fn enter(parent: u32) -> anyhow::Result<()> {
-    // A new session; refused only to one that leads a group already, as a shell's job does.
-    let _ = setsid();
+    leave_session();
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let parent = i32::try_from(parent).ok().and_then(Pid::from_raw);
     ensure!(

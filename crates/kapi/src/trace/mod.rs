@@ -5,8 +5,9 @@
 //! Without CAP_SYS_ADMIN (a filter would need no_new_privs, which a program can notice), and in a
 //! process that runs already (a filter cannot be installed from outside), every call stops twice.
 
-mod check;
 pub mod keeper;
+mod roster;
+mod rules;
 mod target;
 
 use std::collections::HashMap;
@@ -18,7 +19,9 @@ use mctl_sys::raw_syscall::{Expendable, MARK};
 use mctl_sys::syscall_watch::{Event, Stops, Watch};
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use check::{Coverage, Problem};
+pub use roster::Roster;
+use rules::Rules;
+pub use rules::{Coverage, Problem};
 pub use target::Target;
 
 use crate::consts::syscall_number;
@@ -42,15 +45,22 @@ pub struct Traced {
     pub held: usize,
 }
 
-/// A call that was entered, with the specification that speaks of it.
-type Pending<'s> = HashMap<i32, (&'s Spec, [u64; 6])>;
+/// The specified calls that this machine has: number → rules of each specification.
+type Specified<'s> = HashMap<u64, Vec<Rules<'s>>>;
 
-/// The specified calls that this machine has: number → specifications.
-fn numbers(specs: &[Spec]) -> anyhow::Result<HashMap<u64, Vec<&Spec>>> {
-    let mut all: HashMap<u64, Vec<&Spec>> = HashMap::new();
+/// A call that was entered: its arguments, and the place of its rules in [`Specified`].
+struct Pending {
+    number: u64,
+    at: usize,
+    args: [u64; 6],
+}
+
+fn specified(specs: &[Spec]) -> anyhow::Result<Specified<'_>> {
+    let mut all = Specified::new();
     for spec in specs {
         if let Some((_, number)) = crate::verify::syscall_of(spec) {
-            all.entry(u64::from(number)).or_default().push(spec);
+            let rules = all.entry(u64::from(number)).or_default();
+            rules.push(Rules::new(spec));
         }
     }
     anyhow::ensure!(
@@ -70,8 +80,9 @@ fn may_filter() -> bool {
 /// process is left to the program (a terminal sends it to both). SIGTERM and SIGHUP are handed on to
 /// it; where it runs without a filter, they let it go on alone.
 ///
-/// This process must not be killed (SIGKILL) meanwhile: the specified calls of a program with a
-/// filter would then fail with `ENOSYS`.
+/// The specified calls of a program with a filter fail with `ENOSYS` while it has no tracer. So this
+/// belongs into a process of its own (see [`keeper`]): `roster` says there who has to be taken over
+/// when that one is killed.
 ///
 /// # Errors
 ///
@@ -79,12 +90,13 @@ fn may_filter() -> bool {
 pub fn run(
     specs: &[Spec],
     command: &[String],
+    roster: Option<&mut Roster>,
     report: &mut dyn FnMut(i32, &Problem),
 ) -> anyhow::Result<Traced> {
-    let numbers = numbers(specs)?;
+    let mut specified = specified(specs)?;
     let filtered = may_filter();
     let list: Vec<u64> = if filtered {
-        numbers.keys().copied().collect()
+        specified.keys().copied().collect()
     } else {
         Vec::new()
     };
@@ -96,6 +108,8 @@ pub fn run(
         .env(MARK, std::process::id().to_string())
         .spawn()?;
     let main = i32::try_from(child.id())?;
+    // The program stays in the session and the group of the terminal; its watcher leaves them.
+    keeper::leave_session();
     let stops = if filtered {
         Stops::Filtered
     } else {
@@ -103,9 +117,38 @@ pub fn run(
     };
     let mut watch = Watch::seize(main, stops)?;
     watch.take_signals()?;
-    let mut traced = follow(&numbers, watch, main, Whose::Started { filtered }, report)?;
+    let mut roster = roster.filter(|_| filtered);
+    if let Some(roster) = &mut roster {
+        roster.begin(main)?;
+    }
+    let whose = Whose::Started { filtered };
+    let mut traced = follow(&mut specified, watch, main, whose, roster, report)?;
     traced.filtered = filtered;
     Ok(traced)
+}
+
+/// Goes on watching a program whose watcher was killed: everything in its roster that runs, and what
+/// these started meanwhile. `None` where there is nothing to take over.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn take_over(
+    specs: &[Spec],
+    roster: &Roster,
+    report: &mut dyn FnMut(i32, &Problem),
+) -> anyhow::Result<Option<Traced>> {
+    let Some((main, threads)) = roster.read()? else {
+        return Ok(None);
+    };
+    // Every call that comes before this fails with ENOSYS, so it comes first.
+    let mut watch = Watch::adopt(&threads)?;
+    watch.take_signals()?;
+    let mut specified = specified(specs)?;
+    let whose = Whose::Started { filtered: true };
+    let mut traced = follow(&mut specified, watch, main, whose, None, report)?;
+    traced.filtered = true;
+    Ok(Some(traced))
 }
 
 /// Watches a process that runs already: every thread, and what these make from now on. `begin` is
@@ -122,11 +165,12 @@ pub fn attach(
     begin: &mut dyn FnMut(usize),
     report: &mut dyn FnMut(i32, &Problem),
 ) -> anyhow::Result<Traced> {
-    let numbers = numbers(specs)?;
+    let mut specified = specified(specs)?;
     let watch = Watch::attach(target.pid(), target.pidfd())
         .map_err(|error| anyhow::anyhow!("cannot watch process {}: {error}", target.pid()))?;
     begin(watch.threads());
-    follow(&numbers, watch, target.pid(), Whose::Strangers, report)
+    let whose = Whose::Strangers;
+    follow(&mut specified, watch, target.pid(), whose, None, report)
 }
 
 /// Whose program is watched.
@@ -147,28 +191,32 @@ fn forward(child: i32, signal: i32) {
 
 /// Looks at every call until all tracees are gone or this process is asked to end.
 fn follow(
-    numbers: &HashMap<u64, Vec<&Spec>>,
+    specified: &mut Specified<'_>,
     mut watch: Watch,
     main: i32,
     whose: Whose,
+    mut roster: Option<&mut Roster>,
     report: &mut dyn FnMut(i32, &Problem),
 ) -> anyhow::Result<Traced> {
     const SIGINT: i32 = 2;
     let mut traced = Traced::default();
-    let mut pending = Pending::new();
+    let mut pending: HashMap<i32, Pending> = HashMap::new();
     while let Some((tid, event)) = watch.next()? {
         match event {
             Event::Entry { number, args } => {
-                pending.remove(&tid);
-                let candidates = numbers.get(&number).map_or(&[][..], Vec::as_slice);
-                if let Some(spec) = candidates.iter().find(|s| check::speaks_of(s, &args)) {
-                    pending.insert(tid, (spec, args));
+                let rules = specified.get(&number).map_or(&[][..], Vec::as_slice);
+                match rules.iter().position(|rules| rules.speaks_of(&args)) {
+                    Some(at) => drop(pending.insert(tid, Pending { number, at, args })),
+                    None => drop(pending.remove(&tid)),
                 }
             }
             Event::Exit { value, error } => {
-                if let Some((spec, args)) = pending.remove(&tid) {
+                if let Some(call) = pending.remove(&tid)
+                    && let Some(rules) = specified.get_mut(&call.number)
+                    && let Some(rules) = rules.get_mut(call.at)
+                {
                     traced.calls += 1;
-                    for problem in check::check(spec, &args, value, error, &mut traced.coverage) {
+                    for problem in rules.check(&call.args, value, error) {
                         report(tid, &problem);
                     }
                 }
@@ -176,6 +224,11 @@ fn follow(
             Event::Interrupted => {
                 if pending.remove(&tid).is_some() {
                     traced.interrupted += 1;
+                }
+            }
+            Event::Made(child) => {
+                if let Some(roster) = &mut roster {
+                    roster.add(child, &watch)?;
                 }
             }
             Event::Gone(status) => {
@@ -195,6 +248,9 @@ fn follow(
                 }
             },
         }
+    }
+    for rules in specified.values().flatten() {
+        rules.add_to(&mut traced.coverage);
     }
     Ok(traced)
 }

@@ -16,19 +16,45 @@ pub(super) struct Made<'a> {
 
 /// A register as the C type sees it.
 pub(crate) fn as_type(kind: &str, register: u64) -> i128 {
-    let kind = kind.trim();
-    if kind.contains('*')
-        || kind.contains("size_t")
-        || kind.contains("unsigned long")
-        || kind.contains("u64")
-    {
-        i128::from(register)
-    } else if kind.contains("long") || kind.contains("ssize") || kind.contains("off_t") {
-        i128::from(register.cast_signed())
-    } else if kind.contains("unsigned") || kind.contains("u32") {
-        i128::from(register & 0xffff_ffff)
+    c_type(kind).value(register)
+}
+
+/// How a C type reads a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CType {
+    /// Pointers, sizes and other unsigned words.
+    Unsigned64,
+    /// Signed words.
+    Signed64,
+    /// `unsigned int`.
+    Unsigned32,
+    /// `int` and what is not known.
+    Signed32,
+}
+
+/// How this C type, as written, reads a register.
+pub(crate) fn c_type(name: &str) -> CType {
+    let has = |part: &str| name.contains(part);
+    if has("*") || has("size_t") && !has("ssize_t") || has("unsigned long") || has("u64") {
+        CType::Unsigned64
+    } else if has("long") || has("ssize") || has("off_t") {
+        CType::Signed64
+    } else if has("unsigned") || has("u32") {
+        CType::Unsigned32
     } else {
-        i128::from((register << 32).cast_signed() >> 32)
+        CType::Signed32
+    }
+}
+
+impl CType {
+    /// The value that a register holds.
+    pub(crate) fn value(self, register: u64) -> i128 {
+        match self {
+            Self::Unsigned64 => i128::from(register),
+            Self::Signed64 => i128::from(register.cast_signed()),
+            Self::Unsigned32 => i128::from(register & 0xffff_ffff),
+            Self::Signed32 => i128::from((register << 32).cast_signed() >> 32),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod scene;
 pub mod script;
 mod tried;
 
-pub(crate) use bind::as_type;
+pub(crate) use bind::{CType, c_type};
 
 use serde::Serialize;
 

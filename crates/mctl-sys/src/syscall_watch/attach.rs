@@ -98,6 +98,46 @@ impl Watch {
         Ok(watch)
     }
 
+    /// Watches threads whose tracer was killed, and all that these made meanwhile, where their filter
+    /// says so ([`Stops::Filtered`]). None is stopped for it.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when ptrace(2) is not allowed. Threads that ended are passed over.
+    pub fn adopt(tids: &[Tid]) -> io::Result<Self> {
+        let mut watch = Self {
+            stops: Stops::Filtered,
+            live: BTreeMap::new(),
+            stood: BTreeSet::new(),
+            later: VecDeque::new(),
+            held: None,
+            asked: None,
+            signals: None,
+        };
+        let mut next = tids.to_vec();
+        while let Some(tid) = next.pop() {
+            if watch.live.contains_key(&tid) {
+                continue;
+            }
+            match raw::seize(tid, options()) {
+                Ok(()) => drop(watch.live.insert(tid, None)),
+                // Ended, or watched from birth since its maker was taken over.
+                Err(Errno::ESRCH | Errno::EPERM) => continue,
+                Err(errno) => return Err(io::Error::from_raw_os_error(errno.raw())),
+            }
+            // What it made while it had no tracer; what it makes from now on comes by itself.
+            let text = std::fs::read_to_string(format!("/proc/{tid}/task/{tid}/children"));
+            let children = text.unwrap_or_default();
+            next.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<Tid>().ok()),
+            );
+            next.extend(threads(tid).unwrap_or_default());
+        }
+        Ok(watch)
+    }
+
     /// Waits until every thread has had its first stop and goes on: from then on all are watched,
     /// and nothing is left half mended. One in uninterruptible sleep is not waited for.
     fn first_stops(&mut self) -> io::Result<()> {

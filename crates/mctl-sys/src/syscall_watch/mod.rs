@@ -51,6 +51,8 @@ pub enum Event {
     /// The call that it entered was interrupted; the kernel will enter it again or make it fail
     /// with EINTR, which is not seen here.
     Interrupted,
+    /// It made this thread or process, which is watched from birth.
+    Made(Tid),
     /// It ended: the exit status, or the signal as a negative number.
     Gone(i32),
     /// Not the tracee: this process was asked to end by this signal (see [`Watch::take_signals`]).
@@ -150,6 +152,11 @@ impl Watch {
             self.signals = Some(Signals::take()?);
         }
         Ok(())
+    }
+
+    /// The threads that are watched now.
+    pub fn tids(&self) -> impl Iterator<Item = Tid> {
+        self.live.keys().copied()
     }
 
     /// How many threads are watched now.

@@ -129,7 +129,12 @@ impl Watch {
                 mend_before(tid, signal, call.as_ref());
                 self.resume(tid, self.usual(), signal)?;
             }
-            Stop::Made | Stop::Executed | Stop::Other => self.resume(tid, self.usual(), 0)?,
+            Stop::Made => {
+                let child = message(tid);
+                self.resume(tid, self.usual(), 0)?;
+                return Ok(child.map(Event::Made));
+            }
+            Stop::Executed | Stop::Other => self.resume(tid, self.usual(), 0)?,
         }
         Ok(None)
     }
