@@ -219,7 +219,7 @@ fn go(cli: Cli) -> Result<Ended> {
             stop_after,
         } => {
             let mut stock = stock()?;
-            let mut model = ModelBackend::new(stock.image().clone());
+            let mut model = ModelBackend::new(stock.image().clone()).on_host(stock.host().clone());
             let options = FuzzOptions {
                 menu: if policy { Menu::Policy } else { Menu::Plain },
                 seed,

@@ -72,6 +72,31 @@ pub fn run(scenario: &Scenario, backend: &mut dyn Backend) -> Verdict {
 pub fn run_traced(
     scenario: &Scenario,
     backend: &mut dyn Backend,
+    frames: Option<&mut Vec<Frame>>,
+) -> Verdict {
+    let known = scenario
+        .differs_where
+        .iter()
+        .find(|(fact, _)| backend.fact(*fact));
+    let verdict = run_steps(scenario, backend, frames);
+    match (known, verdict) {
+        (Some((_, why)), Verdict::Differs { .. }) => {
+            Verdict::NotPossible(format!("this kernel differs here: {why}"))
+        }
+        // A reason that is none any more would hide the next difference.
+        (Some((fact, why)), Verdict::Holds) => Verdict::Differs {
+            line: 0,
+            step: format!("differs-where {}", fact.word()),
+            wanted: format!("a difference: {why}"),
+            got: "none".to_owned(),
+        },
+        (_, verdict) => verdict,
+    }
+}
+
+fn run_steps(
+    scenario: &Scenario,
+    backend: &mut dyn Backend,
     mut frames: Option<&mut Vec<Frame>>,
 ) -> Verdict {
     let name = backend.name();

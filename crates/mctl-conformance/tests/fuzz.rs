@@ -36,7 +36,7 @@ fn side_by_side(menu: Menu) {
         }
         Err(broken) => panic!("{broken}"),
     };
-    let mut model = ModelBackend::new(stock.image().clone());
+    let mut model = ModelBackend::new(stock.image().clone()).on_host(stock.host().clone());
     let options = FuzzOptions {
         menu,
         seed: number("MCTL_FUZZ_SEED", 1),

@@ -34,6 +34,7 @@ fn hosts() -> Vec<(String, Setup)> {
             hugetlb_pages: 16,
             max_map_count: 2_000,
             yama: 1,
+            ..usual.clone()
         });
     }
     for shmem in [Some(Host::Always), Some(Host::Madvise), None] {
@@ -68,7 +69,7 @@ fn what_a_case_does_not_name_does_not_matter() {
     let cases = built_in().expect("the cases");
     let mut wrong = Vec::new();
     for (name, host) in hosts() {
-        let mut model = ModelBackend::on_host(host);
+        let mut model = ModelBackend::default().on_host(host);
         for case in &cases {
             let verdict = run(&case.scenario, &mut model);
             if verdict != Verdict::Holds {

@@ -23,23 +23,32 @@ impl Caps {
     pub const SETUID: Caps = Caps(1 << 4);
     /// `CAP_KILL`.
     pub const KILL: Caps = Caps(1 << 5);
+    /// `CAP_SYS_RAWIO`.
+    pub const SYS_RAWIO: Caps = Caps(1 << 6);
     /// Every capability.
-    pub const FULL: Caps = Caps(0x3f);
+    pub const FULL: Caps = Caps(0x7f);
 
     /// Every capability with its name in small letters.
-    pub const ALL: [(Caps, &'static str); 6] = [
+    pub const ALL: [(Caps, &'static str); 7] = [
         (Caps::SYS_ADMIN, "sys_admin"),
         (Caps::SYS_PTRACE, "sys_ptrace"),
         (Caps::SYS_NICE, "sys_nice"),
         (Caps::IPC_LOCK, "ipc_lock"),
         (Caps::SETUID, "setuid"),
         (Caps::KILL, "kill"),
+        (Caps::SYS_RAWIO, "sys_rawio"),
     ];
 
     /// Whether every capability of `other` is held.
     #[must_use]
     pub const fn has(self, other: Caps) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// What both sets have.
+    #[must_use]
+    pub const fn common(self, other: Caps) -> Caps {
+        Caps(self.0 & other.0)
     }
 
     /// Both sets together.
@@ -65,8 +74,10 @@ pub struct Creds {
     pub uid: Ids,
     /// Group ids.
     pub gid: Ids,
-    /// Effective and permitted capabilities (the model keeps the two equal).
+    /// Effective capabilities: what the task may do.
     pub caps: Caps,
+    /// Permitted capabilities: what another task must cover to reach it.
+    pub permitted: Caps,
     /// The user namespace in which `caps` counts.
     pub ns: NsId,
 }

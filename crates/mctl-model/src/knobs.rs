@@ -6,6 +6,18 @@ use mctl_abi::thp::Host;
 use crate::vma::VmFlags;
 use crate::{HUGE, PAGE};
 
+/// What the first write to the huge zero page brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugeZeroWrite {
+    /// What the table of the contract says at that moment (docs/CONTRACT.md#never-stands).
+    #[default]
+    AsTable,
+    /// A huge page, whatever the policy has become (mainline since Linux 6.13).
+    Huge,
+    /// A small page, always (before Linux 6.13).
+    Small,
+}
+
 /// What an administrator has set. Nothing in the model changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knobs {
@@ -16,6 +28,8 @@ pub struct Knobs {
     pub shmem: Host,
     /// `use_zero_page`: a read fault in memory that may be huge brings the huge zero page.
     pub huge_zero: bool,
+    /// What a write to the huge zero page brings.
+    pub huge_zero_write: HugeZeroWrite,
     /// Whether the kernel has `PR_THP_DISABLE_EXCEPT_ADVISED` (Linux 6.18).
     pub except_advised: bool,
     /// `vm.max_map_count`.
@@ -38,6 +52,7 @@ impl Default for Knobs {
             thp: Host::Madvise,
             shmem: Host::Never,
             huge_zero: true,
+            huge_zero_write: HugeZeroWrite::AsTable,
             except_advised: true,
             max_map_count: 65_530,
             hugetlb_pages: 0,

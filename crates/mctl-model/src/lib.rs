@@ -40,7 +40,7 @@ mod vma;
 pub use cache::{FileInfo, FolioState, Reclaimed};
 pub use creds::{Caps, Creds};
 pub use ids::{MmId, NsId, TaskId};
-pub use knobs::{Image, Knobs, Limits, Region};
+pub use knobs::{HugeZeroWrite, Image, Knobs, Limits, Region};
 pub use madv::{Madvise, Pmadv};
 pub use mm::map::{MapArgs, MapSource};
 pub use mm::{LockMode, Mm, Range};

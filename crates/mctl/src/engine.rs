@@ -10,7 +10,7 @@ use crate::address_space::AddressSpace;
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::permission;
-use crate::plan::{Plan, Standing, Step, Whose, plan};
+use crate::plan::{Plan, Standing, Step, Whose, plan, with_huge_zero};
 use crate::request::{Override, Request};
 use crate::target::Target;
 
@@ -121,6 +121,17 @@ impl Facts<'_, '_> {
 }
 
 impl Facts<'_, '_> {
+    /// Bytes that may still turn huge under the policy that is asked for. A kernel that keeps the
+    /// policy itself asks it at the write, too.
+    fn huge_zero(&self) -> u64 {
+        match self.request.sets_thp() {
+            Some(policy) if self.caps.native.is_none() && self.whose != Whose::Image => {
+                crate::huge_zero::bytes(self.target, policy).0
+            }
+            _ => 0,
+        }
+    }
+
     /// The mappings, where the plan depends on them. A kernel that keeps the policy itself leaves
     /// them alone; only NOHUGEPAGE has to be overridden by hand there.
     fn mappings(&self) -> Option<Result<AddressSpace>> {
@@ -191,7 +202,9 @@ impl Checks for Facts<'_, '_> {
             Ok(space) => space,
             Err(error) => return self.fail(error),
         };
-        match plan(self.request, self.caps, standing, space.as_ref()) {
+        let planned = plan(self.request, self.caps, standing, space.as_ref())
+            .and_then(|plan| with_huge_zero(self.request, plan, self.huge_zero()));
+        match planned {
             Ok(plan) => {
                 self.plan = Some(plan);
                 Ok(())

@@ -15,6 +15,7 @@ pub mod coverage;
 mod engine;
 mod error;
 mod host;
+mod huge_zero;
 pub mod memlock;
 mod outcome;
 pub mod pages;

@@ -146,6 +146,12 @@ pub enum Note {
     LostAtExec,
     /// Pages that are populated already stay small until khugepaged comes by.
     PopulatedStaySmall,
+    /// Memory that was read before and never written holds the huge zero page, and this kernel
+    /// does not ask again at the first write.
+    MayTurnHuge {
+        /// Bytes of it.
+        bytes: u64,
+    },
     /// Advice cannot be taken off a mapping again.
     Residual {
         /// How many mappings keep it.
@@ -202,6 +208,12 @@ impl fmt::Display for Note {
             Note::LostAtExec => f.write_str("a program that it executes starts without it"),
             Note::PopulatedStaySmall => f.write_str(
                 "pages that are there already stay small until khugepaged collapses them",
+            ),
+            Note::MayTurnHuge { bytes } => write!(
+                f,
+                "{} may still turn huge at the first write: the program has only read it so far, \
+                 and this kernel does not ask again",
+                crate::coverage::Bytes(*bytes)
             ),
             Note::Residual { mappings } => write!(
                 f,

@@ -128,7 +128,24 @@ pub fn plan(
             (Verb::Clear, PolicyKind::FadeOnDeath) => {}
         }
     }
-    let plan = draft.finish();
+    strictly(request, draft.finish())
+}
+
+/// Takes into a plan what the look at the target found: memory that may turn huge against the
+/// policy. It is counted and said, and never discarded (docs/CONTRACT.md#stock-huge-zero).
+///
+/// # Errors
+/// `EOPNOTSUPP` with [`Exactness::Strict`].
+pub(crate) fn with_huge_zero(request: &Request, mut plan: Plan, bytes: u64) -> Result<Plan> {
+    if bytes == 0 {
+        return Ok(plan);
+    }
+    plan.promised.guarantees.now = Guarantee::NotCovered;
+    plan.promised.notes.push(Note::MayTurnHuge { bytes });
+    strictly(request, plan)
+}
+
+fn strictly(request: &Request, plan: Plan) -> Result<Plan> {
     if request.exactness == Exactness::Strict && !plan.promised.is_exact() {
         let notes: Vec<String> = plan
             .promised

@@ -9,7 +9,7 @@ use mctl_abi::Errno;
 use thiserror::Error;
 
 use crate::call::{Addr, Base, Call, FileIx, Life, Look, TaskIx};
-use crate::lang::{Names, Needs};
+use crate::lang::{Fact, Names, Needs};
 use crate::view::{ARENA, SLOT, Scope, View};
 
 /// What a call came to: its value, or its error.
@@ -48,6 +48,19 @@ pub struct Start {
     pub kernel: bool,
 }
 
+impl Start {
+    /// Root with everything.
+    #[must_use]
+    pub const fn root() -> Start {
+        Start {
+            uid: 0,
+            caps: mctl_model::Caps::FULL,
+            memlock: 8 << 20,
+            kernel: false,
+        }
+    }
+}
+
 /// A file to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewFile {
@@ -63,6 +76,11 @@ pub struct NewFile {
 pub trait Backend {
     /// What reports call it.
     fn name(&self) -> &'static str;
+
+    /// Whether a fact is so on this backend's kernel.
+    fn fact(&self, _fact: Fact) -> bool {
+        false
+    }
 
     /// Begins a history.
     ///

@@ -53,13 +53,10 @@ pub(super) fn number(value: u64) -> i64 {
 }
 
 impl ModelBackend {
-    /// A model of this host, where a scenario does not ask for another.
+    /// The same on this host, where a scenario does not ask for another.
     #[must_use]
-    pub fn on_host(host: Setup) -> ModelBackend {
-        ModelBackend {
-            host,
-            ..ModelBackend::default()
-        }
+    pub fn on_host(self, host: Setup) -> ModelBackend {
+        ModelBackend { host, ..self }
     }
 
     /// A model whose processes have this image.
@@ -236,6 +233,7 @@ impl Backend for ModelBackend {
             hugetlb_pages: setup.hugetlb_pages,
             max_map_count: setup.max_map_count,
             yama: Yama::from_scope(setup.yama),
+            huge_zero_write: setup.huge_zero_write,
             ..Knobs::default()
         });
         self.model.set_image(self.image.clone());

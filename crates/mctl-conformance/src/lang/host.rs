@@ -1,7 +1,7 @@
 //! What a scenario asks of the host, and what a host is.
 
 use mctl_abi::thp::Host;
-use mctl_model::Knobs;
+use mctl_model::{HugeZeroWrite, Knobs};
 
 /// A host: what its knobs say and what it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Setup {
     pub max_map_count: u64,
     /// Yama's ptrace_scope; 0 where the kernel has no Yama.
     pub yama: u32,
+    /// What its kernel does at a write to the huge zero page.
+    pub huge_zero_write: HugeZeroWrite,
 }
 
 impl Default for Setup {
@@ -30,7 +32,43 @@ impl Default for Setup {
             hugetlb_pages: 0,
             max_map_count: knobs.max_map_count,
             yama: 0,
+            huge_zero_write: HugeZeroWrite::AsTable,
         }
+    }
+}
+
+/// A fact about a kernel that a case may be known to differ under. Found out by trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A write to the huge zero page brings a huge page, whatever the policy has become.
+    HugeZeroStaysHuge,
+    /// A write to the huge zero page brings small pages, always.
+    HugeZeroTurnsSmall,
+}
+
+impl Fact {
+    /// Every fact with its word.
+    pub const ALL: [(Fact, &'static str); 2] = [
+        (Fact::HugeZeroStaysHuge, "huge-zero-stays-huge"),
+        (Fact::HugeZeroTurnsSmall, "huge-zero-turns-small"),
+    ];
+
+    /// Whether it is so on a host.
+    #[must_use]
+    pub fn on(self, host: &Setup) -> bool {
+        match self {
+            Fact::HugeZeroStaysHuge => host.huge_zero_write == HugeZeroWrite::Huge,
+            Fact::HugeZeroTurnsSmall => host.huge_zero_write == HugeZeroWrite::Small,
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Fact::ALL
+            .iter()
+            .find(|(fact, _)| *fact == self)
+            .map_or("", |(_, word)| word)
     }
 }
 
@@ -75,6 +113,7 @@ impl Needs {
             hugetlb_pages: self.hugetlb_pages.unwrap_or(host.hugetlb_pages),
             max_map_count: self.max_map_count.unwrap_or(host.max_map_count),
             yama: self.yama.unwrap_or(host.yama),
+            huge_zero_write: host.huge_zero_write,
         }
     }
 

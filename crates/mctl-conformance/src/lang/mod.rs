@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::call::Step;
 
-pub use host::{Needs, Setup};
+pub use host::{Fact, Needs, Setup};
 pub use parse::Parser;
 pub use print::{print_scenario, print_step};
 
@@ -93,6 +93,8 @@ pub struct Scenario {
     pub model_only: Option<String>,
     /// Backends of real processes that it is no matter for, and why.
     pub not_on: Vec<(String, String)>,
+    /// Facts about a kernel under which it is known to differ there, and why.
+    pub differs_where: Vec<(Fact, String)>,
     /// What it asks of the host.
     pub needs: Needs,
     /// The names.

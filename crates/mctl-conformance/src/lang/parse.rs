@@ -5,7 +5,7 @@ use mctl_abi::thp::Host;
 use mctl_model::Caps;
 
 use super::lex::{Word, Words, parse_number, parse_size};
-use super::{Line, Names, Scenario, SyntaxError, Wanted};
+use super::{Fact, Line, Names, Scenario, SyntaxError, Wanted};
 use crate::call::{Addr, Base, Step};
 
 /// Reads a scenario line by line. A REPL gives it lines as they are typed.
@@ -36,7 +36,7 @@ impl Kind {
 }
 
 const ANCHOR: &str = "an anchor of the contract, such as `clear-returns`";
-const STEPS: &str = "`case`, `shows`, `model-only`, `not-on`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
+const STEPS: &str = "`case`, `shows`, `model-only`, `not-on`, `differs-where`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
 
 impl Parser {
     /// The scenario as far as it was read.
@@ -96,6 +96,16 @@ impl Parser {
                 }
                 let reason = words.quoted("a reason in quotes")?;
                 self.scenario.not_on.push((backend.text, reason));
+                words.done()?;
+                return Ok(None);
+            }
+            "differs-where" => {
+                let expected = "a fact: huge-zero-stays-huge or huge-zero-turns-small";
+                let word = words.take(expected)?;
+                let fact = Fact::ALL.iter().find(|(_, name)| *name == word.text);
+                let (fact, _) = fact.ok_or_else(|| words.wrong(&word, expected))?;
+                let reason = words.quoted("a reason in quotes")?;
+                self.scenario.differs_where.push((*fact, reason));
                 words.done()?;
                 return Ok(None);
             }

@@ -26,6 +26,9 @@ pub fn print_scenario(scenario: &Scenario) -> String {
     for (backend, reason) in &scenario.not_on {
         let _ = writeln!(out, "not-on {backend} \"{}\"", escape(reason));
     }
+    for (fact, reason) in &scenario.differs_where {
+        let _ = writeln!(out, "differs-where {} \"{}\"", fact.word(), escape(reason));
+    }
     let needs = &scenario.needs;
     let knobs = [
         needs.thp.map(|thp| format!("thp={}", host(thp))),

@@ -232,8 +232,9 @@ impl Mm {
         if !part.flags.has(VmFlags::SHARED | VmFlags::MAYWRITE) {
             return Err(Errno::EACCES);
         }
-        if cx.cache.file(file).is_none_or(|f| !f.shmem) {
-            return Err(Errno::EOPNOTSUPP);
+        // A file system that can punch holes: tmpfs, ext4, xfs, btrfs.
+        if cx.cache.file(file).is_none() {
+            return Err(Errno::EINVAL);
         }
         self.zap(cx, part, Why::Hole);
         cx.cache

@@ -39,6 +39,8 @@ impl Mm {
                 return Err(Errno::EINVAL);
             }
             let done = match part.backing {
+                // A private copy stands in the way of mapping the object's huge page.
+                Backing::File(_) if !self.anon.is_clear(block, block + HUGE) => Err(()),
                 Backing::File(file) => collapse_object(cx, file, &whole, block),
                 _ => self.collapse_block(cx, block),
             };

@@ -3,6 +3,7 @@
 use mctl_abi::Errno;
 
 use super::{Cx, Mm};
+use crate::knobs::HugeZeroWrite;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, VmFlags, Vma};
 use crate::{HUGE, MMAP_MIN, PAGE};
@@ -107,10 +108,7 @@ impl Mm {
     ) -> Result<(), Errno> {
         match vma.backing {
             Backing::Special => Ok(()),
-            Backing::Hugetlb => {
-                self.hugetlb_fault(cx, vma, page);
-                Ok(())
-            }
+            Backing::Hugetlb => self.hugetlb_fault(cx, vma, page),
             Backing::Anon => self.anon_fault(cx, vma, page, access),
             Backing::File(_) => match self.anon.at(page) {
                 Some(run) => self.present_fault(cx, vma, page, run, access),
@@ -119,14 +117,18 @@ impl Mm {
         }
     }
 
-    fn hugetlb_fault(&mut self, cx: &mut Cx<'_>, vma: &Vma, page: u64) {
+    fn hugetlb_fault(&mut self, cx: &mut Cx<'_>, vma: &Vma, page: u64) -> Result<(), Errno> {
         if let Some(block) = vma.huge_block(page)
             && self.anon.at(page).is_none()
         {
+            if vma.flags.has(VmFlags::NORESERVE) && cx.knobs.hugetlb_pages == 0 {
+                return Err(BUS);
+            }
             let frame = cx.cache.new_frames(HUGE / PAGE);
             self.anon
                 .put(written(block, block + HUGE, PageKind::Huge, frame));
         }
+        Ok(())
     }
 
     /// `do_anonymous_page()` and `do_huge_pmd_anonymous_page()`.
@@ -194,7 +196,20 @@ impl Mm {
                 }
             }
             PageKind::HugeZero if write => {
-                // do_huge_zero_wp_pmd() (6.13): a huge page of its own, without asking again.
+                let huge = match cx.knobs.huge_zero_write {
+                    HugeZeroWrite::AsTable => self.may_be_huge(cx.knobs, vma),
+                    HugeZeroWrite::Huge => true,
+                    HugeZeroWrite::Small => false,
+                };
+                if !huge {
+                    // __split_huge_zero_page_pmd(): the zero page everywhere, and one copy.
+                    self.anon.change(block, block + HUGE, |mut run| {
+                        run.kind = PageKind::Zero;
+                        Some(run)
+                    });
+                    self.new_copy(cx, vma, page);
+                    return Ok(());
+                }
                 self.prepare_anon(vma.start);
                 let frame = cx.cache.new_frames(HUGE / PAGE);
                 self.anon.change(block, block + HUGE, |_| {

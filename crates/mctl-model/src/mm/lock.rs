@@ -3,6 +3,7 @@
 use mctl_abi::Errno;
 
 use super::{Cx, LockMode, Mm};
+use crate::creds::Caps;
 use crate::vma::{VmFlags, Vma};
 use crate::{PAGE, page_align};
 
@@ -15,7 +16,7 @@ pub(crate) const MCL_ONFAULT: u32 = 4;
 
 impl Mm {
     fn can_lock(cx: &Cx<'_>) -> bool {
-        cx.limits.memlock != 0 || cx.ipc_lock
+        cx.limits.memlock != 0 || cx.caps.has(Caps::IPC_LOCK)
     }
 
     /// mlock(2), and with `onfault` mlock2(2) with `MLOCK_ONFAULT`. Order of checks:
@@ -34,11 +35,11 @@ impl Mm {
         let limit = cx.limits.memlock / PAGE;
         let pages = len / PAGE;
         let mut locked = pages.saturating_add(self.locked_pages());
-        if locked > limit && !cx.ipc_lock {
+        if locked > limit && !cx.caps.has(Caps::IPC_LOCK) {
             // What is locked already is not counted twice.
             locked -= self.locked_in(start, start.saturating_add(len));
         }
-        if locked > limit && !cx.ipc_lock {
+        if locked > limit && !cx.caps.has(Caps::IPC_LOCK) {
             return Err(Errno::ENOMEM);
         }
         let flags = if onfault {
@@ -105,7 +106,10 @@ impl Mm {
             return Err(Errno::EPERM);
         }
         let current = flags & MCL_CURRENT != 0;
-        if current && !cx.ipc_lock && self.vmas.sum().weights[0] > cx.limits.memlock / PAGE {
+        if current
+            && !cx.caps.has(Caps::IPC_LOCK)
+            && self.vmas.sum().weights[0] > cx.limits.memlock / PAGE
+        {
             return Err(Errno::ENOMEM);
         }
         let mode = if flags & MCL_ONFAULT != 0 {

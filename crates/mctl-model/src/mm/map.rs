@@ -5,6 +5,7 @@ use mctl_abi::{Errno, PolicyKind};
 use super::zap::Why;
 use super::{Cx, Mm};
 use crate::cache::FileInfo;
+use crate::creds::Caps;
 use crate::vma::{Backing, FileId, VmFlags, Vma};
 use crate::{HUGE, MMAP_MIN, PAGE, TASK_SIZE, page_align};
 
@@ -120,11 +121,11 @@ impl Mm {
                 flags = flags | flag;
             }
         }
-        let addr = self.choose(args, len)?;
+        let addr = self.choose(cx, args, len)?;
         if args.noreplace && self.vmas.overlaps(addr, addr + len) {
             return Err(Errno::EEXIST);
         }
-        if args.locked && cx.limits.memlock == 0 && !cx.ipc_lock {
+        if args.locked && cx.limits.memlock == 0 && !cx.caps.has(Caps::IPC_LOCK) {
             return Err(Errno::EPERM);
         }
         if !self.may_lock(cx, flags, len / PAGE) {
@@ -163,7 +164,7 @@ impl Mm {
     }
 
     /// `__get_unmapped_area()`.
-    fn choose(&self, args: &MapArgs, len: u64) -> Result<u64, Errno> {
+    fn choose(&self, cx: &Cx<'_>, args: &MapArgs, len: u64) -> Result<u64, Errno> {
         if len > TASK_SIZE {
             return Err(Errno::ENOMEM);
         }
@@ -178,7 +179,8 @@ impl Mm {
             if !args.addr.is_multiple_of(align) {
                 return Err(Errno::EINVAL);
             }
-            if args.addr < MMAP_MIN {
+            // cap_mmap_addr()
+            if args.addr < MMAP_MIN && !cx.caps.has(Caps::SYS_RAWIO) {
                 return Err(Errno::EPERM);
             }
             return Ok(args.addr);
@@ -292,10 +294,14 @@ fn kind(
         flags = flags | VmFlags::SHARED | VmFlags::MAYSHARE;
     }
     if args.source == MapSource::Hugetlb {
-        if cx.knobs.hugetlb_pages < len / HUGE {
+        // Without a reservation the pool is asked at the fault.
+        if !args.noreserve && cx.knobs.hugetlb_pages < len / HUGE {
             return Err(Errno::ENOMEM);
         }
         flags = flags | VmFlags::HUGETLB | VmFlags::DONTEXPAND;
+        if args.noreserve {
+            flags = flags | VmFlags::NORESERVE;
+        }
         return Ok((flags.without(VmFlags::LOCK_MASK), Backing::Hugetlb, 0));
     }
     if args.shared {

@@ -20,6 +20,7 @@ use mctl_abi::Policy;
 use mctl_abi::thp::{ThpDisable, may_be_huge};
 
 use crate::cache::Cache;
+use crate::creds::Caps;
 use crate::ids::{MmId, NsId};
 use crate::knobs::{Knobs, Limits};
 use crate::pages::{Pages, Run};
@@ -87,8 +88,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) knobs: &'a Knobs,
     pub(crate) cache: &'a mut Cache,
     pub(crate) limits: Limits,
-    /// `CAP_IPC_LOCK`.
-    pub(crate) ipc_lock: bool,
+    /// The caller's capabilities in the first user namespace.
+    pub(crate) caps: Caps,
     /// The other address spaces, where one may share pages with this one.
     pub(crate) others: Option<&'a BTreeMap<MmId, Mm>>,
 }
@@ -255,7 +256,7 @@ impl Mm {
     /// The kernel's `mlock_future_ok()`: whether `pages` more may be locked.
     pub(crate) fn may_lock(&self, cx: &Cx<'_>, flags: VmFlags, pages: u64) -> bool {
         !flags.has(VmFlags::LOCKED)
-            || cx.ipc_lock
+            || cx.caps.has(Caps::IPC_LOCK)
             || self.locked_pages().saturating_add(pages) <= cx.limits.memlock / PAGE
     }
 

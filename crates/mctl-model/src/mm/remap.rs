@@ -203,7 +203,7 @@ impl Mm {
         self.merge_at(vma.end);
         self.merge_at(vma.start);
         if keep {
-            self.leave_behind(cx, old, old + len)?;
+            self.leave_behind(old, old + len);
         } else if len > 0 {
             self.unmap(cx, old, old + len)?;
         }
@@ -214,7 +214,7 @@ impl Mm {
     }
 
     /// `MREMAP_DONTUNMAP`: the old mapping stays, empty and no longer locked.
-    fn leave_behind(&mut self, cx: &Cx<'_>, start: u64, end: u64) -> Result<(), Errno> {
+    fn leave_behind(&mut self, start: u64, end: u64) {
         if let Some(vma) = self.vmas.at(start).copied() {
             let unlocked = vma.flags.without(VmFlags::LOCK_MASK);
             if vma.start == start && vma.end == end {
@@ -226,10 +226,10 @@ impl Mm {
                 if vma.flags.has(VmFlags::LOCKED) {
                     self.stale_locked += vma.pages();
                 }
-                self.set_flags(cx, vma.start, vma.end, unlocked)?;
+                // Nothing is joined: the flags change in place.
+                self.vmas.modify(vma.start, |vma| vma.flags = unlocked);
             }
         }
-        Ok(())
     }
 
     /// Moves page-table entries. Whole aligned blocks move with their tables; others leave an

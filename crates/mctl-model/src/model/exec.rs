@@ -143,13 +143,25 @@ fn new_creds(old: &Creds, no_new_privs: bool, program: &Program) -> Creds {
         new.uid.saved = old.uid.effective;
         new.uid.fs = old.uid.effective;
     }
-    let root = old.ns == NsId(0) && (new.uid.effective == 0 || new.uid.real == 0);
-    new.caps = if root && !(no_new_privs && old.uid.effective != 0) {
-        Caps::FULL
+    // handle_privileged_root(): either number gives the permitted set, the effective one alone
+    // raises it. Inside a namespace without a mapping there is no root.
+    let first = old.ns == NsId(0);
+    let root = |id: u32| first && id == 0;
+    let (permitted, raised) = if root(new.uid.effective) || root(new.uid.real) {
+        (Caps::FULL, root(new.uid.effective))
     } else if trusted {
-        program.caps
+        (program.caps, true)
     } else {
-        Caps::NONE
+        (Caps::NONE, true)
     };
+    new.permitted = permitted;
+    if no_new_privs && !old.permitted.has(permitted) {
+        // "they get no more than they had, and maybe less"
+        new.permitted = permitted.common(old.permitted);
+        new.uid.effective = new.uid.real;
+        new.uid.saved = new.uid.real;
+        new.uid.fs = new.uid.real;
+    }
+    new.caps = if raised { new.permitted } else { Caps::NONE };
     new
 }

@@ -86,13 +86,19 @@ impl Model {
     /// unshare(CLONE_NEWUSER): every capability, in a namespace of one's own.
     ///
     /// # Errors
-    /// `EINVAL` for a thread among others (`check_unshare_flags()`).
+    /// `EINVAL` for a thread among others (`check_unshare_flags()`); `EPERM` inside a namespace
+    /// that has no mapping.
     pub fn unshare_user(&mut self, caller: TaskId) -> Result<NsId, Errno> {
         let creds = self.running(caller)?.creds;
         let leader = self.running(caller)?.leader;
         let threads = self.threads(leader).len();
         if threads > 1 {
             return Err(Errno::EINVAL);
+        }
+        // create_user_ns(): who has no number in its own namespace cannot own another, and the
+        // model's namespaces have no mappings.
+        if creds.ns != NsId(0) {
+            return Err(Errno::EPERM);
         }
         let ns = NsId(u32::try_from(self.spaces.len()).map_err(|_| Errno::ENOSPC)?);
         self.spaces.push(UserNs {
@@ -102,6 +108,7 @@ impl Model {
         let task = self.tasks.get_mut(&caller).ok_or(Errno::ESRCH)?;
         task.creds.ns = ns;
         task.creds.caps = Caps::FULL;
+        task.creds.permitted = Caps::FULL;
         Ok(ns)
     }
 }

@@ -111,7 +111,7 @@ impl Model {
             .get(&reached)
             .and_then(|t| t.mm)
             .ok_or(Errno::ESRCH)?;
-        self.on_mm(mm, Limits::default(), true, |mm, _| {
+        self.on_mm(mm, Limits::default(), Caps::FULL, |mm, _| {
             mm.apply(request);
             if request.action() == Action::GetPolicy {
                 mm.policy.mask()
@@ -150,13 +150,20 @@ impl Model {
         let own = self.running(caller)?.creds;
         let theirs = self.tasks.get(&target).ok_or(Errno::ESRCH)?.creds;
         let mm = self.mm(target).ok_or(Errno::ESRCH)?;
+        let relation = self.relation(caller, target);
+        // The one question that is asked in the namespace of the memory; the others are asked in
+        // the task's (`__ptrace_may_access()`).
+        let seen = mm.dumpable || self.ns_capable(&own, mm.user_ns, Caps::SYS_PTRACE);
+        if relation == Relation::Other && !seen {
+            return Err(Errno::EPERM);
+        }
         let facts = OwnerFacts {
-            relation: self.relation(caller, target),
+            relation,
             caller_uid: own.uid,
             caller_gid: own.gid,
             target_uid: theirs.uid,
             target_gid: theirs.gid,
-            target_dumpable: Holds::from_bool(mm.dumpable),
+            target_dumpable: Holds::Yes,
             caps_cover_target: Holds::from_bool(self.covers(&own, &theirs)),
             sys_ptrace: Holds::from_bool(self.ns_capable(&own, theirs.ns, Caps::SYS_PTRACE)),
             sys_nice: Holds::from_bool(self.capable(&own, Caps::SYS_NICE)),
@@ -171,7 +178,7 @@ impl Model {
     /// `cap_ptrace_access_check()`: in one namespace the target's capabilities are a subset;
     /// across namespaces only `CAP_SYS_PTRACE` helps.
     fn covers(&self, own: &Creds, theirs: &Creds) -> bool {
-        own.ns == theirs.ns && own.caps.has(theirs.caps)
+        own.ns == theirs.ns && own.caps.has(theirs.permitted)
     }
 
     fn descends(&self, task: TaskId, ancestor: TaskId) -> bool {

@@ -233,18 +233,23 @@ impl Model {
         let caller = self.running(task)?;
         let mm = caller.mm.ok_or(Errno::ESRCH)?;
         let (limits, creds) = (caller.limits, caller.creds);
-        let ipc_lock = self.capable(&creds, Caps::IPC_LOCK);
-        self.on_mm(mm, limits, ipc_lock, body)
+        // Only what counts in the first namespace counts in memory management.
+        let caps = if creds.ns == NsId(0) {
+            creds.caps
+        } else {
+            Caps::NONE
+        };
+        self.on_mm(mm, limits, caps, body)
     }
 
     fn on_mm<R>(
         &mut self,
         id: MmId,
         limits: Limits,
-        ipc_lock: bool,
+        caps: Caps,
         body: impl FnOnce(&mut Mm, &mut Cx<'_>) -> R,
     ) -> Result<R, Errno> {
-        let result = self.on_one_mm(id, limits, ipc_lock, body);
+        let result = self.on_one_mm(id, limits, caps, body);
         if !self.cache.holes.is_empty() {
             self.fill_holes();
         }
@@ -255,7 +260,7 @@ impl Model {
         &mut self,
         id: MmId,
         limits: Limits,
-        ipc_lock: bool,
+        caps: Caps,
         body: impl FnOnce(&mut Mm, &mut Cx<'_>) -> R,
     ) -> Result<R, Errno> {
         let slot = self.mms.get_mut(&id).ok_or(Errno::ESRCH)?;
@@ -265,7 +270,7 @@ impl Model {
                 knobs: &self.knobs,
                 cache: &mut self.cache,
                 limits,
-                ipc_lock,
+                caps,
                 others: None,
             };
             return Ok(body(slot, &mut cx));
@@ -276,7 +281,7 @@ impl Model {
             knobs: &self.knobs,
             cache: &mut self.cache,
             limits,
-            ipc_lock,
+            caps,
             others: Some(&self.mms),
         };
         let result = body(&mut mm, &mut cx);
@@ -304,7 +309,7 @@ impl Model {
             return;
         }
         let family = mm.family;
-        self.on_mm(id, Limits::default(), true, |mm, cx| mm.teardown(cx))
+        self.on_mm(id, Limits::default(), Caps::FULL, |mm, cx| mm.teardown(cx))
             .ok();
         self.mms.remove(&id);
         if let Some(count) = self.families.get_mut(&family) {

@@ -67,6 +67,7 @@ impl Model {
         if flags != 0 || vec.len() > MAX_ENTRIES || negative {
             return Err(Errno::EINVAL);
         }
+        let vec = imported(vec)?;
         let target = self.pidfd_target(caller, fd)?.ok_or(Errno::ESRCH)?;
         // pidfd_get_task(), mm_access(): the named task's own address space.
         let target = self
@@ -90,9 +91,9 @@ impl Model {
                 return Err(Errno::EPERM);
             }
         }
-        self.on_mm(mm, Limits::default(), true, |mm, cx| {
+        self.on_mm(mm, Limits::default(), Caps::FULL, |mm, cx| {
             let mut bytes = 0;
-            for entry in vec {
+            for entry in &vec {
                 match mm.madvise(cx, entry.start, entry.len, advice) {
                     Ok(()) => bytes += entry.len,
                     Err(error) if bytes == 0 => return Err(error),
@@ -128,7 +129,7 @@ impl Model {
         let (outcome, failed) = self.on_mm(
             mm.ok_or(Errno::ESRCH)?,
             Limits::default(),
-            true,
+            Caps::FULL,
             |mm, cx| advise_entries(mm, cx, &entries, advice, flags),
         )?;
         if let Some(error) = failed {
@@ -143,9 +144,14 @@ impl Model {
             };
             let request = Request::new(action, Flags::DEFAULT_EXEC)?;
             let mm = self.tasks.get(&target).and_then(|t| t.mm);
-            self.on_mm(mm.ok_or(Errno::ESRCH)?, Limits::default(), true, |mm, _| {
-                mm.apply(request);
-            })?;
+            self.on_mm(
+                mm.ok_or(Errno::ESRCH)?,
+                Limits::default(),
+                Caps::FULL,
+                |mm, _| {
+                    mm.apply(request);
+                },
+            )?;
         }
         Ok(outcome)
     }
@@ -199,6 +205,38 @@ impl Model {
     }
 }
 
+/// `import_iovec()` and the walk over what it made: every entry's address is looked at, no more
+/// than `MAX_RW_COUNT` bytes are taken, and empty entries are passed over, but for the first of
+/// several.
+fn imported(vec: &[IoVec]) -> Result<Vec<IoVec>, Errno> {
+    const MAX_RW_COUNT: u64 = 0x7fff_f000;
+    let lone = vec.len() == 1;
+    let mut left = MAX_RW_COUNT;
+    let mut taken = Vec::with_capacity(vec.len());
+    for (at, entry) in vec.iter().enumerate() {
+        let len = entry.len.min(left);
+        let reaches = if lone { len } else { entry.len };
+        if entry
+            .start
+            .checked_add(reaches)
+            .is_none_or(|end| end > TASK_SIZE)
+        {
+            return Err(Errno::EFAULT);
+        }
+        left -= len;
+        if len > 0 || at == 0 {
+            taken.push(IoVec {
+                start: entry.start,
+                len,
+            });
+        }
+    }
+    if left == MAX_RW_COUNT {
+        taken.clear();
+    }
+    Ok(taken)
+}
+
 /// The checks that need only the arguments: `EINVAL`.
 fn decode(
     idtype: IdType,
@@ -226,6 +264,8 @@ fn decode(
         }],
         (WholeOrVec::Null(0), false) => Vec::new(),
         (WholeOrVec::Vec(entries), false) => entries.clone(),
+        // Nothing can be read at NULL; no address space has (size_t)-1 entries.
+        (WholeOrVec::Null(count), false) if *count != u64::MAX => return Err(Errno::EFAULT),
         _ => return Err(Errno::EINVAL),
     };
     Ok((flags, entries))

@@ -2,6 +2,7 @@
 
 use super::Model;
 use crate::cache::Reclaimed;
+use crate::creds::Caps;
 use crate::ids::MmId;
 use crate::mm::{Cx, Mm};
 use crate::vma::{Backing, FileId, MARK_FILE, VmFlags, Vma};
@@ -80,7 +81,7 @@ impl Model {
         }
         let ids: Vec<MmId> = self.mms.keys().copied().collect();
         for id in ids {
-            self.on_mm(id, Limits::default(), true, |mm, cx| {
+            self.on_mm(id, Limits::default(), Caps::FULL, |mm, cx| {
                 let mut cursor = 0;
                 while let Some(vma) = mm.vmas.find_marked(cursor, MARK_FILE).copied() {
                     cursor = vma.end;

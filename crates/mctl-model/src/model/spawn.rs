@@ -71,6 +71,7 @@ impl Model {
                     uid: Ids::all(args.uid),
                     gid: Ids::all(args.uid),
                     caps: args.caps,
+                    permitted: args.caps,
                     ns: NsId(0),
                 },
                 limits: args.limits,
@@ -109,7 +110,8 @@ impl Model {
     /// `ESRCH` where it is gone; `EPERM` where it would gain.
     pub fn set_ids(&mut self, task: TaskId, uid: u32, caps: Caps) -> Result<(), Errno> {
         let old = self.running(task)?.creds;
-        let gains = !old.caps.has(caps) || (uid != old.uid.real && !old.caps.has(Caps::SETUID));
+        let gains =
+            !old.permitted.has(caps) || (uid != old.uid.real && !old.caps.has(Caps::SETUID));
         if gains {
             return Err(Errno::EPERM);
         }
@@ -123,6 +125,7 @@ impl Model {
         found.creds.uid = Ids::all(uid);
         found.creds.gid = Ids::all(uid);
         found.creds.caps = caps;
+        found.creds.permitted = caps;
         Ok(())
     }
 }

@@ -131,6 +131,34 @@ pub fn scan(
     scan: Scan,
     regions: &mut [PageRegion],
 ) -> Result<Scanned, Errno> {
+    scan_masked(pagemap, scan, Categories::NONE, regions)
+}
+
+/// As [`scan`], of pages that are in all of these categories.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_all_of(
+    pagemap: BorrowedFd<'_>,
+    range: std::ops::Range<u64>,
+    all_of: Categories,
+    regions: &mut [PageRegion],
+) -> Result<Scanned, Errno> {
+    let asked = Scan {
+        start: range.start,
+        end: range.end,
+        any_of: Categories::NONE,
+        told: all_of,
+    };
+    scan_masked(pagemap, asked, all_of, regions)
+}
+
+fn scan_masked(
+    pagemap: BorrowedFd<'_>,
+    scan: Scan,
+    all_of: Categories,
+    regions: &mut [PageRegion],
+) -> Result<Scanned, Errno> {
     if regions.is_empty() || scan.end <= scan.start {
         return Err(Errno::EINVAL);
     }
@@ -140,6 +168,7 @@ pub fn scan(
         end: scan.end,
         vec: regions.as_mut_ptr().expose_provenance() as u64,
         vec_len: regions.len() as u64,
+        category_mask: all_of.bits(),
         category_anyof_mask: scan.any_of.bits(),
         return_mask: scan.told.bits(),
         ..PmScanArg::default()

@@ -18,6 +18,7 @@ fn capability_mask(caps: Caps) -> u64 {
         (Caps::IPC_LOCK, 14),
         (Caps::SETUID, 7),
         (Caps::KILL, 5),
+        (Caps::SYS_RAWIO, 17),
     ]
     .iter()
     .filter(|(cap, _)| caps.has(*cap))

@@ -18,14 +18,15 @@ mod steps;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mctl_model::{Caps, Image};
+use mctl_model::{HugeZeroWrite, Image};
 
 use super::engine::{Done, Engine, Library, Native, Short};
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::Life;
 use crate::lang::Setup;
+use crate::view::Scope;
 pub(super) use calls::{answer, fd_arg};
-use hand::{Agent, Hand};
+use hand::{Agent, Hand, order};
 use host::host;
 use identity::{identity, memlock};
 use proc::Reader;
@@ -105,6 +106,7 @@ impl StockBackend {
             names: 0,
         };
         backend.image = backend.measure_image()?;
+        backend.host.huge_zero_write = backend.measure_huge_zero_write()?;
         Ok(backend)
     }
 
@@ -157,19 +159,52 @@ impl StockBackend {
     }
 
     fn measure_image(&mut self) -> Result<Image, Trouble> {
-        let start = Start {
-            uid: 0,
-            caps: Caps::FULL,
-            memlock: 8 << 20,
-            kernel: false,
-        };
-        self.spawn(0, &start)?;
+        self.spawn(0, &Start::root())?;
         let task = self.task(0)?;
         let mut image = proc::image(task.hand.tid)?;
         let end = task.hand.syscall(nr::BRK, [0; 6])?;
         image.brk = u64::try_from(end).unwrap_or(image.brk_start);
         self.clear()?;
         Ok(image)
+    }
+
+    /// What this kernel does at a write to the huge zero page, by trying; as the table says where
+    /// it brings none.
+    fn measure_huge_zero_write(&mut self) -> Result<HugeZeroWrite, Trouble> {
+        const BLOCK: u64 = 2 << 20;
+        const MADV_HUGEPAGE: u64 = 14;
+        const MADV_NOHUGEPAGE: u64 = 15;
+        // Three blocks apart: one only written, one read first, one that refuses between the two.
+        let [plain, read, refusing] = [0, 2, 4].map(|at| crate::view::ARENA.start + at * BLOCK);
+        self.spawn(0, &Start::root())?;
+        let mut orders = Vec::new();
+        for at in [plain, read, refusing] {
+            orders.push(order::syscall(
+                nr::MMAP,
+                [at, BLOCK, 3, 0x10_0022, u64::MAX, 0],
+            ));
+            orders.push(order::syscall(
+                nr::MADVISE,
+                [at, BLOCK, MADV_HUGEPAGE, 0, 0, 0],
+            ));
+        }
+        orders.push(order::touch(read, 4096, false));
+        orders.push(order::touch(refusing, 4096, false));
+        orders.push(order::syscall(
+            nr::MADVISE,
+            [refusing, BLOCK, MADV_NOHUGEPAGE, 0, 0, 0],
+        ));
+        orders.extend([plain, read, refusing].map(|at| order::touch(at, 4096, true)));
+        self.task(0)?.hand.all(&orders)?;
+        let view = self.observe(0, Scope::default())?;
+        let huge = |at| view.at(at).is_some_and(|span| span.huge == BLOCK);
+        let found = (huge(plain), huge(read), huge(refusing));
+        self.clear()?;
+        Ok(match found {
+            (true, true, true) => HugeZeroWrite::Huge,
+            (true, false, _) => HugeZeroWrite::Small,
+            _ => HugeZeroWrite::AsTable,
+        })
     }
 
     fn task(&mut self, task: u16) -> Result<&mut Task, Trouble> {

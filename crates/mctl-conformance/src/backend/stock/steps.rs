@@ -9,12 +9,16 @@ use super::{StockBackend, Task, host, nr};
 use crate::backend::engine::Short;
 use crate::backend::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Call, Life, Look};
-use crate::lang::{Names, Needs};
+use crate::lang::{Fact, Names, Needs, Setup};
 use crate::view::{Scope, View};
 
 impl Backend for StockBackend {
     fn name(&self) -> &'static str {
         self.engine.name()
+    }
+
+    fn fact(&self, fact: Fact) -> bool {
+        fact.on(&self.host)
     }
 
     fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
@@ -25,7 +29,10 @@ impl Backend for StockBackend {
         self.engine.begin(self.best_effort);
         if self.arranges.is_some() {
             host::arrange(&self.host, &needs.over(&self.host))?;
-            self.host = host::host()?;
+            self.host = Setup {
+                huge_zero_write: self.host.huge_zero_write,
+                ..host::host()?
+            };
         }
         if let Some(lacks) = needs.missing_on(&self.host) {
             return Err(Trouble::NotPossible(lacks));
