@@ -165,9 +165,9 @@ fn kept(twin: &Pace, treated: &Pace, injections: u32) -> bool {
     let allowed = INJECTION_US * i64::from(injections);
     let more = treated.late_us - twin.late_us;
     // Some timers are as late as it happens to come (a loop that looks ten times a second): their own spread is noise.
-    let noise = NOISE_US + (twin.late_p90_us - twin.late_p50_us) / 2;
-    let as_a_rule = treated.late_p50_us - twin.late_p50_us <= noise + allowed / ticks;
-    let in_sum = more <= allowed.saturating_add(ticks.saturating_mul(MEAN_NOISE_US));
+    let spread = twin.late_p90_us - twin.late_p50_us;
+    let as_a_rule = treated.late_p50_us - twin.late_p50_us <= NOISE_US + spread + allowed / ticks;
+    let in_sum = more <= allowed.saturating_add(ticks.saturating_mul(MEAN_NOISE_US + spread));
     often && (more <= allowed || as_a_rule && in_sum)
 }
 

@@ -51,6 +51,23 @@ pub trait Arch {
     /// The same image with another instruction pointer.
     fn with_pc(regs: &Self::Regs, pc: u64) -> Self::Regs;
 
+    /// The call that has just failed with `EINTR`, with the instruction pointer and the stack pointer, where its
+    /// arguments are still in the registers.
+    fn failed_call(_saved: &Self::Regs) -> Option<(BlockedCall, u64, u64)> {
+        None
+    }
+
+    /// Where 16 bytes may be put below the thread's stack: where the frame of a signal would be put.
+    fn room_below(_regs: &Self::Regs) -> Option<u64> {
+        None
+    }
+
+    /// The image that enters a failed epoll_wait(2) again, as epoll_pwait2(2) with the time at this address; with a
+    /// signal handler to run, it returns `EINTR` as before.
+    fn waits_for(back: &Self::Regs, _time_at: u64) -> Self::Regs {
+        *back
+    }
+
     /// Whether the thread runs in 32-bit mode.
     fn is_32bit(regs: &Self::Regs) -> bool;
 

@@ -53,6 +53,10 @@ const EINTR: i64 = -(libc::EINTR as i64);
 /// (include/linux/errno.h).
 const ERESTARTNOHAND: i64 = -514;
 
+/// What a program may keep below its stack pointer (System V ABI, AMD64, 3.2.2).
+const RED_ZONE: u64 = 128;
+const EPOLL_PWAIT2: u64 = 441;
+
 impl Arch for X86_64 {
     type Regs = Regs;
 
@@ -112,6 +116,32 @@ impl Arch for X86_64 {
 
     fn with_pc(regs: &Regs, pc: u64) -> Regs {
         Regs { rip: pc, ..*regs }
+    }
+
+    fn failed_call(saved: &Regs) -> Option<(BlockedCall, u64, u64)> {
+        let call = BlockedCall {
+            number: saved.orig_rax,
+            args: [
+                saved.rdi, saved.rsi, saved.rdx, saved.r10, saved.r8, saved.r9,
+            ],
+        };
+        let failed = saved.orig_rax != NO_CALL && saved.rax.cast_signed() == EINTR;
+        failed.then_some((call, saved.rip, saved.rsp))
+    }
+
+    fn room_below(regs: &Regs) -> Option<u64> {
+        regs.rsp.checked_sub(RED_ZONE + 64).map(|at| at & !15)
+    }
+
+    fn waits_for(back: &Regs, time_at: u64) -> Regs {
+        Regs {
+            orig_rax: EPOLL_PWAIT2,
+            rax: ERESTARTNOHAND.cast_unsigned(),
+            r10: time_at,
+            // No signal mask; its size is not looked at then.
+            r8: 0,
+            ..*back
+        }
     }
 
     fn is_32bit(regs: &Regs) -> bool {
@@ -217,6 +247,43 @@ mod tests {
             saved,
             "nothing else"
         );
+    }
+
+    #[test]
+    fn a_wait_is_entered_again_with_another_time_and_nothing_else() {
+        let saved = Regs {
+            rsp: 0x7fff_1238,
+            rdi: 1,
+            rsi: 2,
+            rdx: 3,
+            r10: 4,
+            r8: 5,
+            r9: 6,
+            ..in_call(EPOLL_WAIT, EINTR)
+        };
+        let (call, pc, sp) = X86_64::failed_call(&saved).unwrap();
+        assert_eq!((call.number, call.args), (EPOLL_WAIT, [1, 2, 3, 4, 5, 6]));
+        assert_eq!((pc, sp), (0x1000, 0x7fff_1238));
+        let at = X86_64::room_below(&saved).unwrap();
+        assert!(at.is_multiple_of(16) && at + 16 <= saved.rsp - RED_ZONE && saved.rsp - at <= 256);
+        let regs = X86_64::waits_for(&saved, at);
+        assert_eq!((regs.orig_rax, regs.r10, regs.r8), (441, at, 0));
+        assert_eq!(regs.rax.cast_signed(), ERESTARTNOHAND);
+        let same = Regs {
+            orig_rax: saved.orig_rax,
+            rax: saved.rax,
+            r10: saved.r10,
+            r8: saved.r8,
+            ..regs
+        };
+        assert_eq!(same, saved, "nothing else");
+        for other in [
+            in_call(EPOLL_WAIT, -514),
+            in_call(NO_CALL, EINTR),
+            in_call(EPOLL_WAIT, 0),
+        ] {
+            assert_eq!(X86_64::failed_call(&other), None);
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ mod job;
 mod look;
 mod memory;
 mod pick;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for the order of choice, which is not here yet")
+)]
+mod remaining;
 mod rights;
 pub(crate) mod runnable;
 mod runs;

@@ -41,6 +41,7 @@ pub mod syscall;
 #[cfg(test)]
 mod test_data;
 pub mod thp;
+pub mod timer_list;
 pub mod vmflags;
 
 pub use error::{Malformed, ParseError, ReadError};

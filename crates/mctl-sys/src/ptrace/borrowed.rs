@@ -4,6 +4,7 @@ use mctl_abi::Errno;
 
 use super::entry::Entry;
 use super::raw;
+use super::rest::until;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::runnable::run_time_ns;
@@ -57,6 +58,8 @@ pub(crate) struct Borrowed {
     insn: u64,
     regs: Regs,
     back: Regs,
+    /// When the wait that the stop made fail would have ended.
+    end: Option<u64>,
     mask: u64,
     /// Whether seccomp is to be suspended for our calls.
     suspend: bool,
@@ -74,6 +77,7 @@ pub(super) struct Loan {
     pub(super) insn: u64,
     pub(super) regs: Regs,
     pub(super) back: Regs,
+    pub(super) end: Option<u64>,
     pub(super) mask: u64,
     pub(super) suspend: bool,
     pub(super) since: u64,
@@ -115,6 +119,7 @@ impl Borrowed {
             insn: loan.insn,
             regs: loan.regs,
             back: loan.back,
+            end: loan.end,
             mask: loan.mask,
             suspend: loan.suspend,
             owed: 0,
@@ -334,7 +339,8 @@ impl Borrowed {
             return;
         }
         self.held = false;
-        let _ = raw::set_regs(self.tid, &self.back);
+        let back = until(self.tid, self.back, self.end);
+        let _ = raw::set_regs(self.tid, &back);
         let _ = raw::set_sigmask(self.tid, self.mask);
         let mut owed = RAISED
             .into_iter()

@@ -5,5 +5,6 @@ mod borrowed;
 pub(crate) mod carried;
 pub(crate) mod entry;
 pub(crate) mod raw;
+mod rest;
 pub(crate) mod tracee;
 pub(crate) mod wait;

@@ -115,6 +115,11 @@ pub(crate) fn peek(tid: i32, address: u64) -> Result<u64, Errno> {
     Ok(word)
 }
 
+/// Writes eight bytes into the tracee's memory.
+pub(crate) fn poke(tid: i32, address: u64, word: u64) -> Result<(), Errno> {
+    request(libc::PTRACE_POKEDATA, tid, address, word).map(drop)
+}
+
 /// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h, Linux 6.4).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

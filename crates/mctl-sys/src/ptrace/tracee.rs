@@ -10,6 +10,7 @@ use mctl_abi::Errno;
 pub(crate) use super::borrowed::{Borrowed, NoResult};
 use super::borrowed::{Loan, held_back};
 use super::raw;
+use super::rest::until;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native};
 use crate::inject::blocked::BlockedCall;
@@ -100,6 +101,7 @@ impl Seized {
         let mut stopped = Stopped {
             tid: self.tid,
             regs: Regs::default(),
+            end: None,
             since,
             held: true,
         };
@@ -146,6 +148,8 @@ pub(crate) enum RseqSection {
 pub(crate) struct Stopped {
     tid: i32,
     regs: Regs,
+    /// When the wait that the stop made fail would have ended.
+    end: Option<u64>,
     since: u64,
     held: bool,
 }
@@ -228,6 +232,17 @@ impl Stopped {
         self.has_syscall_insn(insn).then_some(insn)
     }
 
+    /// The call that the stop made fail with `EINTR`, with the instruction pointer and the stack pointer.
+    pub(crate) fn failed_call(&self) -> Option<(BlockedCall, u64, u64)> {
+        Native::failed_call(&self.regs)
+    }
+
+    /// The call that failed is a wait on an epoll instance that ends at this moment of CLOCK_MONOTONIC, in nanoseconds:
+    /// it is entered again until then when the thread is let go, whichever way that comes about.
+    pub(crate) fn ends_at(&mut self, end: u64) {
+        self.end = Some(end);
+    }
+
     /// Whether the kernel would pass over the thread's seccomp filters for us. It is asked, and at once told not to:
     /// filters are passed over between a checked entry stop of ours and its exit stop, nowhere else.
     pub(crate) fn may_suspend_seccomp(&self) -> bool {
@@ -249,6 +264,7 @@ impl Stopped {
             insn,
             regs: self.regs,
             back: Native::restored(&self.regs, blocked.as_ref()),
+            end: self.end,
             mask,
             suspend,
             since: self.since,
@@ -261,7 +277,7 @@ impl Stopped {
     /// Detaches. A call that the stop made fail is mended even so. Returns how long the thread
     /// was stopped, in nanoseconds.
     pub(crate) fn release(mut self, blocked: Option<&BlockedCall>) -> u64 {
-        let back = Native::restored(&self.regs, blocked);
+        let back = until(self.tid, Native::restored(&self.regs, blocked), self.end);
         if back != self.regs {
             let _ = raw::set_regs(self.tid, &back);
         }
@@ -274,7 +290,7 @@ impl Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         if self.held {
-            let back = Native::restored(&self.regs, None);
+            let back = until(self.tid, Native::restored(&self.regs, None), self.end);
             if back != self.regs {
                 let _ = raw::set_regs(self.tid, &back);
             }

@@ -1,6 +1,7 @@
 //! System calls that rustix lacks, each a thin function over one call: arguments typed, errors as
 //! [`Errno`], nothing decided here.
 
+pub(crate) mod epoll;
 pub mod exec;
 pub(crate) mod futex;
 pub mod ids;
