@@ -56,6 +56,7 @@ fn wanted_text(wanted: Wanted) -> String {
         Wanted::Ok => "ok".to_owned(),
         Wanted::Any => "anything".to_owned(),
         Wanted::Value(value) => value.to_string(),
+        Wanted::Between(low, high) => format!("{low} to {high}"),
         Wanted::Fails(errno) => errno.to_string(),
     }
 }
@@ -246,6 +247,7 @@ pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
         Wanted::Any => true,
         Wanted::Ok => answer.is_ok(),
         Wanted::Value(value) => answer == Ok(value),
+        Wanted::Between(low, high) => answer.is_ok_and(|value| (low..=high).contains(&value)),
         Wanted::Fails(errno) => answer == Err(errno),
     };
     // EOPNOTSUPP: this kernel cannot do it exactly (docs/CONTRACT.md#check-cannot).

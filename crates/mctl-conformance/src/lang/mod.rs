@@ -52,6 +52,8 @@ pub enum Wanted {
     Ok,
     /// It returns this number.
     Value(i64),
+    /// It returns a number between these two, both included.
+    Between(i64, i64),
     /// It fails with this errno.
     Fails(Errno),
     /// Anything.

@@ -318,7 +318,7 @@ fn wanted(words: &mut Words) -> Result<Wanted, SyntaxError> {
     if !words.take_if("->") {
         return Ok(Wanted::Ok);
     }
-    let expected = "`ok`, `any`, an errno such as EINVAL, or a number";
+    let expected = "`ok`, `any`, an errno such as EINVAL, a number, or a range such as 4K..1M";
     let word = words.take(expected)?;
     match word.text.as_str() {
         "ok" => return Ok(Wanted::Ok),
@@ -326,6 +326,13 @@ fn wanted(words: &mut Words) -> Result<Wanted, SyntaxError> {
         "segv" => return Ok(Wanted::Fails(Errno::EFAULT)),
         "bus" => return Ok(Wanted::Fails(Errno::ENXIO)),
         _ => {}
+    }
+    if let Some((low, high)) = word.text.split_once("..") {
+        let end = |text| parse_size(text).and_then(|size| i64::try_from(size).ok());
+        return match (end(low), end(high)) {
+            (Some(low), Some(high)) => Ok(Wanted::Between(low, high)),
+            _ => Err(words.wrong(&word, expected)),
+        };
     }
     if let Ok(number) = word.text.parse::<i64>() {
         return Ok(Wanted::Value(number));

@@ -59,6 +59,7 @@ fn print_line(line: &Line, names: &Names) -> String {
         Wanted::Ok => step,
         Wanted::Any => format!("{step} -> any"),
         Wanted::Value(value) => format!("{step} -> {value}"),
+        Wanted::Between(low, high) => format!("{step} -> {low}..{high}"),
         Wanted::Fails(errno) => format!("{step} -> {errno}"),
     }
 }

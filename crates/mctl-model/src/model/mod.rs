@@ -1,6 +1,7 @@
 //! The machine: every task, address space, file and namespace, and who may do what.
 
 mod check;
+mod entries;
 pub(crate) mod exec;
 pub(crate) mod fork;
 pub(crate) mod mctl;

@@ -5,6 +5,7 @@ use mctl_abi::permission::{Holds, Mechanism, Relation};
 use mctl_abi::{Action, Errno, Flags, Request};
 
 use super::Model;
+use super::entries::{advise_entire, advise_entries};
 use super::mctl::Rule;
 use super::pidfd::IdType;
 use crate::TASK_SIZE;
@@ -12,8 +13,6 @@ use crate::creds::Caps;
 use crate::ids::TaskId;
 use crate::knobs::Limits;
 use crate::madv::{Madvise, Pmadv};
-use crate::mm::advise::advice_range;
-use crate::mm::{Cx, Mm};
 
 /// One entry: a range in the target's address space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +129,10 @@ impl Model {
             mm.ok_or(Errno::ESRCH)?,
             Limits::default(),
             Caps::FULL,
-            |mm, cx| advise_entries(mm, cx, &entries, advice, flags),
+            |mm, cx| match &entries {
+                Some(entries) => advise_entries(mm, cx, entries, advice, flags),
+                None => advise_entire(mm, cx, advice, flags),
+            },
         )?;
         if let Some(error) = failed {
             return Err(error);
@@ -192,6 +194,10 @@ impl Model {
                 return Err(Errno::EPERM);
             }
         }
+        let whole = flags.has(Pmadv::ENTIRE_ADDRESS_SPACE) && advice != Madvise::GUARD_REMOVE;
+        if self.relation(caller, target) == Relation::Own && advice.is_destructive() && whole {
+            return Err(Errno::EPERM);
+        }
         if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) && self.admin_of(caller, target)? != Holds::Yes {
             return Err(Errno::EPERM);
         }
@@ -237,13 +243,13 @@ fn imported(vec: &[IoVec]) -> Result<Vec<IoVec>, Errno> {
     Ok(taken)
 }
 
-/// The checks that need only the arguments: `EINVAL`.
+/// The checks that need only the arguments: `EINVAL`. No entries: the entire address space.
 fn decode(
     idtype: IdType,
     vec: &WholeOrVec,
     advice: Madvise,
     flags: u32,
-) -> Result<(Pmadv, Vec<IoVec>), Errno> {
+) -> Result<(Pmadv, Option<Vec<IoVec>>), Errno> {
     if idtype == IdType::Other {
         return Err(Errno::EINVAL);
     }
@@ -258,83 +264,12 @@ fn decode(
     }
     let entire = flags.has(Pmadv::ENTIRE_ADDRESS_SPACE);
     let entries = match (vec, entire) {
-        (WholeOrVec::Null(u64::MAX), true) => vec![IoVec {
-            start: 0,
-            len: TASK_SIZE,
-        }],
-        (WholeOrVec::Null(0), false) => Vec::new(),
-        (WholeOrVec::Vec(entries), false) => entries.clone(),
+        (WholeOrVec::Null(u64::MAX), true) => None,
+        (WholeOrVec::Null(0), false) => Some(Vec::new()),
+        (WholeOrVec::Vec(entries), false) => Some(entries.clone()),
         // Nothing can be read at NULL; no address space has (size_t)-1 entries.
         (WholeOrVec::Null(count), false) if *count != u64::MAX => return Err(Errno::EFAULT),
         _ => return Err(Errno::EINVAL),
     };
     Ok((flags, entries))
-}
-
-/// The entries in order, and the error where nothing was done. Without SKIP_ERRORS the first that
-/// fails is the last looked at; a malformed one always is: it is no mapping that fails.
-fn advise_entries(
-    mm: &mut Mm,
-    cx: &mut Cx<'_>,
-    entries: &[IoVec],
-    advice: Madvise,
-    flags: Pmadv,
-) -> (PmadviseOutcome, Option<Errno>) {
-    let skip = flags.has(Pmadv::SKIP_ERRORS);
-    let gaps_allowed =
-        skip || flags.has(Pmadv::NO_ERROR_ON_UNMAPPED) || flags.has(Pmadv::ENTIRE_ADDRESS_SPACE);
-    let mut outcome = PmadviseOutcome {
-        bytes: 0,
-        entries: Vec::new(),
-    };
-    let mut any_done = false;
-    let mut failed = None;
-    for entry in entries {
-        let malformed = advice_range(entry.start, entry.len, advice).is_err();
-        let done = advise_entry(mm, cx, *entry, advice, skip, gaps_allowed);
-        outcome.entries.push(done.map(|()| entry.len));
-        match done {
-            Ok(()) => outcome.bytes += entry.len,
-            Err(_) if skip && !malformed => {}
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
-        }
-        any_done |= entry.len > 0;
-    }
-    (outcome, failed.filter(|_| !any_done))
-}
-
-/// One entry: carried out on what is mapped; with `skip` a mapping that fails is passed over
-/// and its error returned at the end.
-fn advise_entry(
-    mm: &mut Mm,
-    cx: &mut Cx<'_>,
-    entry: IoVec,
-    advice: Madvise,
-    skip: bool,
-    gaps_allowed: bool,
-) -> Result<(), Errno> {
-    let end = advice_range(entry.start, entry.len, advice)?;
-    let mut first = Ok(());
-    let gap = mm.walk(entry.start, end, |mm, part| {
-        let done = match advice {
-            Madvise::POPULATE_READ | Madvise::POPULATE_WRITE => {
-                mm.madvise(cx, part.start, part.end - part.start, advice)
-            }
-            _ => mm.advise_part(cx, &part, advice),
-        };
-        match done {
-            Err(error) if skip => {
-                first = first.and(Err(error));
-                Ok(())
-            }
-            other => other,
-        }
-    })?;
-    if gap && !gaps_allowed {
-        return Err(Errno::ENOMEM);
-    }
-    first
 }

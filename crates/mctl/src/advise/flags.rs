@@ -64,6 +64,12 @@ impl PmadvFlags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether the whole address space is meant.
+    #[must_use]
+    pub const fn is_entire(self) -> bool {
+        self.has(PmadvFlags::ENTIRE_ADDRESS_SPACE)
+    }
+
     /// Whether a mapping that fails is passed over.
     #[must_use]
     pub const fn skips_errors(self) -> bool {

@@ -11,7 +11,8 @@ use std::os::fd::AsFd;
 
 use super::advice::Advice;
 use super::pieces::Mapped;
-use crate::coverage::through_a_thread;
+use crate::address_space::Kind;
+use crate::coverage::{each_vma, through_a_thread};
 use crate::error::{Error, Result};
 use crate::target::Target;
 
@@ -83,6 +84,54 @@ pub(super) fn each_span(target: &Target, mut see: impl FnMut(u64, u64)) -> Resul
         })?;
         Ok(any)
     })
+}
+
+/// Memory that most advice means nothing for: `[vvar]` and its like, device memory, hugetlb pages.
+/// Looked for only once something failed.
+pub(super) struct Apart<'t> {
+    target: &'t Target,
+    by_flags: Option<Vec<(u64, u64)>>,
+}
+
+impl<'t> Apart<'t> {
+    pub(super) fn new(target: &'t Target) -> Apart<'t> {
+        Apart {
+            target,
+            by_flags: None,
+        }
+    }
+
+    /// Whether a range lies in such a mapping.
+    pub(super) fn holds(&mut self, range: Range) -> Result<bool> {
+        // By name first: every process has a `[vvar]`, and the flags cost a walk over the pages.
+        let mut named = false;
+        each_mapping(self.target, |line| {
+            named |= line.start <= range.start
+                && range.start < line.end
+                && (line.name.starts_with(b"[vvar") || line.name == b"[vdso]");
+        })?;
+        if named {
+            return Ok(true);
+        }
+        let spans = match &self.by_flags {
+            Some(spans) => spans,
+            None => self.by_flags.insert(Apart::by_flags(self.target)?),
+        };
+        Ok(spans
+            .iter()
+            .any(|(start, end)| *start <= range.start && range.start < *end))
+    }
+
+    fn by_flags(target: &Target) -> Result<Vec<(u64, u64)>> {
+        let mut spans = Vec::new();
+        each_vma(target, |_, vma| {
+            if matches!(vma.kind, Kind::Hugetlb | Kind::Special) {
+                spans.push((vma.start, vma.end));
+            }
+            Ok::<(), Error>(())
+        })?;
+        Ok(spans)
+    }
 }
 
 /// `all` reads a listing and says whether anything is in it.

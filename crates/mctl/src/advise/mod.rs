@@ -255,6 +255,8 @@ impl<'a> Advise<'a> {
             Way::Own | Way::Remote => usize::MAX,
         };
         let mut list = || listing::listing(target);
+        let mut kinds = listing::Apart::new(target);
+        let mut apart = |range| kinds.holds(range);
         let walk = Walk {
             advice: self.advice,
             way: giver.way(),
@@ -268,6 +270,7 @@ impl<'a> Advise<'a> {
             progress: self.progress.as_deref_mut(),
             listed: self.listed,
             list: &mut list,
+            apart: &mut apart,
         };
         let mut advised = walk.run(entries, giver.as_mut())?;
         let stops = giver.stops();

@@ -100,7 +100,8 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Advised {
     /// What the system call returns: the bytes of the entries that were carried out with nothing
-    /// passed over, counted up to the first that was not carried out.
+    /// passed over, counted up to the first that was not carried out; of an entire address space
+    /// the mapped bytes that were advised.
     pub bytes: u64,
     /// The bytes of address space that the advice was really given to. What the target unmapped
     /// meanwhile may be missing.
@@ -202,9 +203,18 @@ impl Advised {
         }
     }
 
+    /// As [`Advised::close_entries`]; of an entire address space the system call returns the mapped
+    /// bytes that were advised (docs/CONTRACT.md#pmadv-entire-returns).
+    pub(crate) fn close(&mut self, end: usize, entire: bool) {
+        self.close_entries(end);
+        if entire {
+            self.bytes = self.advised;
+        }
+    }
+
     /// Marks the entries before `end`, and before the first that failed, as carried out and counts
     /// what the system call returns.
-    pub(crate) fn close(&mut self, end: usize) {
+    fn close_entries(&mut self, end: usize) {
         for entry in self.entries.iter_mut().take(end) {
             if entry.error.is_some() {
                 break;
@@ -227,7 +237,8 @@ impl Advised {
     pub fn as_syscall(&self) -> Result<u64, Errno> {
         let failed = self.entries.iter().find_map(|entry| entry.error);
         // An empty entry counts for nothing, as in the kernel.
-        let any_done = self.entries.iter().any(|entry| entry.done && entry.len > 0);
+        let any_done =
+            self.bytes > 0 || self.entries.iter().any(|entry| entry.done && entry.len > 0);
         match failed {
             Some(errno) if !any_done => Err(errno),
             _ => Ok(self.bytes),

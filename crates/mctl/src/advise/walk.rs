@@ -67,6 +67,8 @@ pub(crate) struct Walk<'a, 'p> {
     pub(crate) listed: bool,
     /// Lists what is mapped.
     pub(crate) list: &'a mut dyn FnMut() -> Result<Mapped>,
+    /// Whether memory is of a kind that most advice means nothing for: special, device, hugetlb.
+    pub(crate) apart: &'a mut dyn FnMut(Range) -> Result<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ enum Go {
 impl Walk<'_, '_> {
     /// How entries are cut, by the flags.
     fn how(&self) -> Cut {
-        if self.flags.skips_errors() {
+        if self.flags.skips_errors() || self.flags.is_entire() {
             Cut::Mappings
         } else if self.flags.allows_gaps() || self.way == Way::Injected {
             // What is run in the target is bounded by the mappings it meets, so they are counted.
@@ -129,7 +131,7 @@ impl Walk<'_, '_> {
         }
         let end = next.or(state.gap).unwrap_or(valid_until);
         done.took = begun.elapsed();
-        done.close(end);
+        done.close(end, self.flags.is_entire());
         Ok(done)
     }
 
@@ -237,6 +239,11 @@ impl Walk<'_, '_> {
         if errno == Errno::ENOMEM && self.met_a_gap(state, piece)? {
             return Ok(Go::On);
         }
+        if self.flags.is_entire() && (self.apart)(piece.range)? {
+            // Every process has such memory; nobody meant it.
+            self.leave_out(state, piece);
+            return Ok(Go::On);
+        }
         if !self.flags.skips_errors() {
             state.done.fail(piece.entry, errno, Some(piece.range));
             state.pending.push_front(piece);
@@ -320,6 +327,18 @@ impl Walk<'_, '_> {
         for mut new in again.into_iter().rev() {
             new.retries = piece.retries.saturating_add(1);
             state.pending.push_front(new);
+        }
+    }
+
+    /// Leaves out the rest of a mapping that the advice means nothing for.
+    fn leave_out(&self, state: &mut State<'_>, piece: Piece) {
+        let same =
+            |other: &Piece| other.entry == piece.entry && other.mapping_end == piece.mapping_end;
+        state.advised(piece, 0);
+        while state.refill()
+            && let Some(next) = state.pending.pop_front_if(|next| same(next))
+        {
+            state.advised(next, 0);
         }
     }
 

@@ -136,6 +136,7 @@ fn page_by_page_advice_passes_over_what_fails_and_no_more() {
         progress: None,
         listed: false,
         list: &mut list,
+        apart: &mut |_| Ok(false),
     };
     let entries = [Range {
         start: 0,
@@ -221,6 +222,7 @@ fn what_was_listed_is_not_listed_again() {
         progress: None,
         listed: true,
         list: &mut list,
+        apart: &mut |_| Ok(false),
     };
     let entries: Vec<Range> = (0..4000).map(|n| range(n * P, 1)).collect();
     let advised = walk.run(entries, &mut Shared(&fake)).unwrap();

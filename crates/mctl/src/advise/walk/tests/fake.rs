@@ -196,6 +196,7 @@ impl Setup {
             progress: None,
             listed: false,
             list: &mut list,
+            apart: &mut |_| Ok(false),
         };
         let advised = walk.run(entries.to_vec(), &mut Shared(&fake));
         (advised, fake.into_inner())
