@@ -42,7 +42,8 @@ pub(crate) fn enter<T>(failed: T, body: impl FnOnce(&Detail) -> Result<T, Error>
         let was_inside = own.inside.replace(true);
         own.detail.clear();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            body(&own.detail).map_err(|error| {
+            // A thread may have as little as 16 KiB.
+            ::mctl::with_room(|| body(&own.detail)).map_err(|error| {
                 own.detail.keep(format_args!("{error}"));
                 error.errno()
             })

@@ -102,6 +102,8 @@ struct Sum {
     ended: u64,
     /// Whether a group still brought forth untreated processes at the end.
     incomplete: bool,
+    /// What of the groups is known not to have been reached.
+    left_out: mctl::LeftOut,
     /// What became of putting things back, where that had to be.
     rollback: Option<Rollback>,
 }
@@ -195,7 +197,8 @@ impl Work<'_> {
         if let Some(path) = &self.args.cgroup {
             if self.args.dry_run {
                 let members = mctl::tree::members_of_cgroup(path)?;
-                sum.entries = self.plan_each(&members);
+                sum.entries = self.plan_each(&members.processes);
+                sum.leave_out(members.left_out);
                 return Ok(sum);
             }
             let mut progress = Progress::new();
@@ -278,7 +281,10 @@ impl Work<'_> {
         for root in roots {
             if self.args.dry_run {
                 match mctl::tree::members_of_tree(root) {
-                    Ok(members) => sum.entries.extend(self.plan_each(&members)),
+                    Ok(members) => {
+                        sum.entries.extend(self.plan_each(&members.processes));
+                        sum.leave_out(members.left_out);
+                    }
                     Err(error) => sum.entries.push(Entry::failed(root.spec(), error)),
                 }
                 continue;
@@ -312,7 +318,14 @@ impl Sum {
         });
     }
 
+    fn leave_out(&mut self, left_out: mctl::LeftOut) {
+        self.left_out.invisible += left_out.invisible;
+        self.left_out.uncounted |= left_out.uncounted;
+        self.left_out.orphans.extend(left_out.orphans);
+    }
+
     fn take(&mut self, outcome: TreeOutcome) {
+        self.leave_out(outcome.left_out);
         self.ended += outcome.ended;
         self.incomplete |= !outcome.complete && outcome.rollback.is_none();
         self.put_back(outcome.rollback);

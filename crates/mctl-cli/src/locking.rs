@@ -104,7 +104,10 @@ pub(crate) fn carry_out(work: Work, who: &Who, how: &How) -> Ended {
             result,
         });
     }
-    let code = tell(work, how, &rows)?;
+    let mut code = tell(work, how, &rows)?;
+    if opened.incomplete {
+        code = code.max(exit::FAILED);
+    }
     if !interrupt.pressed() {
         return Ok(code);
     }

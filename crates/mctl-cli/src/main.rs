@@ -30,5 +30,6 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(commands::model::act());
     }
-    ExitCode::from(cli::main(std::env::args_os().collect()))
+    // `ulimit -s` may leave less than the parser of words takes.
+    ExitCode::from(mctl::with_room(|| cli::main(std::env::args_os().collect())))
 }

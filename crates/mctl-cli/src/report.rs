@@ -7,18 +7,62 @@ use mctl::{Error, Note, Outcome};
 /// One line, and a second with the way out where there is one. That standard error cannot be
 /// written is nobody's business.
 pub(crate) fn error(why: &str, hint: Option<&str>) {
-    let mut text = format!("mctl: {why}\n");
+    let mut text = format!("mctl: {}\n", one_line(why));
     if let Some(hint) = hint {
         text.push_str("hint: ");
-        text.push_str(hint);
+        text.push_str(&one_line(hint));
         text.push('\n');
     }
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// A word of the command line, as it may be printed.
+pub(crate) fn shown(word: impl AsRef<std::ffi::OsStr>) -> String {
+    mctl::printable(word.as_ref().as_encoded_bytes())
+}
+
 /// A note: something that is to be known, but no failure.
 pub(crate) fn note(what: &str) {
-    let _ = io::stderr().write_all(format!("mctl: note: {what}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("mctl: note: {}\n", one_line(what)).as_bytes());
+}
+
+/// Whatever words and names are in it: it steers no terminal.
+fn one_line(text: &str) -> String {
+    mctl::printable(text.as_bytes())
+}
+
+/// Says what of a group is known not to have been reached. Whether that is a failure: members that are
+/// not visible are.
+pub(crate) fn left_out(what: &mctl::LeftOut) -> bool {
+    if !what.orphans.is_empty() {
+        let pids: Vec<String> = what.orphans.iter().take(8).map(i32::to_string).collect();
+        let more = if what.orphans.len() > 8 { ", …" } else { "" };
+        note(&format!(
+            "left alone: {}{more}: without a parent and in a process group of the tree, of which each may be, or not",
+            pids.join(", ")
+        ));
+    }
+    if what.uncounted {
+        note(
+            "members of the cgroup that are in another PID namespace were left alone, if there are any: cgroups \
+             of version 1 do not tell",
+        );
+    }
+    if what.invisible > 0 {
+        let (are, were) = match what.invisible {
+            1 => ("process of the cgroup is", "was"),
+            _ => ("processes of the cgroup are", "were"),
+        };
+        error(
+            &format!(
+                "{} {are} not visible here and {were} left alone: of another PID namespace, or hidden by \
+                 /proc (hidepid)",
+                what.invisible
+            ),
+            Some("do it where they are visible: in the host's PID namespace, as root"),
+        );
+    }
+    what.invisible > 0
 }
 
 /// What failed, for which process: `process 12: set nohugepage: why (ERRNO)`.
@@ -28,6 +72,11 @@ pub(crate) fn sentence(error: &Error, who: &str, what: &str) -> String {
         .strip_prefix("process ")
         .and_then(|rest| rest.split_once(": "))
     {
+        // Some say themselves what was to be done.
+        let why = why
+            .strip_prefix(what)
+            .and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or(why);
         return format!("process {process}: {what}: {why}");
     }
     match error {

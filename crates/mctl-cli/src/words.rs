@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use mctl::{PolicyKind, ProcessSpec};
 
 use crate::fail::Fail;
+use crate::report;
 
 /// The words for the policies, in the order of the action table.
 pub(crate) fn policy_words() -> Vec<&'static str> {
@@ -28,7 +29,7 @@ pub(crate) fn split(
     if kinds.is_empty() {
         let why = match words.first() {
             None => "no policy was named".to_owned(),
-            Some(word) => format!("'{}' is not a policy", word.display()),
+            Some(word) => format!("'{}' is not a policy", report::shown(word)),
         };
         return Err(no_policy(why));
     }
@@ -115,7 +116,7 @@ pub(crate) fn process(word: &OsStr) -> Result<ProcessSpec, Fail> {
     let text = word.to_str().ok_or_else(|| {
         Fail::usage(format!(
             "'{}' is not a process: give a process number, or PID:INODE",
-            word.display()
+            report::shown(word)
         ))
     })?;
     if PolicyKind::from_word(text).is_some() {

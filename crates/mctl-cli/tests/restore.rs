@@ -131,3 +131,54 @@ fn files_that_make_no_sense() {
     mctl(&["restore", "/"]).assert(1);
     mctl(&["restore"]).assert(2);
 }
+
+/// However large, endless or silent a file is: it is refused, and in bounded memory.
+#[test]
+fn files_without_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let huge = dir.path().join("huge");
+    File::create(&huge).unwrap().set_len(8 << 30).unwrap();
+    let fifo = dir.path().join("fifo");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    // Far less address space than the file is large.
+    let limited = |words: &str, wanted: &[i32]| {
+        let script = format!(
+            "ulimit -v 2000000; exec timeout 120 {} {words}",
+            env!("CARGO_BIN_EXE_mctl")
+        );
+        let ran = ran(std::process::Command::new("bash").args(["-c", &script]));
+        assert!(wanted.contains(&ran.code.unwrap_or(-1)), "{words}: {ran:?}");
+        assert!(
+            !ran.err.is_empty() && !ran.err.contains("panicked"),
+            "{words}: {ran:?}"
+        );
+        ran
+    };
+    let said = limited(&format!("restore {}", huge.display()), &[1]);
+    assert!(said.err.contains("larger than 16 MiB"), "{said:?}");
+    limited("restore /dev/zero", &[1]);
+    limited("restore - < /dev/zero", &[1]);
+    limited("restore <(yes '[')", &[1]);
+    // No writer: the end of the file at once.
+    limited(&format!("restore {}", fifo.display()), &[2]);
+    // Many small things, each of which would be kept as a value of its own.
+    limited("restore <(echo '['; yes 1,)", &[1, 2]);
+    limited("restore <(yes '{\"processes\":' | head -n 500000)", &[2]);
+}
+
+/// A pipe is as good as a file.
+#[test]
+fn a_pipe_from_a_shell() {
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let script = format!(
+        "{0} restore -v <({0} get --json {pid}; sleep 0.1)",
+        env!("CARGO_BIN_EXE_mctl")
+    );
+    let ran = ran(std::process::Command::new("bash").args(["-c", &script])).assert(0);
+    assert!(ran.out.contains("already so"), "{ran:?}");
+}

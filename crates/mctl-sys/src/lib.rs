@@ -13,6 +13,7 @@ mod ptrace;
 pub mod raw;
 pub mod raw_syscall;
 pub mod syscall_watch;
+pub mod text;
 mod time;
 
 pub use inject::read_small;

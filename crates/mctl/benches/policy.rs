@@ -110,7 +110,7 @@ impl Tree {
             .spawn()
             .unwrap();
         let tree = Tree(root);
-        while members_of_tree(&tree.target()).unwrap().len() <= count {
+        while members_of_tree(&tree.target()).unwrap().processes.len() <= count {
             std::thread::sleep(Duration::from_millis(50));
         }
         // Until the last of them has executed its program and sleeps.

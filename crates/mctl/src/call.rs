@@ -29,6 +29,10 @@ use crate::target::Target;
 /// # Errors
 /// `EINVAL`, `EBADF`, `ESRCH`, `EPERM`, `EOPNOTSUPP`, `EBUSY`, in the order of docs/CONTRACT.md#check-order.
 pub fn mctl(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
+    crate::with_room(|| make(pidfd, action, flags))
+}
+
+fn make(pidfd: i32, action: i32, flags: u32) -> Result<u32> {
     if let Some(native) = crate::host::native() {
         // The kernel's own call has the contract's checks in the contract's order.
         return native

@@ -49,6 +49,12 @@ impl Caller {
     }
 }
 
+/// Whether this thread runs under a seccomp filter.
+pub(crate) fn is_filtered() -> bool {
+    let text = std::fs::read("/proc/thread-self/status").unwrap_or_default();
+    Status::parse(&text).is_ok_and(|status| status.seccomp == Some(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

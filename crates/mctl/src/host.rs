@@ -114,11 +114,18 @@ impl ThpHost {
     /// Reads the knobs. `None`: a kernel without transparent huge pages.
     ///
     /// # Errors
-    /// They are there but cannot be read.
+    /// They cannot be read; or they are not there, and that is no sign of such a kernel: `/sys` is hidden
+    /// or not mounted (`EOPNOTSUPP`).
     pub fn read() -> Result<Option<ThpHost>> {
         let dir = Path::new(THP_DIR);
         if !dir.exists() {
-            return Ok(None);
+            return match hidden() {
+                None => Ok(None),
+                Some(why) => Err(Error::Unsupported {
+                    what: format!("reading {THP_DIR}"),
+                    why,
+                }),
+            };
         }
         let enabled = KnobValue::read(&dir.join("enabled"))?;
         let pmd_kb = std::fs::read_to_string(dir.join("hpage_pmd_size"))
@@ -189,6 +196,38 @@ impl ThpHost {
     }
 }
 
+/// `SYSFS_MAGIC` (linux/magic.h).
+const SYSFS: u64 = 0x6265_6572;
+
+/// Why the knobs are not to be seen though there may be some; `None` where the kernel has none.
+fn hidden() -> Option<String> {
+    let counts_them = || {
+        let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+        Some(
+            text.lines()
+                .any(|line| line.starts_with("thp_fault_alloc ")),
+        )
+    };
+    let sysfs =
+        rustix::fs::statfs("/sys/kernel/mm").is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(SYSFS));
+    hidden_by(sysfs, counts_them())
+}
+
+/// `sysfs`: /sys/kernel/mm is the kernel's. `counts`: /proc/vmstat counts huge pages, where it can be read.
+fn hidden_by(sysfs: bool, counts: Option<bool>) -> Option<String> {
+    match (sysfs, counts) {
+        (true, Some(false) | None) | (false, Some(false)) => None,
+        (_, Some(true)) => Some(
+            "the kernel has transparent huge pages (/proc/vmstat counts them), but its knobs are hidden from this \
+             program: /sys is not mounted here, or masked"
+                .to_owned(),
+        ),
+        (false, None) => {
+            Some("/sys is not mounted here, so the host's knobs cannot be read".to_owned())
+        }
+    }
+}
+
 fn plain(value: &KnobValue) -> Host {
     match value {
         KnobValue::Always => Host::Always,
@@ -205,6 +244,9 @@ pub struct HostCaps {
     /// The THP knobs; `None` where the kernel has no transparent huge pages, or where they were
     /// not asked for.
     pub thp: Option<ThpHost>,
+    /// Why the THP knobs could not be read, where the kernel may have some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thp_hidden: Option<String>,
     /// `PR_SET_THP_DISABLE`.
     pub thp_disable: Support,
     /// `PR_THP_DISABLE_EXCEPT_ADVISED` (Linux 6.18).
@@ -234,6 +276,10 @@ impl HostCaps {
     /// # Errors
     /// As [`HostCaps::probe`].
     pub fn probe_for(kinds: &[PolicyKind]) -> Result<HostCaps> {
+        crate::with_room(|| HostCaps::ask(kinds))
+    }
+
+    fn ask(kinds: &[PolicyKind]) -> Result<HostCaps> {
         let mut caps = HostCaps {
             native: native().map(Native::number),
             ..HostCaps::default()
@@ -241,7 +287,11 @@ impl HostCaps {
         for kind in kinds {
             match kind {
                 PolicyKind::Hugepage => {
-                    caps.thp = ThpHost::read()?;
+                    match ThpHost::read() {
+                        Ok(host) => caps.thp = host,
+                        Err(Error::Unsupported { why, .. }) => caps.thp_hidden = Some(why),
+                        Err(error) => caps.thp_hidden = Some(error.to_string()),
+                    }
                     caps.thp_disable = has_thp_disable();
                     caps.vectored_advice = Support::from_bool(takes_own_advice(MADV_HUGEPAGE));
                 }
@@ -251,7 +301,7 @@ impl HostCaps {
                     caps.except_advised = has_except_advised();
                 }
                 PolicyKind::Mergeable => {
-                    caps.memory_merge = Support::from_bool(prctl::memory_merge().is_ok());
+                    caps.memory_merge = answered(prctl::memory_merge());
                     caps.ksm_run = ksm_run();
                 }
                 PolicyKind::FadeOnDeath => {}
@@ -268,7 +318,18 @@ pub(crate) fn native() -> Option<Native> {
 }
 
 fn has_thp_disable() -> Support {
-    Support::from_bool(prctl::prctl(prctl::PR_GET_THP_DISABLE, [0; 4]).is_ok())
+    answered(prctl::prctl(prctl::PR_GET_THP_DISABLE, [0; 4]))
+}
+
+/// Whether the kernel has an option of prctl(2), by its answer to a call that it could not refuse otherwise.
+/// `EINVAL` is the kernel's own word for what it does not know; anything else (`EPERM`, `ENOSYS`, …) is a
+/// seccomp filter or security module on this program, which says nothing of the kernel.
+fn answered<T>(answer: Result<T, Errno>) -> Support {
+    match answer {
+        Ok(_) => Support::Yes,
+        Err(Errno::EINVAL) => Support::No,
+        Err(_) => Support::Unknown,
+    }
 }
 
 /// There is no way to ask but to try. It is tried on the calling process and taken back at once;
@@ -276,23 +337,18 @@ fn has_thp_disable() -> Support {
 pub(crate) fn has_except_advised() -> Support {
     static KNOWN: std::sync::OnceLock<Support> = std::sync::OnceLock::new();
     *KNOWN.get_or_init(|| {
-        // Only the kernel answers EINVAL: a filter of ours that refuses prctl(2) tells nothing.
-        let told_by = |errno| match errno {
-            Errno::EINVAL => Support::No,
-            _ => Support::Unknown,
-        };
         let before = match prctl::thp_disable() {
             Ok(before) => before,
-            Err(errno) => return told_by(errno),
+            refused => return answered(refused),
         };
         if before == ThpDisable::ExceptAdvised {
             return Support::Yes;
         }
-        if let Err(errno) = prctl::set_thp_disable(ThpDisable::ExceptAdvised) {
-            return told_by(errno);
+        let answer = prctl::set_thp_disable(ThpDisable::ExceptAdvised);
+        if answer.is_ok() {
+            let _ = prctl::set_thp_disable(before);
         }
-        let _ = prctl::set_thp_disable(before);
-        Support::Yes
+        answered(answer)
     })
 }
 
@@ -363,6 +419,25 @@ mod tests {
         assert_ne!(caps.thp_disable, Support::Unknown);
         assert_ne!(caps.except_advised, Support::Unknown);
         assert_ne!(caps.memory_merge, Support::Unknown);
+    }
+
+    #[test]
+    fn a_filter_is_not_taken_for_the_kernel() {
+        assert_eq!(answered(Ok(0)), Support::Yes);
+        assert_eq!(answered::<i64>(Err(Errno::EINVAL)), Support::No);
+        for errno in [Errno::EPERM, Errno::ENOSYS, Errno::EACCES] {
+            assert_eq!(answered::<i64>(Err(errno)), Support::Unknown);
+        }
+    }
+
+    #[test]
+    fn hidden_knobs_are_not_taken_for_a_kernel_without() {
+        assert_eq!(hidden_by(true, Some(false)), None);
+        assert_eq!(hidden_by(true, None), None);
+        assert_eq!(hidden_by(false, Some(false)), None);
+        assert!(hidden_by(true, Some(true)).is_some_and(|why| why.contains("hidden")));
+        assert!(hidden_by(false, Some(true)).is_some());
+        assert!(hidden_by(false, None).is_some_and(|why| why.contains("not mounted")));
     }
 
     #[test]

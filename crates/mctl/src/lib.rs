@@ -25,6 +25,7 @@ pub mod process;
 mod reading;
 pub mod reclaim;
 mod request;
+mod room;
 pub mod saved;
 pub mod split;
 mod target;
@@ -44,11 +45,15 @@ pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
+pub use mctl_sys::text::printable;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
 pub use plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
 pub use process::ProcessFacts;
 pub use reading::{Doubt, Known, Look, Reading, read_policy};
 pub use request::{AcrossExec, Exactness, Override, Request, Rule};
+pub use room::with_room;
 pub use saved::Saved;
 pub use target::{OwnCalls, ProcessSpec, Target};
-pub use tree::{Atomicity, Member, Rollback, TreeOutcome, apply_cgroup, apply_tree};
+pub use tree::{
+    Atomicity, LeftOut, Member, Members, Rollback, TreeOutcome, apply_cgroup, apply_tree,
+};

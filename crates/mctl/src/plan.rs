@@ -218,7 +218,7 @@ impl Draft {
     }
 
     fn mergeable(&mut self, verb: Verb, inherit: bool, caps: &HostCaps) -> Result<()> {
-        if !caps.memory_merge.is_yes() {
+        if caps.memory_merge == Support::No {
             if verb == Verb::Clear {
                 return Ok(()); // cannot stand, so it is clear
             }
@@ -246,7 +246,7 @@ impl Draft {
         if caps.thp_disable == Support::No {
             return Err(unsupported(
                 "set nohugepage",
-                "this kernel has no PR_SET_THP_DISABLE: it is built without transparent huge pages",
+                "this kernel has no PR_SET_THP_DISABLE",
             ));
         }
         self.plan.steps.push(Step::SetThpDisable {
@@ -259,7 +259,7 @@ impl Draft {
     }
 
     fn advised(&mut self, inherit: bool, caps: &HostCaps) -> Result<()> {
-        if !caps.except_advised.is_yes() {
+        if caps.except_advised == Support::No {
             return Err(unsupported(
                 "set hugepage-advised",
                 "this kernel has no PR_THP_DISABLE_EXCEPT_ADVISED (Linux 6.18); \
@@ -276,9 +276,10 @@ impl Draft {
         space: Option<&AddressSpace>,
     ) -> Result<()> {
         let Some(host) = &caps.thp else {
+            let why = caps.thp_hidden.as_deref();
             return Err(unsupported(
                 "set hugepage",
-                "this kernel is built without transparent huge pages",
+                why.unwrap_or("this kernel is built without transparent huge pages"),
             ));
         };
         match host.overall() {

@@ -11,6 +11,7 @@ use mctl_sys::raw::native::Native;
 use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
 
 use crate::error::{Error, Result};
+use crate::room::with_room;
 
 pub use spec::ProcessSpec;
 
@@ -59,8 +60,10 @@ impl Target {
     /// other processes than those that numbers mean to the caller; `EPERM` `/proc` hides it;
     /// `EMFILE`, `ENFILE` no descriptor to be had.
     pub fn open(spec: ProcessSpec) -> Result<Target> {
-        crate::view::check(|| format!("process {}", spec.pid))?;
-        Target::open_seen(spec)
+        with_room(|| {
+            crate::view::check(|| format!("process {}", spec.pid))?;
+            Target::open_seen(spec)
+        })
     }
 
     /// As [`open`](Target::open), for a number that was read from `/proc` after it was checked whose
@@ -287,7 +290,7 @@ impl Target {
     /// # Errors
     /// Why not, as of any call that is run in it.
     pub(crate) fn look(&self) -> Result<mctl_sys::inject::Prepared<'_>> {
-        mctl_sys::inject::Prepared::look(self.pid, self.as_fd())
+        with_room(|| mctl_sys::inject::Prepared::look(self.pid, self.as_fd()))
             .map_err(|error| Error::inject(self.pid, error))
     }
 
@@ -312,6 +315,10 @@ impl Target {
 
 /// A whole small file of a target's /proc directory.
 pub(crate) fn read_all(target: &Target, file: &str) -> Result<Vec<u8>> {
+    with_room(|| read_whole(target, file))
+}
+
+fn read_whole(target: &Target, file: &str) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut opened = target.open_proc(file)?;
     std::io::Read::read_to_end(&mut opened, &mut text).map_err(|error| {
@@ -325,12 +332,9 @@ pub(crate) fn read_all(target: &Target, file: &str) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A name made fit for a terminal: command names are any bytes.
+/// What `/proc/PID/comm` and the like say, made fit to be shown.
 pub(crate) fn printable(name: &[u8]) -> String {
-    String::from_utf8_lossy(name.strip_suffix(b"\n").unwrap_or(name))
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    mctl_sys::text::printable(name.strip_suffix(b"\n").unwrap_or(name))
 }
 
 /// Why pidfd_open(2) failed.
@@ -469,7 +473,7 @@ mod tests {
 
     #[test]
     fn names_are_made_printable() {
-        assert_eq!(printable(b"a\x1b[31mb\n"), "a?[31mb");
-        assert_eq!(printable(b"\xff\n"), "\u{fffd}");
+        assert_eq!(printable(b"a\x1b[31mb\n"), "a\\033[31mb");
+        assert_eq!(printable(b"\xff\n\n"), "\\377\\012");
     }
 }

@@ -32,6 +32,7 @@ fn thp(knob: KnobValue) -> ThpHost {
 fn newest() -> HostCaps {
     HostCaps {
         thp: Some(thp(KnobValue::Madvise)),
+        thp_hidden: None,
         thp_disable: Support::Yes,
         except_advised: Support::Yes,
         memory_merge: Support::Yes,

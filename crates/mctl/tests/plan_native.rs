@@ -12,6 +12,7 @@ use mctl_abi::thp::ThpDisable;
 
 fn native(knob: KnobValue) -> HostCaps {
     HostCaps {
+        thp_hidden: None,
         thp: Some(ThpHost {
             enabled: knob,
             sizes: Vec::new(),

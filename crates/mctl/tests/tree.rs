@@ -29,7 +29,7 @@ fn thp(target: &Target) -> Known<Thp> {
 fn every_process_of_a_tree_is_reached() {
     let tree = spawn_tree(3, 3).unwrap();
     let root = target(tree.pid());
-    let before = members_of_tree(&root).unwrap();
+    let before = members_of_tree(&root).unwrap().processes;
     assert!(before.len() >= 1 + 3 + 9, "{}", before.len());
     let mut told = 0;
     let caps = HostCaps::probe().unwrap();
@@ -58,7 +58,7 @@ fn a_tree_that_forks_meanwhile_is_caught() {
     let end = Instant::now() + Duration::from_millis(500 * slower());
     let mut looked = 0;
     while Instant::now() < end {
-        for member in members_of_tree(&root).unwrap() {
+        for member in members_of_tree(&root).unwrap().processes {
             match read_policy(&member, Look::Proc) {
                 Ok(reading) => {
                     assert_eq!(reading.thp(), Known::Is(Thp::Never), "{}", member.pid());

@@ -10,6 +10,7 @@ use mctl::{Errno, Error, ProcessSpec, Target};
 use crate::advising::bar::Bar;
 use crate::advising::what::What;
 use crate::advising::{Opened, Who, parse, tell};
+use crate::exit;
 use crate::fail::{Ended, Fail};
 use crate::interrupt::Interrupt;
 
@@ -99,8 +100,14 @@ pub(crate) fn carry_out(job: &Job<'_>, who: &Who) -> Ended {
     job.refuse_destruction()?;
     let interrupt = Interrupt::install();
     let opened = who.open()?;
+    let incomplete = opened.incomplete;
     let sum = job.each(opened, &interrupt)?;
-    tell::tell(job, sum)
+    let code = tell::tell(job, sum)?;
+    Ok(if incomplete {
+        code.max(exit::FAILED)
+    } else {
+        code
+    })
 }
 
 impl Job<'_> {

@@ -251,7 +251,7 @@ fn is_well(job: &Job<'_>, row: &Row, given: &Given) -> bool {
         notes(job, pid, given);
     }
     job.min_coverage
-        .is_none_or(|least| covers(pid, given, least))
+        .is_none_or(|least| covers(job, pid, given, least))
 }
 
 fn notes(job: &Job<'_>, pid: i32, given: &Given) {
@@ -305,7 +305,7 @@ fn percent(memory: &Coverage) -> String {
 }
 
 /// Whether enough is huge at the end; says it where it is not.
-fn covers(pid: i32, given: &Given, least: f64) -> bool {
+fn covers(job: &Job<'_>, pid: i32, given: &Given, least: f64) -> bool {
     let why = match &given.change {
         None => "its coverage cannot be seen".to_owned(),
         Some(change) => match huge_percent(&change.after.memory) {
@@ -319,8 +319,13 @@ fn covers(pid: i32, given: &Given, least: f64) -> bool {
             ),
         },
     };
-    let hint = format!("mctl map {pid} shows what is not, and why");
-    report::error(&format!("process {pid}: collapse: {why}"), Some(&hint));
+    // What was refused is the reason, as far as it goes; a map would not show it.
+    let hint = match (given.advised.skipped_total, &given.change) {
+        (0, None) => None,
+        (0, Some(_)) => Some(format!("mctl map {pid} shows what is not, and why")),
+        _ => Some(format!("refused were {}", in_short(job, &given.advised))),
+    };
+    report::error(&format!("process {pid}: collapse: {why}"), hint.as_deref());
     false
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Who {
 pub(crate) struct Opened {
     pub(crate) targets: Vec<Target>,
     pub(crate) failed: Vec<(ProcessSpec, Error)>,
+    /// Members that are not visible were left out, which was said.
+    pub(crate) incomplete: bool,
     /// Members of a group may end before it is their turn; that is no failure.
     pub(crate) group: bool,
 }
@@ -89,11 +91,13 @@ impl Who {
 
 impl Opened {
     /// Of a group neither we ourselves are meant nor kernel threads, which have no memory.
-    fn take_members(&mut self, members: Vec<Target>, seen: &mut HashSet<i32>) {
+    fn take_members(&mut self, members: mctl::Members, seen: &mut HashSet<i32>) {
+        self.incomplete |= crate::report::left_out(&members.left_out);
         let meant = |target: &Target| {
             !target.is_own() && !ProcessFacts::read(target).is_ok_and(|facts| facts.kernel_thread)
         };
         let new = members
+            .processes
             .into_iter()
             .filter(|target| meant(target) && seen.insert(target.pid()));
         self.targets.extend(new);

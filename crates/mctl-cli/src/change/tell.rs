@@ -60,6 +60,9 @@ impl Work<'_> {
                 Some("freeze or stop what forks, and do it again"),
             );
         }
+        if report::left_out(&sum.left_out) {
+            code = exit::FAILED;
+        }
         if let Some(rollback) = &sum.rollback {
             code = exit::FAILED;
             match rollback {
@@ -77,7 +80,7 @@ impl Work<'_> {
                 )),
             }
         }
-        if sum.entries.is_empty() && sum.rollback.is_none() {
+        if sum.entries.is_empty() && sum.rollback.is_none() && sum.left_out.invisible == 0 {
             report::note("there is no process there");
         }
         if !self.args.quiet && sum.rollback.is_none() {
@@ -194,6 +197,7 @@ struct Json<'a> {
     processes: Vec<JsonProcess<'a>>,
     ended: u64,
     complete: bool,
+    left_out: &'a mctl::LeftOut,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollback: &'a Option<Rollback>,
 }
@@ -251,7 +255,8 @@ impl<'a> Json<'a> {
             request,
             processes,
             ended: sum.ended,
-            complete: !sum.incomplete,
+            complete: !sum.incomplete && sum.left_out.invisible == 0,
+            left_out: &sum.left_out,
             rollback: &sum.rollback,
         }
     }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use mctl::{Errno, Look, Reading, Saved, Target};
+use mctl::{Errno, Look, Members, Reading, Saved, Target};
 use serde_json::{Map, Value};
 
 use crate::cli::Entry;
@@ -109,7 +109,10 @@ fn run(matches: &ArgMatches) -> Ended {
     }
     let columns = columns::choose(args.columns.as_deref())?;
     let mut code = exit::DONE;
-    let (targets, failed) = targets(&args)?;
+    let (targets, failed, incomplete) = targets(&args)?;
+    if incomplete {
+        code = exit::FAILED;
+    }
     let mut rows = Vec::with_capacity(failed.len());
     for (pid, error) in failed {
         code = exit::FAILED;
@@ -232,7 +235,8 @@ fn object(saved: &Saved) -> Map<String, Value> {
 type Failures = Vec<(i32, mctl::Error)>;
 
 /// The processes that were asked for, each once, and those that could not be opened.
-fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
+/// What of a group is not reached is said; `true` where that is a failure.
+fn targets(args: &Get) -> Result<(Vec<Target>, Failures, bool), Fail> {
     let specs = words::processes(&args.words, &args.pid)?;
     let mut failed = Vec::new();
     limits::open_files_for(specs.len(), args.tree || args.cgroup.is_some());
@@ -240,7 +244,9 @@ fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
         if !specs.is_empty() {
             return Err(Fail::usage("name processes or a cgroup, not both at once"));
         }
-        return Ok((mctl::tree::members_of_cgroup(path)?, failed));
+        let members = mctl::tree::members_of_cgroup(path)?;
+        let incomplete = report::left_out(&members.left_out);
+        return Ok((members.processes, failed, incomplete));
     }
     if specs.is_empty() {
         return Err(Fail::Usage {
@@ -255,13 +261,18 @@ fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
             if args.tree {
                 mctl::tree::members_of_tree(&root)
             } else {
-                Ok(vec![root])
+                Ok(Members {
+                    processes: vec![root],
+                    ..Members::default()
+                })
             }
         });
         match members {
             Ok(members) => {
+                report::left_out(&members.left_out);
                 targets.extend(
                     members
+                        .processes
                         .into_iter()
                         .filter(|target| seen.insert(target.pid())),
                 );
@@ -269,7 +280,7 @@ fn targets(args: &Get) -> Result<(Vec<Target>, Failures), Fail> {
             Err(error) => failed.push((spec.pid, error)),
         }
     }
-    Ok((targets, failed))
+    Ok((targets, failed, false))
 }
 
 fn print(args: &Get, columns: &[&Column], found: &[Found], out: &mut Out) -> std::io::Result<()> {

@@ -11,6 +11,7 @@ use crate::cli::{self, ENTRIES, EXAMPLES, Entry};
 use crate::exit;
 use crate::fail::{Ended, Fail, plain};
 use crate::output::Out;
+use crate::report;
 use crate::words;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -56,7 +57,7 @@ fn run(matches: &ArgMatches) -> Ended {
                 || {
                     let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
                     Fail::Usage {
-                        why: format!("'{}' is no command of mctl", name.display()),
+                        why: format!("'{}' is no command of mctl", report::shown(name)),
                         hint: Some(format!("the commands are {}", names.join(", "))),
                     }
                 },
@@ -70,7 +71,7 @@ fn run(matches: &ArgMatches) -> Ended {
 
 fn write_all(dir: &Path) -> Result<(), Fail> {
     let failed = |path: &Path, error: &std::io::Error| {
-        Fail::failed(format!("{}: {}", path.display(), plain(error)))
+        Fail::failed(format!("{}: {}", report::shown(path), plain(error)))
     };
     std::fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
     for entry in std::iter::once(None).chain(ENTRIES.iter().map(Some)) {

@@ -126,5 +126,5 @@ fn save(path: &std::path::Path, text: &str) -> Result<(), Fail> {
         return Ok(());
     }
     std::fs::write(path, text)
-        .map_err(|error| Fail::failed(format!("{}: {}", path.display(), plain(&error))))
+        .map_err(|error| Fail::failed(format!("{}: {}", report::shown(path), plain(&error))))
 }

@@ -16,6 +16,7 @@ use crate::cli::Entry;
 use crate::exit;
 use crate::fail::{Ended, Fail, plain};
 use crate::output::Out;
+use crate::report;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "model",
@@ -133,7 +134,7 @@ fn run_scenario(file: &Path, on: On, svg: Option<&Path>, json: bool) -> Ended {
         run_file_on(file, backend.as_mut()).map_err(|error| Fail::usage(format!("{error:#}")))?;
     if let Some(path) = svg {
         std::fs::write(path, draw::svg(&run.frames))
-            .map_err(|error| Fail::failed(format!("{}: {}", path.display(), plain(&error))))?;
+            .map_err(|error| Fail::failed(format!("{}: {}", report::shown(path), plain(&error))))?;
     }
     let mut out = Out::new();
     if json {
@@ -155,11 +156,11 @@ fn verdict(file: &Path, run: &FileRun) -> Ended {
             got,
         } => Err(Fail::failed(format!(
             "{}:{line}: {step}: wanted {wanted}, got {got}",
-            file.display()
+            report::shown(file)
         ))),
         Verdict::NotPossible(why) | Verdict::Unsupported(why) => Err(Fail::failed(format!(
             "{}: not possible here: {why}",
-            file.display()
+            report::shown(file)
         ))),
     }
 }

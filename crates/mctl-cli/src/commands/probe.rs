@@ -394,7 +394,7 @@ fn support(support: Support) -> &'static str {
     match support {
         Support::Yes => "yes",
         Support::No => "no",
-        Support::Unknown => "not asked",
+        Support::Unknown => "unknown: a filter on this program refuses the question",
     }
 }
 
@@ -402,7 +402,11 @@ impl Kernel {
     fn print(&self, out: &mut Out) -> std::io::Result<()> {
         writeln!(out, "\nKernel")?;
         match &self.caps.thp {
-            None => fact(out, "transparent huge pages", "not built in")?,
+            None => fact(
+                out,
+                "transparent huge pages",
+                self.caps.thp_hidden.as_deref().unwrap_or("not built in"),
+            )?,
             Some(host) => {
                 fact(
                     out,

@@ -1,17 +1,19 @@
 //! `mctl restore`: put processes back to a saved state.
 
+mod file;
+
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::Saved;
-use serde::Deserialize;
 
 use crate::cli::Entry;
 use crate::exit;
-use crate::fail::{Ended, Fail, plain};
+use crate::fail::{Ended, Fail};
 use crate::output::Out;
 use crate::report::{self, Notes};
+use file::Row;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "restore",
@@ -51,69 +53,17 @@ struct Restore {
     dry_run: bool,
 }
 
-/// What `mctl get --json` writes; or a list of processes without more.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Document {
-    Object { processes: Vec<Row> },
-    List(Vec<Row>),
-}
-
-/// A process that could not be read then has an error in its row, and no state.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Row {
-    State(Saved),
-    Error {
-        pid: i32,
-        #[serde(rename = "error")]
-        _error: serde::de::IgnoredAny,
-    },
-}
-
-fn read(args: &Restore) -> Result<Vec<Row>, Fail> {
-    let name = args.file.display();
-    let mut text = Vec::new();
-    let read = if args.file == "-" {
-        std::io::stdin().lock().read_to_end(&mut text)
-    } else {
-        std::fs::File::open(&args.file).and_then(|mut file| file.read_to_end(&mut text))
-    };
-    read.map_err(|error| Fail::failed(format!("{name}: {}", plain(&error))))?;
-    let document: Document = serde_json::from_slice(&text).map_err(|_| {
-        // The untagged enum hides where it went wrong; say it where the text is no JSON at all.
-        let why = match serde_json::from_slice::<serde::de::IgnoredAny>(&text) {
-            Err(error) => format!("not JSON: {error}"),
-            Ok(_) => {
-                "not a state saved by mctl: no list of processes that each have pid, start_time, \
-                      name, thp_disable and mergeable"
-                    .to_owned()
-            }
-        };
-        Fail::Usage {
-            why: format!("{name}: {why}"),
-            hint: Some(
-                "'mctl get --exact --json PID', without --maps, writes such a file".to_owned(),
-            ),
-        }
-    })?;
-    Ok(match document {
-        Document::Object { processes } => processes,
-        Document::List(rows) => rows,
-    })
-}
-
 fn run(matches: &ArgMatches) -> Ended {
     let args =
         Restore::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
-    let rows = read(&args)?;
+    let rows = file::read(&args.file)?;
     let mut out = Out::new();
     let mut notes = Notes::default();
     let mut code = exit::DONE;
     for row in &rows {
         let saved = match row {
             Row::State(saved) => saved,
-            Row::Error { pid, .. } => {
+            Row::NotSaved { pid } => {
                 report::note(&format!("process {pid}: its state was not saved"));
                 continue;
             }
@@ -175,6 +125,7 @@ fn state(saved: &Saved) -> String {
     };
     format!(
         "process {} ({}): {thp}, {merge}{record}",
-        saved.pid, saved.name
+        saved.pid,
+        mctl::printable(saved.name.as_bytes())
     )
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 use mctl::{AcrossExec, Exactness, HostCaps, PolicyKind, Request, Rule};
@@ -164,7 +165,10 @@ fn run(matches: &ArgMatches) -> Ended {
     // It returns only where it failed.
     let errno = mctl::exec_in_place(program, &words);
     let error = std::io::Error::from_raw_os_error(errno.raw());
-    report::error(&format!("{}: {}", program.display(), plain(&error)), None);
+    report::error(
+        &format!("{}: {}", report::shown(program), plain(&error)),
+        None,
+    );
     Ok(match error.kind() {
         std::io::ErrorKind::NotFound => exit::NOT_FOUND,
         _ => exit::CANNOT_EXECUTE,
@@ -186,7 +190,7 @@ fn dry_run(args: &Run, requests: &[Request]) -> Ended {
     let words: Vec<String> = args
         .program
         .iter()
-        .map(|word| word.display().to_string())
+        .map(|word| mctl::printable(word.as_bytes()))
         .collect();
     writeln!(out, "would execute {}", words.join(" "))?;
     out.finish()?;

@@ -17,15 +17,14 @@ pub enum Refusal {
     },
     /// The Yama security module forbids attaching.
     #[error(
-        "Yama forbids attaching (kernel.yama.ptrace_scope is {scope}); \
-         run as root, or have an administrator lower it"
+        "Yama forbids attaching (kernel.yama.ptrace_scope is {scope}): {}", yama(*.scope)
     )]
     Yama {
         /// The knob's value.
         scope: u32,
     },
     /// Another user's process, or one that is not dumpable.
-    #[error("no ptrace access to it; run as its user or as root")]
+    #[error("no ptrace access to it: that takes its user's own credentials, or CAP_SYS_PTRACE")]
     NotPermitted,
     /// A seccomp filter might kill the target for the call, and only an administrator may
     /// suspend the filter.
@@ -59,9 +58,9 @@ pub enum Refusal {
     #[error("it waits inside vfork for its child; try again when the child has called exec")]
     InVfork,
     /// No thread of it could be stopped in the time allowed.
-    #[error("none of its threads could be stopped within {waited_ms} ms (uninterruptible sleep)")]
+    #[error("none of its threads could be stopped (uninterruptible sleep, or no processor for it)")]
     Unresponsive {
-        /// How long was waited, in milliseconds.
+        /// How long one of them was given at least, in milliseconds.
         waited_ms: u64,
     },
     /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
@@ -97,6 +96,15 @@ pub enum Refusal {
     /// Inside a restartable sequence of an unknown kind when it was stopped.
     #[error("it was inside a restartable sequence (rseq) when it was stopped; try again")]
     InRseqSection,
+}
+
+/// What helps against Yama (security/yama/yama_lsm.c).
+const fn yama(scope: u32) -> &'static str {
+    match scope {
+        1 => "it takes CAP_SYS_PTRACE, or being its ancestor",
+        2 => "it takes CAP_SYS_PTRACE",
+        _ => "nobody may until the next boot",
+    }
 }
 
 impl Refusal {

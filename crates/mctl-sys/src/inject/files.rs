@@ -57,7 +57,7 @@ pub(crate) fn read_status(path: &str) -> Result<Vec<u8>, Errno> {
 pub(super) fn command_name(pid: i32) -> String {
     let mut buffer = [0u8; 64];
     let name = read_small(&format!("/proc/{pid}/comm"), &mut buffer).unwrap_or(b"?");
-    String::from_utf8_lossy(name).trim_end().to_owned()
+    crate::text::printable(name.strip_suffix(b"\n").unwrap_or(name))
 }
 
 /// The call that a thread is blocked in, where it is in one.

@@ -46,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
 use crate::request::{AcrossExec, Exactness, Request, Rule};
+use crate::room::with_room;
 use crate::target::Target;
 pub(crate) use giver::Stopping;
 use pieces::Most;
@@ -232,7 +233,11 @@ impl<'a> Advise<'a> {
     /// but HUGEPAGE and NOHUGEPAGE, or an advice that this kernel does not know; `EPERM`
     /// destructive advice without [`allow_destructive`](Advise::allow_destructive), or no
     /// permission; `ESRCH`; `EOPNOTSUPP`; `EBUSY`. Nothing was changed then.
-    pub fn give(mut self, target: &Target) -> Result<Advised> {
+    pub fn give(self, target: &Target) -> Result<Advised> {
+        with_room(|| self.give_here(target))
+    }
+
+    fn give_here(mut self, target: &Target) -> Result<Advised> {
         self.check_flags()?;
         self.check_number()?;
         self.check(target)?;
@@ -291,6 +296,10 @@ impl<'a> Advise<'a> {
     /// # Errors
     /// As [`give`](Advise::give). What only a mapping refuses is not found out.
     pub fn rehearse(&self, target: &Target) -> Result<()> {
+        with_room(|| self.rehearse_here(target))
+    }
+
+    fn rehearse_here(&self, target: &Target) -> Result<()> {
         self.check_flags()?;
         self.check_number()?;
         self.check(target)?;

@@ -26,6 +26,7 @@ use crate::host::HostCaps;
 use crate::outcome::{Note, Outcome};
 use crate::plan::{CalledBy, Plan, Step, Whose, calls_between};
 use crate::request::Request;
+use crate::room::with_room;
 use crate::target::Target;
 
 /// How many targets share one shield task: enough that its cost vanishes, few enough that the
@@ -63,6 +64,14 @@ pub fn apply(request: &Request, target: &Target, caps: &HostCaps) -> Result<Outc
 /// Applies a request to several processes, each for itself: one result a target.
 #[must_use]
 pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
+    with_room(|| apply_in_batches(request, targets, caps))
+}
+
+fn apply_in_batches(
+    request: &Request,
+    targets: &[&Target],
+    caps: &HostCaps,
+) -> Vec<Result<Outcome>> {
     let mut results = Vec::with_capacity(targets.len());
     for batch in targets.chunks(BATCH) {
         let mut works: Vec<Result<Work<'_>>> = batch
@@ -84,7 +93,7 @@ pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Ve
 /// # Errors
 /// What [`apply`] would answer, as far as it can be told without touching the target.
 pub fn dry_run(request: &Request, target: &Target, caps: &HostCaps) -> Result<Plan> {
-    ready(request, target, whose(target), caps).map(|ready| ready.plan)
+    with_room(|| ready(request, target, whose(target), caps).map(|ready| ready.plan))
 }
 
 fn whose(target: &Target) -> Whose {
@@ -101,7 +110,7 @@ fn whose(target: &Target) -> Whose {
 /// As [`launch`].
 pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
     let own = Target::ourselves();
-    ready(request, &own, Whose::Image, caps).map(|ready| ready.plan)
+    with_room(|| ready(request, &own, Whose::Image, caps).map(|ready| ready.plan))
 }
 
 /// Puts a policy in force for the program that this process is about to execute.
@@ -110,6 +119,10 @@ pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
 /// As [`apply`]; `EOPNOTSUPP` also where only advice on mappings could do it: exec drops them
 /// all.
 pub fn launch(request: &Request, caps: &HostCaps) -> Result<Outcome> {
+    with_room(|| launch_here(request, caps))
+}
+
+fn launch_here(request: &Request, caps: &HostCaps) -> Result<Outcome> {
     let own = Target::ourselves();
     let mut works = [ready(request, &own, Whose::Image, caps).map(Work::new)];
     walk(&mut works);
@@ -339,7 +352,7 @@ pub(crate) fn set_switches(target: &Target, steps: Vec<Step>) -> Result<Outcome>
         failed: None,
     };
     let mut works = [Ok(work)];
-    walk(&mut works);
+    with_room(|| walk(&mut works));
     let [work] = works;
     let work = work?;
     match work.failed {

@@ -49,11 +49,7 @@ pub(super) fn record(
 ) -> Result<()> {
     let result = |at: usize| calls.get(at).and_then(|call| call.result);
     let (before, set) = (result(0), result(1));
-    let failed = |call, ret: i64| Error::TargetCall {
-        pid,
-        call,
-        errno: errno_of(ret),
-    };
+    let failed = |call, ret: i64| refused(pid, call, errno_of(ret));
     match step {
         Step::SetMerge { on } => {
             if let Some(ret) = before.filter(|ret| *ret < 0) {
@@ -89,6 +85,21 @@ pub(super) fn record(
         Step::Advise { .. } => {}
     }
     Ok(())
+}
+
+/// A call that failed. Of one that a process makes on itself the kernel refuses nothing with these errnos: where
+/// it is our own a filter of ours did.
+fn refused(pid: i32, call: &'static str, errno: Errno) -> Error {
+    let filtered = matches!(errno, Errno::EPERM | Errno::EACCES | Errno::ENOSYS)
+        && u32::try_from(pid) == Ok(std::process::id())
+        && crate::caller::is_filtered();
+    if filtered {
+        return Error::Permission {
+            pid,
+            why: format!("a seccomp filter on this program refuses {call}, with {errno}"),
+        };
+    }
+    Error::TargetCall { pid, call, errno }
 }
 
 pub(super) fn errno_of(ret: i64) -> Errno {

@@ -221,11 +221,13 @@ pub(crate) fn through_a_thread<T, E: From<Error>>(
     target: &Target,
     mut attempt: impl FnMut(&str) -> Result<Option<T>, E>,
 ) -> Result<T, E> {
-    if let Some(value) = attempt("")? {
-        return Ok(value);
-    }
-    let prefix = live_thread(target)?;
-    attempt(&prefix)?.ok_or_else(|| Error::NoProcess { pid: target.pid() }.into())
+    crate::with_room(|| {
+        if let Some(value) = attempt("")? {
+            return Ok(value);
+        }
+        let prefix = live_thread(target)?;
+        attempt(&prefix)?.ok_or_else(|| Error::NoProcess { pid: target.pid() }.into())
+    })
 }
 
 /// The path to a thread that has an address space, such as `task/12/`.

@@ -96,8 +96,7 @@ impl<'a> Vma<'a> {
         self.perms.letters().map(char::from).iter().collect()
     }
 
-    /// The name fit for a terminal and for JSON: control characters and bytes that are no UTF-8
-    /// are written in octal, as the kernel itself writes a newline (`\012`).
+    /// The name fit for a terminal and for JSON; see [`printable`](crate::printable).
     ///
     /// ```
     /// # use mctl::coverage::printable_name;
@@ -138,31 +137,7 @@ fn advice(flags: KnownFlags) -> Advice {
 /// As [`Vma::printable_name`], for any name.
 #[must_use]
 pub fn printable_name(name: &[u8]) -> String {
-    let mut text = String::with_capacity(name.len());
-    for chunk in name.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
-                let mut utf8 = [0; 4];
-                c.encode_utf8(&mut utf8)
-                    .bytes()
-                    .for_each(|byte| octal(byte, &mut text));
-            } else {
-                text.push(c);
-            }
-        }
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|&byte| octal(byte, &mut text));
-    }
-    text
-}
-
-fn octal(byte: u8, text: &mut String) {
-    text.push('\\');
-    for shift in [6, 3, 0] {
-        text.push(char::from(b'0' + (byte >> shift & 7)));
-    }
+    mctl_sys::text::printable(name)
 }
 
 /// The word for a kind of mapping.

@@ -1,75 +1,105 @@
 //! Which processes a cgroup has.
 
+mod find;
+
 use std::path::{Path, PathBuf};
 
 use mctl_abi::Errno;
 
 use super::listing::{Seen, look_at, open_all};
+use super::{LeftOut, Members};
 use crate::error::{Error, Result};
-use crate::target::Target;
+
+pub(super) use find::cgroup_dir;
 
 /// All processes of a cgroup and of the cgroups below it, now.
 ///
-/// `path` is a directory of the cgroup file system, or a cgroup's own path (as in
-/// `/proc/PID/cgroup`), which is looked for where cgroup v2 is mounted.
+/// `path` is a directory of a cgroup file system; a path of cgroup v2, from its root on; or a line as
+/// `/proc/PID/cgroup` prints it, such as `0::/user.slice` and, of version 1, `4:memory:/foo`.
 ///
 /// # Errors
-/// `ENOENT` no cgroup; or it cannot be read.
-pub fn members_of_cgroup(path: &Path) -> Result<Vec<Target>> {
+/// `ENOENT` no cgroup; `EINVAL` the words name none; `EOPNOTSUPP` `/proc` shows other processes than
+/// those that numbers mean here; or it cannot be read.
+pub fn members_of_cgroup(path: &Path) -> Result<Members> {
     let dir = cgroup_dir(path)?;
-    open_all(list_cgroup(&dir)?)
+    let listed = list_cgroup(&dir)?;
+    Ok(Members {
+        processes: open_all(listed.seen)?,
+        left_out: LeftOut {
+            invisible: listed.invisible,
+            uncounted: listed.uncounted,
+            ..LeftOut::default()
+        },
+    })
 }
 
-/// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` (linux/magic.h).
-const CGROUP_MAGICS: [u64; 2] = [0x6367_7270, 0x0027_e0eb];
-
-fn is_cgroup(dir: &Path) -> bool {
-    rustix::fs::statfs(dir)
-        .is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|magic| CGROUP_MAGICS.contains(&magic)))
+/// What one listing of a cgroup shows.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) seen: Vec<Seen>,
+    /// Members that have no number here, or that `/proc` hides.
+    pub(super) invisible: u64,
+    /// There may be more of them.
+    pub(super) uncounted: bool,
 }
 
-pub(super) fn cgroup_dir(path: &Path) -> Result<PathBuf> {
-    if is_cgroup(path) && path.is_dir() {
-        return Ok(path.to_path_buf());
+impl Listed {
+    /// Takes what `cgroup.procs` says. 0 stands for a process that our PID namespace does not show.
+    fn take(&mut self, text: &str) {
+        for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+            if pid <= 0 {
+                self.invisible += 1;
+                continue;
+            }
+            match look_at(pid) {
+                Some(seen) => self.seen.push(seen),
+                None if is_hidden(pid) => self.invisible += 1,
+                // It has ended.
+                None => {}
+            }
+        }
     }
-    let mounts = std::fs::read("/proc/self/mountinfo")
-        .map_err(|error| Error::read("/proc/self/mountinfo", &error))?;
-    let root = mctl_sys::procfs::mountinfo::MountLines::new(&mounts)
-        .flatten()
-        .find(|mount| mount.fs_type == b"cgroup2")
-        .map(|mount| mctl_sys::procfs::mountinfo::unescape(mount.mount_point).into_owned());
-    let invalid = |why: &str| Error::Read {
-        what: path.display().to_string(),
-        why: why.to_owned(),
-        errno: Errno::ENOENT,
-    };
-    let Some(root) = root.and_then(|root| String::from_utf8(root).ok()) else {
-        return Err(invalid(
-            "no such cgroup directory, and cgroup v2 is not mounted",
-        ));
-    };
-    let dir = Path::new(&root).join(path.strip_prefix("/").unwrap_or(path));
-    let escapes = path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir);
-    if !escapes && is_cgroup(&dir) && dir.is_dir() {
-        return Ok(dir);
-    }
-    Err(invalid("no such cgroup"))
 }
 
-pub(super) fn list_cgroup(dir: &Path) -> Result<Vec<Seen>> {
-    crate::view::check(|| format!("cgroup {}", dir.display()))?;
-    let mut found = Vec::new();
-    let mut todo = vec![dir.to_path_buf()];
+/// A path as it may be printed.
+fn shown(path: &Path) -> String {
+    crate::printable(path.as_os_str().as_encoded_bytes())
+}
+
+/// The inode of the first PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INIT_PID_NS: u64 = 0xefff_fffc;
+
+/// Whether every process there is has a number here.
+fn in_first_pid_namespace() -> bool {
+    rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|stat| stat.st_ino == INIT_PID_NS)
+}
+
+/// Whether a process that could not be looked at is there all the same.
+fn is_hidden(pid: i32) -> bool {
+    let Some(number) = rustix::process::Pid::from_raw(pid) else {
+        return false;
+    };
+    let there = rustix::process::test_kill_process(number);
+    matches!(there, Ok(()) | Err(rustix::io::Errno::PERM)) && look_at(pid).is_none()
+}
+
+pub(super) fn list_cgroup(dir: &Path) -> Result<Listed> {
+    crate::with_room(|| list(dir))
+}
+
+fn list(dir: &Path) -> Result<Listed> {
+    crate::view::check(|| format!("cgroup {}", shown(dir)))?;
+    let mut found = Listed {
+        // `cgroup.procs` of version 1 says nothing of them (kernel/cgroup/cgroup-v1.c,
+        // pidlist_array_load()).
+        uncounted: find::is_version_1(dir) && !in_first_pid_namespace(),
+        ..Listed::default()
+    };
+    let mut todo: Vec<PathBuf> = vec![dir.to_path_buf()];
     while let Some(dir) = todo.pop() {
         let file = dir.join("cgroup.procs");
         match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let pids = text.lines().filter_map(|line| line.parse::<i32>().ok());
-                // 0 stands for a process that our PID namespace does not show.
-                found.extend(pids.filter(|pid| *pid > 0).filter_map(look_at));
-            }
+            Ok(text) => found.take(&text),
             // Threaded cgroups have no list of processes: their members are listed at the top of
             // the threaded tree. One that was removed meanwhile has no members.
             Err(error)
@@ -77,7 +107,7 @@ pub(super) fn list_cgroup(dir: &Path) -> Result<Vec<Seen>> {
                     error.raw_os_error().map(Errno::from_raw),
                     Some(Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV)
                 ) => {}
-            Err(error) => return Err(Error::read(file.display().to_string(), &error)),
+            Err(error) => return Err(Error::read(shown(&file), &error)),
         }
         if let Ok(entries) = std::fs::read_dir(&dir) {
             let dirs = entries
@@ -94,9 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_cgroup() {
-        for path in ["/tmp", "/no/such", "../../..", "/proc"] {
-            assert!(cgroup_dir(Path::new(path)).is_err(), "{path}");
-        }
+    fn members_without_a_number_are_counted() {
+        let mut listed = Listed::default();
+        let own = std::process::id();
+        listed.take(&format!("0\n{own}\n0\n"));
+        assert_eq!((listed.seen.len(), listed.invisible), (1, 2));
+        // Above the kernel's limit: nobody has it.
+        listed.take("2147483647\n");
+        assert_eq!((listed.seen.len(), listed.invisible), (1, 2));
     }
 }

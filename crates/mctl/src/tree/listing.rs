@@ -15,6 +15,10 @@ pub(super) struct Seen {
     pub(super) parent: i32,
     /// In clock ticks since boot; with the number it names a process.
     pub(super) start: u64,
+    /// The number of the process that began its session.
+    pub(super) session: i32,
+    /// The number of the process that began its process group.
+    pub(super) group: i32,
 }
 
 pub(super) type Key = (i32, u64);
@@ -31,6 +35,8 @@ pub(super) fn look_at(pid: i32) -> Option<Seen> {
         pid,
         parent: i32::try_from(stat.ppid).ok()?,
         start: stat.starttime,
+        session: stat.session,
+        group: stat.pgrp,
     })
 }
 
@@ -47,10 +53,18 @@ pub(super) fn list_all() -> Result<Vec<Seen>> {
 
 /// The root, what descends from it, and what descends from processes already found to do so even
 /// if their parents have gone since. Parents come before children.
+///
+/// A process whose parent has gone belongs to another parent from then on. Where it is in a session that
+/// a member began it descends from that member all the same: a session is joined by birth only.
 pub(super) fn descendants(all: &[Seen], root: Key, known: &HashSet<Key>) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
+    let mut sessions: HashMap<i32, Vec<Seen>> = HashMap::new();
     for seen in all {
         children.entry(seen.parent).or_default().push(*seen);
+        // A kernel thread is in session 0.
+        if seen.session > 0 && seen.session != seen.pid {
+            sessions.entry(seen.session).or_default().push(*seen);
+        }
     }
     let mut found: Vec<Seen> = all
         .iter()
@@ -59,20 +73,41 @@ pub(super) fn descendants(all: &[Seen], root: Key, known: &HashSet<Key>) -> Vec<
         .collect();
     found.sort_by_key(|seen| (seen.pid, seen.start) != root);
     let mut have: HashSet<i32> = found.iter().map(|seen| seen.pid).collect();
+    let living: HashSet<i32> = all.iter().map(|seen| seen.pid).collect();
+    // The kernel gives a number to nobody else for as long as a session is named by it: where no
+    // process has it, the session is still that of the member that had it.
+    for (pid, _) in known.iter().filter(|(pid, _)| !living.contains(pid)) {
+        for orphan in sessions.remove(pid).unwrap_or_default() {
+            if have.insert(orphan.pid) {
+                found.push(orphan);
+            }
+        }
+    }
     let mut next = 0;
-    while let Some(parent) = found.get(next).copied() {
+    while let Some(member) = found.get(next).copied() {
         next += 1;
-        for child in children
-            .get(&parent.pid)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-        {
-            if have.insert(child.pid) {
-                found.push(*child);
+        let born = children.get(&member.pid).map(Vec::as_slice);
+        let led = sessions.get(&member.pid).map(Vec::as_slice);
+        for seen in born.into_iter().chain(led).flatten() {
+            if have.insert(seen.pid) {
+                found.push(*seen);
             }
         }
     }
     found
+}
+
+/// Processes that may descend from members and cannot be told to: they are in a process group that a
+/// member began, which a process can also join, and their parent is one that takes in what has lost its own.
+pub(super) fn orphans(all: &[Seen], members: &[Seen]) -> Vec<i32> {
+    let sessions: HashMap<i32, i32> = all.iter().map(|seen| (seen.pid, seen.session)).collect();
+    let members: HashSet<i32> = members.iter().map(|seen| seen.pid).collect();
+    all.iter()
+        .filter(|seen| !members.contains(&seen.pid) && members.contains(&seen.group))
+        // Born into its parent's session, and not the leader of its own: the parent is not its first.
+        .filter(|seen| sessions.get(&seen.parent) != Some(&seen.session))
+        .map(|seen| seen.pid)
+        .collect()
 }
 
 /// Opens a process of a listing, making sure that it still is that process. `None`: it has ended.
@@ -107,10 +142,16 @@ mod tests {
     use super::*;
 
     fn seen(pid: i32, parent: i32) -> Seen {
+        in_group(pid, parent, 1, 1)
+    }
+
+    fn in_group(pid: i32, parent: i32, session: i32, group: i32) -> Seen {
         Seen {
             pid,
             parent,
             start: u64::try_from(pid).unwrap(),
+            session,
+            group,
         }
     }
 
@@ -143,9 +184,8 @@ mod tests {
     fn a_number_used_again_is_another_process() {
         let all = [
             Seen {
-                pid: 4,
-                parent: 1,
                 start: 99,
+                ..seen(4, 1)
             },
             seen(5, 4),
         ];
@@ -156,5 +196,46 @@ mod tests {
     fn a_loop_in_a_torn_listing_ends() {
         let all = [seen(4, 5), seen(5, 4)];
         assert_eq!(descendants(&all, (4, 4), &HashSet::new()).len(), 2);
+    }
+
+    /// 4 began a session; 5 is of it and lost its parent before anybody looked, and 9 is its child.
+    #[test]
+    fn orphans_of_a_members_session_are_of_the_tree() {
+        let all = [
+            in_group(1, 0, 1, 1),
+            in_group(4, 1, 4, 4),
+            in_group(5, 1, 4, 5),
+            in_group(9, 5, 4, 5),
+            in_group(8, 1, 8, 8),
+        ];
+        let pids = |known: &HashSet<Key>| -> Vec<i32> {
+            let found = descendants(&all, (4, 4), known);
+            found.iter().map(|s| s.pid).collect()
+        };
+        assert_eq!(pids(&HashSet::new()), [4, 5, 9]);
+        // Another process began this session, which only has the number of one that was known.
+        let known = HashSet::from([(4, 4), (8, 7)]);
+        assert_eq!(pids(&known), [4, 5, 9]);
+        // The member itself has gone, and nobody else has its number.
+        let known = HashSet::from([(4, 4)]);
+        let left = [all[0], all[2], all[3], all[4]];
+        let found = descendants(&left, (4, 4), &known);
+        assert_eq!(found.iter().map(|s| s.pid).collect::<Vec<_>>(), [5, 9]);
+    }
+
+    /// 4 began a process group in session 2. 5 is in it and belongs to init: it may descend from 4. 6 is in it
+    /// too, but still has the parent in whose session it was born: a pipeline of a shell.
+    #[test]
+    fn orphans_of_a_members_process_group_are_named() {
+        let all = [
+            in_group(1, 0, 1, 1),
+            in_group(2, 1, 2, 2),
+            in_group(4, 2, 2, 4),
+            in_group(5, 1, 2, 4),
+            in_group(6, 2, 2, 4),
+        ];
+        let found = descendants(&all, (4, 4), &HashSet::new());
+        assert_eq!(found.iter().map(|s| s.pid).collect::<Vec<_>>(), [4]);
+        assert_eq!(orphans(&all, &found), [5]);
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use cgroup::members_of_cgroup;
 use cgroup::{cgroup_dir, list_cgroup};
-use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, own_pid};
+use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, orphans, own_pid};
 
 use crate::apply::{apply_each, restore};
 use crate::error::{Error, Result};
@@ -39,6 +39,29 @@ pub enum Atomicity {
     Each,
     /// Those already changed are put back.
     AllOrNothing,
+}
+
+/// The processes of a group, held, and what is known to be missing among them.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Those that could be opened, parents before their children.
+    pub processes: Vec<Target>,
+    /// Those that could not.
+    pub left_out: LeftOut,
+}
+
+/// What belongs to a group, or may, and is not reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Members of a cgroup that have no number in the caller's PID namespace, or that its `/proc`
+    /// hides. They were not looked at and keep what they have.
+    pub invisible: u64,
+    /// The cgroup is of version 1, whose lists leave out what is in another PID namespace, and the
+    /// caller is not in the first one: whether there is more cannot be told.
+    pub uncounted: bool,
+    /// Processes that may descend from a tree: they lost their parent before they were listed, and are in
+    /// a process group of the tree. Those in a session of the tree are members.
+    pub orphans: Vec<i32>,
 }
 
 /// One process of a group and what became of it.
@@ -66,6 +89,8 @@ pub struct TreeOutcome {
     pub kernel_threads: u64,
     /// Whether the last pass found nothing left to do.
     pub complete: bool,
+    /// What is known not to have been reached.
+    pub left_out: LeftOut,
     /// What became of putting things back, where it had to be.
     pub rollback: Option<Rollback>,
 }
@@ -106,6 +131,7 @@ impl TreeOutcome {
     pub fn all_done(&self) -> bool {
         self.complete
             && self.rollback.is_none()
+            && self.left_out.invisible == 0
             && self.members.iter().all(|member| member.result.is_ok())
     }
 }
@@ -114,10 +140,28 @@ impl TreeOutcome {
 ///
 /// # Errors
 /// `/proc` cannot be read, or the root has ended.
-pub fn members_of_tree(root: &Target) -> Result<Vec<Target>> {
+pub fn members_of_tree(root: &Target) -> Result<Members> {
+    crate::with_room(|| list_tree(root))
+}
+
+fn list_tree(root: &Target) -> Result<Members> {
     let key = key_of(root)?;
-    let found = descendants(&list_all()?, key, &HashSet::new());
-    open_all(found)
+    let all = list_all()?;
+    let found = descendants(&all, key, &HashSet::new());
+    let left_out = LeftOut {
+        orphans: orphans(&all, &found),
+        ..LeftOut::default()
+    };
+    Ok(Members {
+        processes: open_all(found)?,
+        left_out,
+    })
+}
+
+/// What one listing of a group shows.
+struct Group {
+    seen: Vec<Seen>,
+    left_out: LeftOut,
 }
 
 fn key_of(target: &Target) -> Result<Key> {
@@ -143,14 +187,17 @@ pub fn apply_tree(
 ) -> Result<TreeOutcome> {
     let key = key_of(root)?;
     let list = |known: &HashSet<Key>| {
-        let found = descendants(&list_all()?, key, known);
+        let all = list_all()?;
+        let mut seen = descendants(&all, key, known);
         let ourselves = own_pid();
-        Ok(found
-            .into_iter()
-            .filter(|s| s.pid != ourselves || key.0 == ourselves)
-            .collect())
+        let left_out = LeftOut {
+            orphans: orphans(&all, &seen),
+            ..LeftOut::default()
+        };
+        seen.retain(|s| s.pid != ourselves || key.0 == ourselves);
+        Ok(Group { seen, left_out })
     };
-    treat(request, caps, atomicity, progress, list)
+    crate::with_room(|| treat(request, caps, atomicity, progress, list))
 }
 
 /// Applies a request to every process of a cgroup and of those below it, until none is left out.
@@ -167,12 +214,19 @@ pub fn apply_cgroup(
     let dir = cgroup_dir(path)?;
     let list = |_: &HashSet<Key>| {
         let ourselves = own_pid();
-        Ok(list_cgroup(&dir)?
-            .into_iter()
-            .filter(|seen| seen.pid != ourselves)
-            .collect())
+        let mut listed = list_cgroup(&dir)?;
+        listed.seen.retain(|seen| seen.pid != ourselves);
+        let left_out = LeftOut {
+            invisible: listed.invisible,
+            uncounted: listed.uncounted,
+            ..LeftOut::default()
+        };
+        Ok(Group {
+            seen: listed.seen,
+            left_out,
+        })
     };
-    treat(request, caps, atomicity, progress, list)
+    crate::with_room(|| treat(request, caps, atomicity, progress, list))
 }
 
 fn treat(
@@ -180,7 +234,7 @@ fn treat(
     caps: &HostCaps,
     atomicity: Atomicity,
     progress: &mut dyn FnMut(&Member),
-    mut list: impl FnMut(&HashSet<Key>) -> Result<Vec<Seen>>,
+    mut list: impl FnMut(&HashSet<Key>) -> Result<Group>,
 ) -> Result<TreeOutcome> {
     if atomicity == Atomicity::AllOrNothing {
         refuse_what_cannot_be_put_back(request, caps)?;
@@ -191,7 +245,22 @@ fn treat(
     let mut keys: Vec<Seen> = Vec::new();
     while outcome.passes < MAX_PASSES {
         outcome.passes += 1;
-        let new: Vec<Seen> = list(&known)?
+        let group = list(&known)?;
+        if atomicity == Atomicity::AllOrNothing
+            && outcome.passes == 1
+            && group.left_out.invisible > 0
+        {
+            return Err(unsupported(
+                "all or none",
+                &format!(
+                    "{} of its processes are not visible here (another PID namespace, or hidepid)",
+                    group.left_out.invisible
+                ),
+            ));
+        }
+        outcome.left_out = group.left_out;
+        let new: Vec<Seen> = group
+            .seen
             .into_iter()
             .filter(|seen| known.insert((seen.pid, seen.start)))
             .collect();
