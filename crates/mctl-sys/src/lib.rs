@@ -4,6 +4,7 @@
 //! Nothing here decides what should be done: that is the library's business (crate `mctl`).
 
 pub mod arch;
+pub mod bounded;
 pub mod huge_zero;
 pub mod inject;
 pub mod proc_view;

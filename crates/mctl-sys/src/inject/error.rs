@@ -3,6 +3,8 @@
 use mctl_abi::Errno;
 use thiserror::Error;
 
+use crate::bounded::{PATIENCE_MS, Undone};
+
 /// A target that must not, or cannot, be touched now. It has been left as it was.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,6 +65,12 @@ pub enum Refusal {
         /// How long one of them was given at least, in milliseconds.
         waited_ms: u64,
     },
+    /// The kernel did not answer a look at it, or let us attach, in time.
+    #[error(
+        "the kernel did not answer about it within {PATIENCE_MS} ms: it executes or maps a file of a file \
+         system that does not answer, or memory that nobody serves"
+    )]
+    NoAnswer,
     /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
     #[error("no system-call instruction to borrow was found in it (vDSO unmapped?)")]
     NoSyscallInstruction,
@@ -126,6 +134,7 @@ impl Refusal {
             | Refusal::Frozen
             | Refusal::InVfork
             | Refusal::Unresponsive { .. }
+            | Refusal::NoAnswer
             | Refusal::Replaced
             | Refusal::OtherPidNamespace
             | Refusal::InRseqSection => Errno::EBUSY,
@@ -165,6 +174,18 @@ impl InjectError {
             InjectError::Refused(refusal) => refusal.errno(),
             InjectError::Signalled(_) => Errno::EBUSY,
             InjectError::Os { errno, .. } => *errno,
+        }
+    }
+}
+
+impl From<Undone> for InjectError {
+    fn from(undone: Undone) -> InjectError {
+        match undone {
+            Undone::NoAnswer => Refusal::NoAnswer.into(),
+            Undone::Interrupted | Undone::Killed => InjectError::Os {
+                step: "looking at it",
+                errno: undone.errno(),
+            },
         }
     }
 }

@@ -1,29 +1,33 @@
 //! The small files of /proc that are read before a stop.
 
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 
 use mctl_abi::Errno;
 
 use super::blocked::BlockedCall;
 use super::error::InjectError;
 use super::rights::not_permitted;
+use crate::bounded::{may_wait, may_wait_with};
 use crate::procfs::syscall::TaskSyscall;
 
 /// Reads a small file of /proc into a buffer with one open, read and close. What does not fit is
-/// cut off.
+/// cut off. It neither allocates nor takes a lock of ours.
 ///
 /// # Errors
 /// The errno of open(2) or read(2).
 pub fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let errno = |e: rustix::io::Errno| Errno::from_raw(e.raw_os_error());
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(errno)?;
-    let len = rustix::io::read(&file, &mut *buffer).map_err(errno)?;
+    let mode = rustix::fs::Mode::empty();
+    let file = may_wait(|| rustix::fs::open(path, flags, mode)).map_err(errno)?;
+    let read = may_wait_with(file.as_raw_fd(), || rustix::io::read(&file, &mut *buffer));
+    let len = read.map_err(errno)?;
     Ok(buffer.get(..len).unwrap_or_default())
 }
 
 /// The path of a thread's file in /proc, without allocation.
-pub(super) fn path_of<'a>(tid: i32, file: &str, buffer: &'a mut [u8; 40]) -> Option<&'a str> {
+pub(crate) fn path_of<'a>(tid: i32, file: &str, buffer: &'a mut [u8; 40]) -> Option<&'a str> {
     let mut rest = &mut buffer[..];
     write!(rest, "/proc/{tid}/{file}").ok()?;
     let left = rest.len();

@@ -17,6 +17,7 @@ use super::pick::{Candidate, KEEP};
 use super::runs::Runs;
 use super::script::{ScriptCall, run_script};
 use super::shield;
+use crate::bounded::End;
 use crate::ptrace::raw;
 use crate::ptrace::tracee::{NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
@@ -68,6 +69,9 @@ enum State {
     NoInsn,
     Failed(NoResult),
     Attach(Errno),
+    /// The kernel did not answer in time while attaching, or looking at the stopped thread's memory.
+    NoAnswer,
+    Interrupted,
     Seccomp,
     Replaced,
 }
@@ -183,10 +187,14 @@ fn run_round(jobs: &mut [Job<'_>]) {
     while next < jobs.len() {
         let mut attached = false;
         let mut begun = false;
-        let started = shield::run(|| {
+        let ended = shield::run(|| {
             begun = true;
             while let Some(job) = jobs.get_mut(next) {
+                if shield::is_orphaned() {
+                    return;
+                }
                 if job.state == State::NotRun {
+                    crate::bounded::next_item();
                     job.execute();
                     if job.leaves_a_thread_attached() {
                         attached = true;
@@ -196,12 +204,22 @@ fn run_round(jobs: &mut [Job<'_>]) {
                 next += 1;
             }
         });
-        if started.is_err() || !begun {
+        let Ok(ended) = ended else {
             // No shield, no injection: the jobs say so by their state.
             return;
-        }
-        if attached && !jobs.get_mut(next).is_some_and(Job::next_thread) {
-            next += 1;
+        };
+        match ended {
+            End::Done if !begun => return,
+            End::Done if !attached => {}
+            End::Done if jobs.get_mut(next).is_some_and(Job::next_thread) => {}
+            // Cut short at this job, and no other.
+            End::NoAnswer | End::Done => next += 1,
+            End::Interrupted | End::Died => {
+                if let Some(job) = jobs.get_mut(next) {
+                    job.state = State::Interrupted;
+                }
+                return;
+            }
         }
     }
 }
@@ -358,10 +376,13 @@ impl Job<'_> {
         if is_alive(self.prepared.pidfd) != Ok(true) {
             return Err(State::Gone);
         }
-        let seized = Seized::seize(tid).map_err(|errno| match errno {
-            Errno::ESRCH => State::Gone,
-            errno => State::Attach(errno),
-        })?;
+        // Should the task end here, or at a look at the stopped thread's memory, that is what it says.
+        self.state = State::NoAnswer;
+        let seized =
+            shield::holding_nobody(|| Seized::seize(tid)).map_err(|errno| match errno {
+                Errno::ESRCH => State::Gone,
+                errno => State::Attach(errno),
+            })?;
         // From here nobody else gets the thread's number, unless it calls exec itself. Is it still
         // the process that was meant?
         let same = is_alive(self.prepared.pidfd) == Ok(true)

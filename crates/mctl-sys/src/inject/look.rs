@@ -11,6 +11,7 @@ use super::frozen::is_frozen;
 use super::pick::{Candidate, EVERYTHING, KEEP, pick, refuse_process};
 use super::rights::may_suspend_seccomp;
 use super::vdso;
+use crate::bounded;
 use crate::procfs::status::Status;
 use crate::raw::pidfd::is_alive;
 
@@ -31,7 +32,8 @@ const WAIT_FOR_SHIELD: u32 = 250;
 fn is_shield(tracer: i32) -> bool {
     const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
     // One of our own threads cannot be a tracer: its shield was, a moment ago.
-    if std::path::Path::new(&format!("/proc/self/task/{tracer}")).exists() {
+    let own = bounded::our_pid();
+    if std::path::Path::new(&format!("/proc/{own}/task/{tracer}")).exists() {
         return true;
     }
     match read_status(&format!("/proc/{tracer}/status")) {
@@ -47,7 +49,7 @@ fn is_shield(tracer: i32) -> bool {
 /// Whether the threads of a process may be stopped at all, told without touching it. What only an
 /// injected call would trouble (a seccomp filter) is no reason here.
 pub(crate) fn may_stop(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), InjectError> {
-    settled(pidfd, || may_stop_once(pid))
+    settled(pidfd, || bounded::run(|| may_stop_once(pid))?)
 }
 
 /// How often a look is taken again because the thread that was looked at ended during it.
@@ -118,7 +120,7 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// [`InjectError::Gone`], or the [`Refusal`] that applies.
     pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        settled(pidfd, || Self::look_once(pid, pidfd))
+        settled(pidfd, || bounded::run(|| Self::look_once(pid, pidfd))?)
     }
 
     fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {

@@ -19,7 +19,10 @@ impl Prepared<'_> {
         let tid = self.candidates.iter().flatten().next()?.tid;
         let path = format!("/proc/{}/task/{tid}/mem", self.pid);
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()?;
+        let path = std::ffi::CString::new(path).ok()?;
+        let mode = rustix::fs::Mode::empty();
+        let open = || rustix::fs::open(path.as_c_str(), flags, mode);
+        let file = crate::bounded::call(open).ok()?.ok()?;
         // Alive now means that the number was its own then.
         (is_alive(self.pidfd) == Ok(true)).then_some(Memory(file))
     }
@@ -30,7 +33,8 @@ impl Memory {
     /// memory, as a parent in vfork(2) does, or reads it at this moment, keeps it.) Runs in the shield: no allocation.
     pub(super) fn is_gone(&self) -> bool {
         // Of memory that is there, nothing at this address is an error, not the end of the file.
-        rustix::io::pread(&self.0, &mut [0u8; 1], 0) == Ok(0)
+        let read = || rustix::io::pread(&self.0, &mut [0u8; 1], 0);
+        crate::bounded::may_wait(read) == Ok(0)
     }
 }
 

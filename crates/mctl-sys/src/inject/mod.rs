@@ -33,9 +33,9 @@ mod vdso;
 
 pub use carrier::{CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
 pub use error::{InjectError, Refusal};
-pub(crate) use files::call_of;
 pub use files::read_small;
 pub(crate) use files::read_status;
+pub(crate) use files::{call_of, path_of};
 pub use job::{Job, Limits, Report, run};
 pub use look::Prepared;
 pub(crate) use look::may_stop;
@@ -43,3 +43,4 @@ pub use memory::Memory;
 pub use rights::may_attach;
 pub use runs::{Bounds, RunResult, Runs};
 pub use script::{ScriptCall, When};
+pub(crate) use shield::begin as shield_begins;

@@ -2,67 +2,31 @@
 //!
 //! A tracer that dies between changing and restoring a tracee's registers leaves the target
 //! running on the changed ones. So the window runs in a task that shares our memory and files but
-//! neither our thread group nor our session: a SIGKILL to this process or to its process group,
-//! Ctrl-C and hang-up do not reach it, and it blocks every signal that can be blocked. It finishes
-//! its few microseconds of work and ends.
+//! neither our thread group, our session nor our name: a SIGKILL to this process, to its process group
+//! or to all of its name, Ctrl-C and hang-up do not reach it, and it blocks every signal that can be
+//! blocked. It finishes its few microseconds of work and ends.
 //!
 //! Nor does it share our file-system context (CLONE_FS). The kernel refuses a task that is to share
 //! it while one of our threads is in execve(2), and a thread that executes a set-id program while a
 //! task of another thread group shares it gets no privileges.
 //!
 //! What remains: whatever kills *every* task at once while the window is open (`cgroup.kill`, the
-//! OOM killer choosing us, `kill -9 -1`, the machine going down).
+//! OOM killer choosing us, `kill -9 -1`, `pkill -f` with words of our command line, the machine going
+//! down).
 //!
-//! CLONE_VFORK keeps the calling thread suspended meanwhile, so the shield may use that thread's
-//! thread-local storage (errno). It must not allocate, lock or panic: if our process is killed at
-//! that moment, a lock held by one of its other threads is never released.
-
-use std::cell::RefCell;
+//! The calling thread only watches meanwhile, so the shield may use that thread's thread-local storage
+//! (errno). It must not allocate, lock or panic: if our process is killed at that moment, a lock held by
+//! one of its other threads is never released.
+//!
+//! Only where it waits for others and holds nothing may it be killed (see [`crate::bounded`]): while it
+//! attaches, and then with us.
 
 use mctl_abi::Errno;
 
-use crate::raw::last_errno;
+use crate::bounded::{End, Kind, PATIENCE_MS, Timer, run_task, set_death_signal};
 
-const STACK_BYTES: usize = 256 * 1024;
-
-thread_local! {
-    /// One stack a thread is enough: the thread is suspended while its shield runs.
-    static STACK: RefCell<Option<Stack>> = const { RefCell::new(None) };
-}
-
-/// A stack with a guard page below it.
-struct Stack {
-    base: *mut libc::c_void,
-}
-
-impl Stack {
-    fn new() -> Result<Stack, Errno> {
-        let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), STACK_BYTES, prot, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(last_errno());
-        }
-        let stack = Stack { base };
-        // SAFETY: the first page of the mapping just made; nothing uses it.
-        if unsafe { libc::mprotect(base, 4096, libc::PROT_NONE) } != 0 {
-            return Err(last_errno());
-        }
-        Ok(stack)
-    }
-
-    fn top(&self) -> *mut libc::c_void {
-        self.base.wrapping_byte_add(STACK_BYTES)
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no shield runs: its thread would be suspended.
-        unsafe { libc::munmap(self.base, STACK_BYTES) };
-    }
-}
+/// Its name, in which no part of ours is found.
+const NAME: &std::ffi::CStr = c"tracee-holder";
 
 /// Runs `work` in a shield and waits for its end.
 ///
@@ -70,55 +34,14 @@ impl Drop for Stack {
 ///
 /// # Errors
 /// `EAGAIN`/`ENOMEM`: no task or stack to be had; nothing was run then.
-pub(crate) fn run<F: FnOnce()>(work: F) -> Result<(), Errno> {
-    STACK.with(|cell| {
-        let mut slot = cell.try_borrow_mut().map_err(|_| Errno::EBUSY)?;
-        let stack = match slot.take() {
-            Some(stack) => stack,
-            None => Stack::new()?,
-        };
-        let result = run_on(&stack, work);
-        *slot = Some(stack);
-        result
-    })
+pub(crate) fn run<F: FnOnce()>(work: F) -> Result<End, Errno> {
+    run_task(Kind::Shield, work)
 }
 
-fn run_on<F: FnOnce()>(stack: &Stack, work: F) -> Result<(), Errno> {
-    let mut work = Some(work);
-    let blocked = BlockedSignals::block()?;
-    let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK;
-    // SAFETY: the stack is ours, large enough and not in use; `entry::<F>` takes the pointer to
-    // `work`, which outlives the child because CLONE_VFORK suspends this thread until the child
-    // has ended. No exit signal: the shield is nobody's business but ours.
-    let pid = unsafe {
-        libc::clone(
-            entry::<F>,
-            stack.top(),
-            flags,
-            (&raw mut work).cast::<libc::c_void>(),
-        )
-    };
-    if pid < 0 {
-        let errno = last_errno();
-        drop(blocked);
-        return Err(errno);
-    }
-    reap(pid);
-    drop(blocked);
-    Ok(())
-}
-
-fn reap(pid: i32) {
-    loop {
-        // SAFETY: no status is asked for.
-        let ret = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
-        if ret >= 0 || last_errno() != Errno::EINTR {
-            return;
-        }
-    }
-}
-
-extern "C" fn entry<F: FnOnce()>(work: *mut libc::c_void) -> libc::c_int {
+/// The first that a shield does.
+pub(crate) fn begin() {
+    // SAFETY: a string that lives for ever. It names this task only.
+    unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
     // SAFETY: integers only. Out of our session: a hang-up or Ctrl-C does not reach this task.
     unsafe { libc::syscall(libc::SYS_setsid) };
     // The signal handlers are a copy (no CLONE_SIGHAND). SIGCHLD must be queued while blocked,
@@ -129,53 +52,32 @@ extern "C" fn entry<F: FnOnce()>(work: *mut libc::c_void) -> libc::c_int {
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
     // A shield that is preempted holds its target stopped. Where the caller may, the shield goes
-    // first; where not (EPERM), it takes its turn.
+    // first, past the CPU quota of a cgroup too; where not (EPERM), it takes its turn.
     let priority = libc::sched_param { sched_priority: 1 };
     // SAFETY: a valid parameter; it concerns this task only, which ends in a moment.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
-    // SAFETY: `run_on` passed the address of its `Option<F>` and waits.
-    let slot = unsafe { &mut *work.cast::<Option<F>>() };
-    if let Some(work) = slot.take() {
-        work();
-    }
-    0
 }
 
-/// All signals blocked in the calling thread, put back on drop. The shield inherits the mask.
-struct BlockedSignals {
-    old: u64,
+/// A wait in which the shield holds nobody yet: it may be cut short, and ends with us, or by a timer where we are gone.
+pub(crate) fn holding_nobody<R>(wait: impl FnOnce() -> R) -> R {
+    set_death_signal(libc::SIGKILL);
+    let timer = is_orphaned().then(|| Timer::kill_me_after(PATIENCE_MS * 1_000_000));
+    let result = crate::bounded::may_wait(wait);
+    set_death_signal(0);
+    drop(timer);
+    result
 }
 
-fn sigprocmask(set: u64) -> Result<u64, Errno> {
-    let mut old = 0u64;
-    // SAFETY: both masks have the kernel's size of 8 bytes.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const set,
-            &raw mut old,
-            size_of::<u64>(),
-        )
-    };
-    crate::raw::checked(ret).map(|_| old)
-}
-
-impl BlockedSignals {
-    fn block() -> Result<BlockedSignals, Errno> {
-        sigprocmask(u64::MAX).map(|old| BlockedSignals { old })
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        let _ = sigprocmask(self.old);
-    }
+/// Whether the process that the shield works for has ended.
+pub(crate) fn is_orphaned() -> bool {
+    // SAFETY: no arguments.
+    unsafe { libc::getppid() != crate::bounded::our_pid() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::sigprocmask;
 
     fn pid_and_session() -> (i32, i32) {
         // SAFETY: no arguments.
@@ -188,17 +90,32 @@ mod tests {
     fn the_shield_is_another_process_in_another_session_on_our_memory() {
         let ours = pid_and_session();
         let mut seen = (0, 0);
-        run(|| seen = pid_and_session()).unwrap();
+        assert_eq!(run(|| seen = pid_and_session()), Ok(End::Done));
         assert_ne!(seen.0, 0);
         assert_ne!(seen.0, ours.0);
         assert_eq!(seen.0, seen.1, "a session of its own");
     }
 
     #[test]
+    fn its_name_is_not_ours() {
+        let mut name = [0u8; 16];
+        // SAFETY: the kernel writes 16 bytes.
+        let mut see = || unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        let mut told = -1;
+        assert_eq!(run(|| told = see()), Ok(End::Done));
+        assert_eq!(told, 0);
+        assert!(name.starts_with(NAME.to_bytes_with_nul()), "{name:?}");
+        assert!(!name.windows(4).any(|part| part == b"mctl"));
+    }
+
+    #[test]
     fn the_callers_signal_mask_is_put_back() {
         let before = sigprocmask(1 << 11).unwrap();
         let mut inside = 0;
-        run(|| inside = sigprocmask(u64::MAX).unwrap_or(0)).unwrap();
+        assert_eq!(
+            run(|| inside = sigprocmask(u64::MAX).unwrap_or(0)),
+            Ok(End::Done)
+        );
         assert_eq!(
             inside | 1 << 8 | 1 << 18,
             u64::MAX,
@@ -211,7 +128,7 @@ mod tests {
     fn many_in_a_row_leave_nothing_behind() {
         let mut n = 0u32;
         for _ in 0..200 {
-            run(|| n += 1).unwrap();
+            assert_eq!(run(|| n += 1), Ok(End::Done));
         }
         assert_eq!(n, 200);
     }

@@ -13,6 +13,7 @@ use super::raw;
 use super::rest::until;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native};
+use crate::bounded::may_wait;
 use crate::inject::blocked::BlockedCall;
 use crate::inject::runnable::state_of;
 use crate::time::{Deadline, monotonic_ns};
@@ -184,7 +185,7 @@ impl Stopped {
         if config.abi_pointer == 0 {
             return None;
         }
-        let peek = |address: u64| raw::peek(self.tid, address).ok();
+        let peek = |address: u64| may_wait(|| raw::peek(self.tid, address)).ok();
         // struct rseq: cpu_id_start u32, cpu_id u32, rseq_cs u64, flags u32.
         let section = peek(config.abi_pointer.wrapping_add(8))?;
         if section == 0 {
@@ -222,7 +223,8 @@ impl Stopped {
     /// Whether the bytes at `insn` are the instruction that enters the kernel.
     pub(crate) fn has_syscall_insn(&self, insn: u64) -> bool {
         let wanted = Native::SYSCALL_INSN;
-        raw::peek(self.tid, insn).is_ok_and(|word| word.to_le_bytes().starts_with(wanted))
+        may_wait(|| raw::peek(self.tid, insn))
+            .is_ok_and(|word| word.to_le_bytes().starts_with(wanted))
     }
 
     /// The instruction by which the thread itself entered the kernel, if it is in a call.

@@ -17,7 +17,9 @@ pub fn read_memory(pid: i32, address: u64, into: &mut [u8]) -> Result<usize, Err
     let remote = remote(address, into.len());
     // SAFETY: the local iovec describes `into`, which is exclusively ours; the remote one is only
     // a number to the kernel.
-    let ret = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    let read =
+        || unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    let ret = crate::bounded::may_wait(read);
     checked(ret as libc::c_long).map(|n| usize::try_from(n).unwrap_or(0))
 }
 
@@ -48,7 +50,9 @@ pub(crate) fn write_memory(pid: i32, address: u64, from: &[u8]) -> Result<usize,
     };
     let remote = remote(address, from.len());
     // SAFETY: the local iovec describes `from`, which the kernel only reads.
-    let ret = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    let write =
+        || unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    let ret = crate::bounded::may_wait(write);
     checked(ret as libc::c_long).map(|n| usize::try_from(n).unwrap_or(0))
 }
 

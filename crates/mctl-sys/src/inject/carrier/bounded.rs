@@ -2,8 +2,8 @@
 
 use mctl_abi::Errno;
 
+use crate::bounded::Timer;
 use crate::inject::shield;
-use crate::raw::checked;
 
 /// Runs `work` in a task of its own for at most so long; false: it was cut short. It must neither
 /// allocate nor lock, and may end between any two instructions.
@@ -11,44 +11,13 @@ pub(super) fn run(ns: u64, work: impl FnOnce()) -> Result<bool, Errno> {
     let mut finished = false;
     shield::run(|| {
         // Its end is the timer's too.
-        if kill_me_after(ns).is_ok() {
+        if let Ok(_timer) = Timer::kill_me_after(ns) {
             work();
             finished = true;
         }
-    })?;
+    })
+    .map(drop)?;
     Ok(finished)
-}
-
-fn kill_me_after(ns: u64) -> Result<(), Errno> {
-    // SAFETY: integers and pointers only, for which zero is a value.
-    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-    event.sigev_notify = libc::SIGEV_SIGNAL;
-    event.sigev_signo = libc::SIGKILL;
-    let mut timer = 0i32;
-    // SAFETY: the raw call: it reads the event and writes one int, and no C library keeps a record.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_timer_create,
-            libc::CLOCK_MONOTONIC,
-            &raw const event,
-            &raw mut timer,
-        )
-    })?;
-    let never = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let once = libc::itimerspec {
-        it_interval: never,
-        it_value: libc::timespec {
-            tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(1),
-            tv_nsec: i64::try_from(ns % 1_000_000_000).unwrap_or(0).max(1),
-        },
-    };
-    let no_old = std::ptr::null_mut::<libc::itimerspec>();
-    // SAFETY: the timer just made, a valid time, no old one asked for.
-    checked(unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const once, no_old) })
-        .map(drop)
 }
 
 #[cfg(test)]

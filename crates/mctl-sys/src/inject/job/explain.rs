@@ -41,6 +41,8 @@ impl Job<'_> {
             // /proc/PID/task/TID/syscall could be read, so attaching is allowed in principle; it
             // was looked at again for a tracer, and there is none.
             State::Attach(Errno::EPERM) => Refusal::NotPermitted.into(),
+            State::NoAnswer => Refusal::NoAnswer.into(),
+            State::Interrupted => os("running the call", Errno::EINTR),
             State::Attach(errno) => os("attaching", errno),
         }
     }
