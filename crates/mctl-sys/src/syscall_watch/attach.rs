@@ -48,7 +48,6 @@ impl Watch {
             stood: BTreeSet::new(),
             later: VecDeque::new(),
             held: None,
-            asked: None,
             signals: None,
         };
         watch.take_signals().map_err(|error| InjectError::Os {
@@ -111,7 +110,6 @@ impl Watch {
             stood: BTreeSet::new(),
             later: VecDeque::new(),
             held: None,
-            asked: None,
             signals: None,
         };
         let mut next = tids.to_vec();
@@ -144,12 +142,9 @@ impl Watch {
         let mut missing: BTreeSet<Tid> = self.live.keys().copied().collect();
         let deadline = Deadline::after(PATIENCE_NS);
         while !missing.is_empty() && !deadline.passed(monotonic_ns()) {
-            match self.wait()? {
-                // A request to end waits, too: until there is somebody to tell.
-                None => match self.signals.as_ref().and_then(|s| s.wait(Some(50))) {
-                    Some(signal) => self.asked = Some(signal),
-                    None => missing.retain(|tid| state_of(*tid).is_some_and(|s| s != b'D')),
-                },
+            match self.wait_at_most(50)? {
+                // (A request to end waits until there is somebody to tell.)
+                None => missing.retain(|tid| state_of(*tid).is_some_and(|s| s != b'D')),
                 Some((0, _)) => break,
                 Some((tid, status)) if decode(status) == Stop::Trap && missing.remove(&tid) => {
                     self.stopped(tid, status)?;

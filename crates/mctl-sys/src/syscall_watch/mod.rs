@@ -16,6 +16,7 @@
 //!   fails with EINTR where it was just at a stop. So whoever watches strangers does it in a process
 //!   of its own, out of reach of what kills the command (its group, its terminal).
 
+mod asked;
 mod attach;
 mod info;
 mod release;
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
 use crate::inject::blocked::BlockedCall;
+use asked::Asked;
 pub use signals::Signals;
 
 /// A thread that is traced.
@@ -80,9 +82,7 @@ pub struct Watch {
     later: VecDeque<(Tid, i32)>,
     /// Resume this one with this request and signal before waiting again.
     held: Option<(Tid, libc::c_uint)>,
-    signals: Option<Signals>,
-    /// A request to end that came while others were waited for.
-    asked: Option<i32>,
+    signals: Option<Asked>,
 }
 
 /// What is asked of every tracee: marks at system-call stops, and its children and threads.
@@ -136,7 +136,6 @@ impl Watch {
             stood: BTreeSet::new(),
             later: VecDeque::new(),
             held: None,
-            asked: None,
             signals: None,
         })
     }
@@ -149,7 +148,7 @@ impl Watch {
     /// Whatever pthread_sigmask(3) reports.
     pub fn take_signals(&mut self) -> io::Result<()> {
         if self.signals.is_none() {
-            self.signals = Some(Signals::take()?);
+            self.signals = Some(Asked::take()?);
         }
         Ok(())
     }
@@ -196,16 +195,13 @@ impl Watch {
         if let Some((tid, request)) = self.held.take() {
             self.resume(tid, request, 0)?;
         }
-        if let Some(signal) = self.asked.take() {
-            return Ok(Some((0, Event::Asked(signal))));
-        }
         while !self.live.is_empty() {
             let next = match self.later.pop_front() {
-                None => self.wait()?,
+                None => self.wait(0)?,
                 some => some,
             };
             let Some((tid, status)) = next else {
-                match self.signals.as_ref().and_then(|s| s.wait(None)) {
+                match self.signals.as_ref().and_then(Asked::next) {
                     Some(signal) => return Ok(Some((0, Event::Asked(signal)))),
                     None => continue,
                 }
@@ -225,31 +221,36 @@ impl Watch {
         Ok(None)
     }
 
-    /// A change of a tracee. `None`: nothing now (only with signals taken, when a signal will
-    /// tell); thread 0: there is no tracee.
-    fn wait(&self) -> io::Result<Option<(Tid, i32)>> {
-        let options = if self.signals.is_some() {
-            libc::__WALL | libc::WNOHANG
-        } else {
-            libc::__WALL
-        };
-        loop {
-            let mut status = 0;
-            // SAFETY: `status` is ours, and the call writes one int there.
-            let tid = unsafe { libc::waitpid(-1, &raw mut status, options) };
-            if tid > 0 {
-                return Ok(Some((tid, status)));
-            }
-            if tid == 0 {
-                return Ok(None);
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::ECHILD) => return Ok(Some((0, 0))),
-                _ => return Err(error),
-            }
+    /// A change of a tracee. `None`: nothing now (with WNOHANG, or where the wait was interrupted,
+    /// perhaps by a request to end); thread 0: there is no tracee.
+    fn wait(&self, options: i32) -> io::Result<Option<(Tid, i32)>> {
+        let mut status = 0;
+        // SAFETY: `status` is ours, and the call writes one int there.
+        let tid = unsafe { libc::waitpid(-1, &raw mut status, options | libc::__WALL) };
+        if tid > 0 {
+            return Ok(Some((tid, status)));
         }
+        if tid == 0 {
+            return Ok(None);
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => Ok(None),
+            Some(libc::ECHILD) => Ok(Some((0, 0))),
+            _ => Err(error),
+        }
+    }
+
+    /// The same within so many milliseconds, or about that.
+    fn wait_at_most(&self, ms: u32) -> io::Result<Option<(Tid, i32)>> {
+        let now = self.wait(libc::WNOHANG)?;
+        if now.is_some() {
+            return Ok(now);
+        }
+        if let Some(signals) = &self.signals {
+            signals.pause(ms);
+        }
+        self.wait(libc::WNOHANG)
     }
 }
 

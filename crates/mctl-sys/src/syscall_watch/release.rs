@@ -38,9 +38,9 @@ impl Watch {
         }
         let deadline = Deadline::after(PATIENCE_NS);
         while !self.live.is_empty() && !deadline.passed(monotonic_ns()) {
-            match self.wait()? {
-                // Another request to end changes nothing: this is the end.
-                None => drop(self.signals.as_ref().map(|s| s.wait(Some(50)))),
+            match self.wait_at_most(50)? {
+                // (Another request to end changes nothing: this is the end.)
+                None => {}
                 Some((0, _)) => self.live.clear(),
                 Some((tid, status)) => self.let_one_go(tid, status)?,
             }

@@ -78,27 +78,41 @@ impl Signals {
     /// latest after `most_ms`, or a second) or this process is asked to end by a signal.
     #[must_use]
     pub fn wait(&self, most_ms: Option<u32>) -> Option<i32> {
-        let ms = most_ms.unwrap_or(1000).min(1000);
-        let timeout = libc::timespec {
-            tv_sec: i64::from(ms / 1000),
-            tv_nsec: i64::from(ms % 1000) * 1_000_000,
-        };
-        let no_info = std::ptr::null_mut::<libc::siginfo_t>();
-        // SAFETY: the set has the kernel's size of 8 bytes; no siginfo is asked for.
-        let signal = unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigtimedwait,
-                &raw const self.taken,
-                no_info,
-                &raw const timeout,
-                8,
-            )
-        };
-        // A failure (EAGAIN, EINTR) is as good as a change: a look at the tracees does no harm.
-        i32::try_from(signal)
-            .ok()
-            .filter(|signal| *signal > 0 && *signal != libc::SIGCHLD)
+        wait_for(self.taken, most_ms).filter(|signal| *signal != libc::SIGCHLD)
     }
+
+    /// Sleeps until a child or tracee changes, at the latest for so long.
+    pub(super) fn pause(&self, most_ms: u32) {
+        wait_for(bit(libc::SIGCHLD), Some(most_ms));
+    }
+
+    /// The signals that ask this process to end.
+    pub(super) fn requests(&self) -> u64 {
+        self.taken & !bit(libc::SIGCHLD)
+    }
+}
+
+/// Waits for one of these signals, which the calling thread blocks, at the latest for so long, or a
+/// second. `None`: none came, or another one was handled.
+pub(super) fn wait_for(set: u64, most_ms: Option<u32>) -> Option<i32> {
+    let ms = most_ms.unwrap_or(1000).min(1000);
+    let timeout = libc::timespec {
+        tv_sec: i64::from(ms / 1000),
+        tv_nsec: i64::from(ms % 1000) * 1_000_000,
+    };
+    let no_info = std::ptr::null_mut::<libc::siginfo_t>();
+    // SAFETY: the set has the kernel's size of 8 bytes; no siginfo is asked for.
+    let signal = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const set,
+            no_info,
+            &raw const timeout,
+            8,
+        )
+    };
+    // A failure (EAGAIN, EINTR) is as good as a change: a look at the tracees does no harm.
+    i32::try_from(signal).ok().filter(|signal| *signal > 0)
 }
 
 impl Drop for Signals {
