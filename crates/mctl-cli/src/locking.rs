@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
-use mctl::memlock::{Allowance, Hooks, Lock, Locked, lock_with, rehearse, unlock};
+use mctl::coverage::Bytes;
+use mctl::memlock::{
+    Allowance, Hooks, Lock, Locked, left_to_server, lock_with, rehearse, unlock_with,
+};
 use mctl::{Errno, Error, ProcessSpec, Target};
 use serde::Serialize;
 
@@ -32,14 +35,16 @@ pub(crate) struct How {
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    Lock(Lock),
+    /// What, and whether memory that is served by userfaultfd is locked too.
+    Lock(Lock, bool),
     Unlock,
 }
 
 #[derive(Debug)]
 enum Done {
     Locked(Locked),
-    Planned(Allowance),
+    /// What decides, and how much would be passed over because somebody serves it.
+    Planned(Allowance, Bytes),
 }
 
 struct Row {
@@ -51,7 +56,7 @@ struct Row {
 impl Work {
     fn word(self) -> &'static str {
         match self {
-            Work::Lock(_) => "lock",
+            Work::Lock(..) => "lock",
             Work::Unlock => "unlock",
         }
     }
@@ -60,19 +65,31 @@ impl Work {
         match self {
             _ if how.dry_run => {
                 rehearse(target)?;
-                Allowance::of(target).map(Done::Planned)
+                let allowance = Allowance::of(target)?;
+                let served = match self {
+                    Work::Lock(what, false) => left_to_server(target, what)?,
+                    _ => Bytes::ZERO,
+                };
+                Ok(Done::Planned(allowance, served))
             }
-            Work::Lock(what) => {
+            Work::Lock(what, served_too) => {
                 let label = format!("lock {} ({})", target.pid(), target.name());
                 let mut bar = Bar::new(label, how.quiet);
                 let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
                 let hooks = Hooks {
                     progress: Some(&mut step),
                     cancel: Some(interrupt.flag()),
+                    served_too,
                 };
                 lock_with(target, what, hooks).map(Done::Locked)
             }
-            Work::Unlock => unlock(target).map(Done::Locked),
+            Work::Unlock => {
+                let hooks = Hooks {
+                    cancel: Some(interrupt.flag()),
+                    ..Hooks::default()
+                };
+                unlock_with(target, hooks).map(Done::Locked)
+            }
         }
     }
 }
@@ -132,17 +149,23 @@ fn tell(work: Work, how: &How, rows: &[Row]) -> Ended {
                 report::error(&sentence, error.hint().as_deref());
             }
             Ok(_) if how.json => {}
-            Ok(Done::Planned(allowance)) => {
+            Ok(Done::Planned(allowance, served)) => {
                 writeln!(out, "{who}: {}", planned(work, allowance))?;
+                if *served > Bytes::ZERO {
+                    report::note(&format!(
+                        "process {pid}: {served} are served by userfaultfd and would be passed over \
+                         (--userfaultfd)"
+                    ));
+                }
             }
             Ok(Done::Locked(_)) if how.quiet => {}
             Ok(Done::Locked(locked)) => {
                 writeln!(
                     out,
-                    "{who}: locked {} → {}; longest stop {}",
+                    "{who}: locked {} → {}, by a carrier; its own threads stopped for {}",
                     locked.before,
                     locked.after,
-                    time(locked.longest_stop)
+                    time(locked.stopped)
                 )?;
                 for note in &locked.notes {
                     report::note(&format!("process {pid}: {note}"));
@@ -161,7 +184,7 @@ fn planned(work: Work, allowance: &Allowance) -> String {
     let Allowance { locked, size, .. } = allowance;
     match work {
         Work::Unlock => format!("would unlock {locked}"),
-        Work::Lock(what) => match allowance.refusal(what) {
+        Work::Lock(what, _) => match allowance.refusal(what) {
             Some((errno, why)) => format!("cannot be locked: {why} ({errno})"),
             None => format!("may be locked: {locked} of {size} is locked now"),
         },
@@ -186,6 +209,8 @@ struct JsonProcess<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     allowance: Option<&'a Allowance>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    left_to_server: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<JsonError>,
 }
 
@@ -194,7 +219,7 @@ impl<'a> Json<'a> {
         Json {
             request: work.word(),
             what: match work {
-                Work::Lock(what) => Some(what),
+                Work::Lock(what, _) => Some(what),
                 Work::Unlock => None,
             },
             processes: rows.iter().map(JsonProcess::of).collect(),
@@ -204,9 +229,9 @@ impl<'a> Json<'a> {
 
 impl<'a> JsonProcess<'a> {
     fn of(row: &'a Row) -> JsonProcess<'a> {
-        let (locked, allowance, error) = match &row.result {
+        let (locked, planned, error) = match &row.result {
             Ok(Done::Locked(locked)) => (Some(locked), None, None),
-            Ok(Done::Planned(allowance)) => (None, Some(allowance), None),
+            Ok(Done::Planned(allowance, served)) => (None, Some((allowance, *served)), None),
             Err(error) => (None, None, Some(JsonError::of(error))),
         };
         JsonProcess {
@@ -214,7 +239,8 @@ impl<'a> JsonProcess<'a> {
             inode: row.spec.inode,
             name: row.name.as_deref(),
             locked,
-            allowance,
+            allowance: planned.map(|(allowance, _)| allowance),
+            left_to_server: planned.map(|(_, served)| served),
             error,
         }
     }

@@ -99,9 +99,9 @@ fn a_tree_is_locked_and_unlocked() {
     assert_eq!((locked(&pid), locked(&child)), (0, 0));
 }
 
-/// The pages are brought in by small stops, and Ctrl-C comes between two of them.
+/// The pages are brought in piece by piece, and Ctrl-C comes between two of them.
 #[test]
-fn ctrl_c_leaves_it_locked_as_pages_come_in() {
+fn ctrl_c_leaves_the_rest_as_it_was() {
     require_root!();
     let mut fixture = start!("touch");
     let pid = fixture.pid().to_string();
@@ -123,13 +123,18 @@ fn ctrl_c_leaves_it_locked_as_pages_come_in() {
     let output = child.wait_with_output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{err}");
-    assert!(err.contains("the rest is locked as it comes in"), "{err}");
+    assert!(err.contains("the rest is as it was"), "{err}");
     let there = kib(&mut fixture, &start, "Rss");
     assert!(
         there < size >> 10,
         "{there} KiB: it ended before Ctrl-C came"
     );
-    assert_eq!(kib(&mut fixture, &start, "Locked"), there);
+    // The mapping is in two: what was locked, and what was not reached.
+    let locked = kib(&mut fixture, &start, "Locked");
+    assert!(
+        locked == 0 || locked == kib(&mut fixture, &start, "Size"),
+        "{locked} KiB"
+    );
     mctl(&["unlock", "-q", &pid]).assert(0);
     assert_eq!(kib(&mut fixture, &start, "Locked"), 0);
 }

@@ -11,6 +11,7 @@ pub mod advise;
 mod apply;
 mod call;
 mod caller;
+mod carrier;
 pub mod coverage;
 mod engine;
 mod error;

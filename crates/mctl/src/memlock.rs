@@ -1,9 +1,10 @@
 //! Locking a process's memory: mlockall(2) and munlockall(2), run in the target.
 //!
 //! What would fail is found out and explained before the target is touched: its RLIMIT_MEMLOCK
-//! and CAP_IPC_LOCK are what counts, not the caller's. Locking memory that has to be populated
-//! first takes long; it is therefore marked first, populated in short stops, and locked in full
-//! once its pages are there.
+//! and CAP_IPC_LOCK are what counts, not the caller's. The work is done by a carrier, a task of ours
+//! that shares the target's memory, in pieces: its own threads are not held, and its mmap(2) waits for
+//! a piece at most. Memory whose pages somebody serves by userfaultfd(2) is passed over unless it is
+//! asked for.
 //!
 //! ```
 //! use mctl::Target;
@@ -21,20 +22,20 @@
 //! ```
 
 mod allowance;
+mod work;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::arch::{NR_MLOCKALL, NR_MUNLOCKALL};
-use mctl_sys::inject::{Job, Limits, ScriptCall, run};
+use mctl_sys::arch::NR_MLOCKALL;
 use serde::Serialize;
 
-use crate::advise::listing::each_mapping;
-use crate::advise::{Advice, Advise, Progress, Range};
+use crate::advise::{Progress, Way};
 use crate::coverage::Bytes;
 use crate::error::{Error, Result};
 use crate::target::Target;
+use work::Work;
 
 pub use allowance::Allowance;
 
@@ -64,6 +65,8 @@ impl Lock {
 /// What locking or unlocking did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Locked {
+    /// By whom it was done.
+    pub way: Way,
     /// `VmLck` before.
     pub before: Bytes,
     /// `VmLck` after.
@@ -71,7 +74,14 @@ pub struct Locked {
     /// The longest that a thread of the target was stopped at a time.
     #[serde(rename = "longest_stop_us", serialize_with = "micros")]
     pub longest_stop: Duration,
-    /// Whether it was cancelled while pages were brought in.
+    /// How long threads of the target were stopped in all.
+    #[serde(rename = "stopped_us", serialize_with = "micros")]
+    pub stopped: Duration,
+    /// Bytes of mappings that were passed over because somebody serves their pages by userfaultfd(2).
+    pub left_to_server: Bytes,
+    /// Bytes that could not be locked, or unlocked.
+    pub failed: Bytes,
+    /// Whether it was cancelled before its end.
     pub cancelled: bool,
     /// What is to be known about it.
     pub notes: Vec<String>,
@@ -82,8 +92,10 @@ pub struct Locked {
 pub struct Hooks<'a> {
     /// Is told how far it is.
     pub progress: Option<&'a mut dyn FnMut(&Progress)>,
-    /// Ends it between two stops once this is true.
+    /// Ends it between two pieces once this is true.
     pub cancel: Option<&'a AtomicBool>,
+    /// Memory that somebody serves by userfaultfd(2) too: its pages are then asked for.
+    pub served_too: bool,
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -91,6 +103,7 @@ impl std::fmt::Debug for Hooks<'_> {
         f.debug_struct("Hooks")
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
+            .field("served_too", &self.served_too)
             .finish()
     }
 }
@@ -110,8 +123,7 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
 
 /// As [`lock`], with progress and a way to end it.
 ///
-/// Cancelled while pages are brought in, what is there stays locked and the rest is locked as it
-/// comes in (`MCL_ONFAULT`); the result says so.
+/// Cancelled, what came before stays locked and the rest is as it was; the result says so.
 ///
 /// # Errors
 /// As [`lock`].
@@ -136,35 +148,19 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
             },
         });
     }
-    let mut longest = Duration::ZERO;
-    let mut notes = Vec::new();
-    let mut cancelled = false;
-    if lock.current && !lock.on_fault {
-        let marked = Lock {
-            on_fault: true,
+    let mut work = Work::new(target, &mut hooks)?;
+    if lock.future {
+        // First, so that what it maps meanwhile is locked too.
+        let later = Lock {
+            current: false,
             ..lock
         };
-        match call(target, NR_MLOCKALL, marked.bits(), "mlockall") {
-            Ok(stop) => {
-                longest = longest.max(stop).max(populate(target, &mut hooks)?);
-                cancelled = hooks
-                    .cancel
-                    .is_some_and(|cancel| cancel.load(Ordering::Relaxed));
-            }
-            // Before Linux 4.4: all in one stop.
-            Err(error) if error.errno() == Errno::EINVAL => {}
-            Err(error) => return Err(error),
-        }
+        work.one(NR_MLOCKALL, [later.bits(), 0, 0, 0, 0, 0], "mlockall")?;
     }
-    if cancelled {
-        notes.push(
-            "interrupted: what is there is locked, the rest is locked as it comes in; \
-             'mctl unlock' takes that back"
-                .to_owned(),
-        );
-    } else {
-        longest = longest.max(call(target, NR_MLOCKALL, lock.bits(), "mlockall")?);
+    if lock.current {
+        work.lock(lock.on_fault)?;
     }
+    let mut notes = work.notes();
     if lock.future {
         notes.push(
             "memory that it maps later is locked too, and mapping fails (EAGAIN) beyond its \
@@ -172,14 +168,7 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
                 .to_owned(),
         );
     }
-    let after = Allowance::of(target)?;
-    Ok(Locked {
-        before: allowance.locked,
-        after: after.locked,
-        longest_stop: longest,
-        cancelled,
-        notes,
-    })
+    work.done(allowance.locked, notes)
 }
 
 /// Whether [`lock`] and [`unlock`] could be called in the target now. It is not stopped for that; what its
@@ -191,75 +180,37 @@ pub fn rehearse(target: &Target) -> Result<()> {
     check_reachable(target)
 }
 
+/// How much [`lock`] would pass over because somebody serves its pages by userfaultfd(2).
+///
+/// # Errors
+/// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
+pub fn left_to_server(target: &Target, lock: Lock) -> Result<Bytes> {
+    if lock.on_fault || !lock.current {
+        return Ok(Bytes::ZERO);
+    }
+    let served = crate::advise::served::served(target)?;
+    Ok(Bytes(served.iter().map(|range| range.len).sum()))
+}
+
 /// Unlocks a target's memory, whoever locked it, and ends `MCL_FUTURE`.
 ///
 /// # Errors
 /// As for any call that is run in the target.
 pub fn unlock(target: &Target) -> Result<Locked> {
-    check_reachable(target)?;
-    let before = Allowance::of(target)?.locked;
-    let longest_stop = call(target, NR_MUNLOCKALL, 0, "munlockall")?;
-    Ok(Locked {
-        before,
-        after: Allowance::of(target)?.locked,
-        longest_stop,
-        cancelled: false,
-        notes: Vec::new(),
-    })
+    unlock_with(target, Hooks::default())
 }
 
-/// Brings in what mlockall(2) would, in short stops: writable private memory by writing, so that
-/// it gets pages of its own, the rest by reading. What has no pages to bring in is passed over.
-fn populate(target: &Target, hooks: &mut Hooks<'_>) -> Result<Duration> {
-    let (mut write, mut read) = (Vec::new(), Vec::new());
-    each_mapping(target, |line| {
-        let range = Range {
-            start: line.start,
-            len: line.end - line.start,
-        };
-        if line.perms.write && !line.perms.shared {
-            write.push(range);
-        } else if line.perms.read {
-            read.push(range);
-        }
-    })?;
-    let begun = Instant::now();
-    let bytes = |ranges: &[Range]| ranges.iter().map(|range| range.len).sum::<u64>();
-    let total = bytes(&write).saturating_add(bytes(&read));
-    let mut before = 0;
-    let mut longest = Duration::ZERO;
-    for (advice, ranges) in [
-        (Advice::POPULATE_WRITE, write),
-        (Advice::POPULATE_READ, read),
-    ] {
-        let of_this = bytes(&ranges);
-        // Both parts are one piece of work to whoever watches.
-        let mut step = |part: &Progress| {
-            if let Some(progress) = hooks.progress.as_deref_mut() {
-                progress(&Progress {
-                    bytes: before + part.bytes,
-                    total,
-                    elapsed: begun.elapsed(),
-                });
-            }
-        };
-        let mut advise = Advise::new(advice)
-            .listed(ranges)
-            .skip_errors()
-            .on_progress(&mut step);
-        if let Some(cancel) = hooks.cancel {
-            advise = advise.cancelled_by(cancel);
-        }
-        let given = advise.give(target);
-        before += of_this;
-        match given {
-            Ok(advised) => longest = longest.max(advised.longest_stop),
-            // Before Linux 5.14; the lock itself then brings the pages in.
-            Err(error) if error.errno() == Errno::EINVAL => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(longest)
+/// As [`unlock`], with progress and a way to end it.
+///
+/// # Errors
+/// As [`unlock`].
+pub fn unlock_with(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {
+    check_reachable(target)?;
+    let before = Allowance::of(target)?.locked;
+    let mut work = Work::new(target, &mut hooks)?;
+    work.unlock()?;
+    let notes = work.notes();
+    work.done(before, notes)
 }
 
 fn check_reachable(target: &Target) -> Result<()> {
@@ -269,26 +220,4 @@ fn check_reachable(target: &Target) -> Result<()> {
         });
     }
     target.look().map(drop)
-}
-
-/// Runs one call in the target; returns how long it was stopped.
-fn call(target: &Target, number: i64, flags: u64, name: &'static str) -> Result<Duration> {
-    let pid = target.pid();
-    let inject = |error| Error::inject(pid, error);
-    let prepared = target.look()?;
-    let mut script = [ScriptCall::new(number, [flags, 0, 0, 0, 0, 0])];
-    let report = {
-        let mut jobs = [Job::script(prepared, &mut script, Limits::default())];
-        run(&mut jobs);
-        let [job] = jobs;
-        job.outcome().map_err(inject)?
-    };
-    match script[0].result {
-        Some(ret) if ret < 0 => Err(Error::TargetCall {
-            pid,
-            call: name,
-            errno: i32::try_from(-ret).map_or(Errno::EIO, Errno::from_raw),
-        }),
-        _ => Ok(Duration::from_nanos(report.stopped_ns)),
-    }
 }

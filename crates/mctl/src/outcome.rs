@@ -228,8 +228,8 @@ impl fmt::Display for Note {
                 "ksmd does not run (/sys/kernel/mm/ksm/run is not 1): nothing is merged for now",
             ),
             Note::UnmergeWalks => f.write_str(
-                "where it was mergeable, the kernel walks its resident memory to unmerge: about \
-                 13 ms a GiB, and one of its threads waits for that",
+                "where it was mergeable, its resident memory is walked to unmerge: a carrier does \
+                 that in pieces, about 13 ms a GiB, and its own threads go on",
             ),
             Note::WasEither => f.write_str(
                 "it was inherit or hugepage-advised, and is inherit now; as the host is set the \

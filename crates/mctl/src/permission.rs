@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use mctl_abi::permission::{self, Holds, Ids, Mechanism, OwnerFacts, Relation, Yama};
+use mctl_sys::inject::is_carrier;
 use mctl_sys::procfs::status::Status;
 use mctl_sys::raw::ids::{namespace_owner, parent_namespace, shares_address_space};
 
@@ -75,7 +76,8 @@ pub(crate) fn sys_admin_over(target: &Target) -> Holds {
         // Every namespace descends from ours: no sharer can be in a stricter one.
         return Holds::Yes;
     }
-    let sharers = all_pids().filter(|pid| *pid != target.pid());
+    // A carrier has the credentials and namespaces of the thread that bore it.
+    let sharers = all_pids().filter(|pid| *pid != target.pid() && !is_carrier(*pid));
     for pid in sharers {
         let shares = shares_address_space(target.pid(), pid)
             .unwrap_or_else(|_| may_share(target.pid(), pid));

@@ -53,6 +53,8 @@ pub(crate) struct Job<'a> {
     pub(crate) what: What,
     pub(crate) skip_errors: bool,
     pub(crate) destructive: bool,
+    /// Memory that somebody serves by userfaultfd too.
+    pub(crate) served_too: bool,
     pub(crate) style: Style,
     /// Fail where less than this per cent is huge at the end.
     pub(crate) min_coverage: Option<f64>,
@@ -70,8 +72,8 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) enum Done {
     Given(Box<Given>),
-    /// The ranges that would be advised.
-    Planned(Vec<Range>),
+    /// The ranges that would be advised, and how many bytes would be left to whoever serves them.
+    Planned(Vec<Range>, u64),
 }
 
 /// What was done and how it looked before and after.
@@ -175,13 +177,19 @@ impl Job<'_> {
         if self.destructive {
             advise = advise.allow_destructive();
         }
+        if self.served_too {
+            advise = advise.served_too();
+        }
         advise
     }
 
     fn plan(&self, target: &Target) -> Result<Done, Error> {
         self.refuse_under_never(target)?;
         self.advise().rehearse(target)?;
-        self.what.ranges(target).map(Done::Planned)
+        let ranges = self.what.ranges(target)?;
+        let served = self.advise().passed_over_for_their_server(target)?;
+        let (ranges, left_to_server) = mctl::advise::without(&ranges, &served);
+        Ok(Done::Planned(ranges, left_to_server))
     }
 
     fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {

@@ -51,6 +51,8 @@ struct Summary<'a> {
     batches: u64,
     cancelled: bool,
     ended: Option<&'a str>,
+    left_to_server: u64,
+    note: Option<&'a str>,
     longest_stop_us: u128,
     stopped_us: u128,
     took_us: u128,
@@ -74,6 +76,7 @@ struct Plan {
     mappings: usize,
     bytes: u64,
     ranges: Vec<Span>,
+    left_to_server: u64,
 }
 
 #[derive(Serialize)]
@@ -107,11 +110,12 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
     let (mut advised, mut change, mut plan, mut error) = (None, None, None, None);
     match &row.result {
         Err(failure) => error = Some(JsonError::of(failure)),
-        Ok(Done::Planned(ranges)) => {
+        Ok(Done::Planned(ranges, left_to_server)) => {
             plan = Some(Plan {
                 mappings: ranges.len(),
                 bytes: ranges.iter().map(|range| range.len).sum(),
                 ranges: ranges.iter().map(Span::from).collect(),
+                left_to_server: *left_to_server,
             });
         }
         Ok(Done::Given(given)) => {
@@ -145,6 +149,8 @@ fn summary<'a>(job: &Job<'_>, advised: &'a Advised) -> Summary<'a> {
         batches: advised.batches,
         cancelled: advised.cancelled,
         ended: advised.ended.as_deref(),
+        left_to_server: advised.left_to_server,
+        note: advised.note.as_deref(),
         longest_stop_us: advised.longest_stop.as_micros(),
         stopped_us: advised.stopped.as_micros(),
         took_us: advised.took.as_micros(),

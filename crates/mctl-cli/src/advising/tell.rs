@@ -28,11 +28,20 @@ pub(crate) fn tell(job: &Job<'_>, sum: Sum) -> Ended {
                 let sentence = report::sentence(error, &who, &job.advice.to_string());
                 report::error(&sentence, error.hint().as_deref());
             }
-            Ok(Done::Planned(ranges)) if !job.how.json => planned(&mut out, job, row, ranges)?,
-            Ok(Done::Planned(_)) => {}
+            Ok(Done::Planned(ranges, left)) if !job.how.json => {
+                planned(&mut out, job, row, ranges)?;
+                out.flush()?;
+                left_to_server(row, *left, "would be");
+            }
+            Ok(Done::Planned(..)) => {}
             Ok(Done::Given(given)) => {
                 if !job.how.json {
                     told(&mut out, job, row, given)?;
+                    out.flush()?;
+                    left_to_server(row, given.advised.left_to_server, "were");
+                    if let Some(note) = &given.advised.note {
+                        report::note(&format!("process {}: {note}", row.spec.pid));
+                    }
                 }
                 // Otherwise errors would stand before the lines that they belong to.
                 out.flush()?;
@@ -91,6 +100,16 @@ fn planned(out: &mut Out, job: &Job<'_>, row: &Row, ranges: &[Range]) -> io::Res
     Ok(())
 }
 
+fn left_to_server(row: &Row, bytes: u64, tense: &str) {
+    if bytes > 0 {
+        report::note(&format!(
+            "process {}: {} are served by userfaultfd and {tense} passed over (--userfaultfd)",
+            row.spec.pid,
+            Bytes(bytes)
+        ));
+    }
+}
+
 fn mappings(count: u64) -> String {
     match count {
         1 => "1 mapping".to_owned(),
@@ -132,6 +151,10 @@ fn stops(advised: &Advised) -> String {
         Way::Injected => format!(
             ", run in the process; longest stop {}",
             time(advised.longest_stop)
+        ),
+        Way::Carrier => format!(
+            ", by a carrier; its own threads stopped for {}",
+            time(advised.stopped)
         ),
     }
 }

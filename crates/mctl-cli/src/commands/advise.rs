@@ -13,7 +13,8 @@ pub(crate) const ENTRY: Entry = Entry {
     long: "The advice comes first, by its word, its C name or its number, then the processes. It \
            is for the entire address space unless less is chosen; kinds of memory add up, and \
            --range, --maps and a kind together choose what fits all three. What the kernel does not take for other \
-           processes is run in them, in stops that are kept short. Advice that may lose contents \
+           processes is run in them: what only sets flags by a thread of theirs, the rest by a \
+           carrier, a task of mctl's own that shares the memory, while their threads go on. Advice that may lose contents \
            needs --destructive. Without --skip-errors it stops at the first mapping that fails; an \
            entire address space nearly always has one ([vvar]). Ctrl-C ends it between two batches.",
     define: Line::augment_args,
@@ -58,6 +59,9 @@ struct Line {
     /// Allow advice that may lose the contents of memory
     #[arg(long)]
     destructive: bool,
+    /// Advise memory that somebody serves by userfaultfd(2) too, where that asks for its pages or tells them gone
+    #[arg(long)]
+    userfaultfd: bool,
     #[command(flatten)]
     how: How,
 }
@@ -69,6 +73,7 @@ fn run(matches: &ArgMatches) -> Ended {
         what: line.choice.what()?.unwrap_or(What::Entire),
         skip_errors: line.skip_errors,
         destructive: line.destructive,
+        served_too: line.userfaultfd,
         style: Style::Terse,
         min_coverage: None,
         how: &line.how,

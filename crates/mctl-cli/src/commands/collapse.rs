@@ -50,6 +50,7 @@ fn run(matches: &ArgMatches) -> Ended {
         what: line.choice.what()?.unwrap_or_else(all),
         skip_errors: true,
         destructive: false,
+        served_too: false,
         style: Style::Friendly,
         min_coverage: line.min_coverage,
         how: &line.how,

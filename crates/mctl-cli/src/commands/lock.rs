@@ -13,8 +13,10 @@ pub(crate) const ENTRY: Entry = Entry {
     about: "keep the memory of running processes from being reclaimed",
     long: "As mlockall(2), called in the process: what it has mapped now (unless --future alone \
            is given), what it maps later, or both. Its own RLIMIT_MEMLOCK and CAP_IPC_LOCK are \
-           what counts; they are looked at first, and said where they do not suffice. Children and \
-           the next program that it executes start unlocked.",
+           what counts; they are looked at first, and said where they do not suffice. A carrier does \
+           it, a task of mctl's own that shares the memory, in small pieces; the process's threads go on. Memory that somebody \
+           serves by userfaultfd(2) is passed over unless it is asked for. Children and the next \
+           program that it executes start unlocked.",
     define: Line::augment_args,
     run,
     takes_policies: false,
@@ -46,6 +48,9 @@ struct Line {
     /// Lock pages when they come in; do not bring them in
     #[arg(long)]
     onfault: bool,
+    /// Lock memory that somebody serves by userfaultfd(2) too: all its pages are then asked for
+    #[arg(long)]
+    userfaultfd: bool,
     #[command(flatten)]
     how: How,
 }
@@ -57,5 +62,5 @@ fn run(matches: &ArgMatches) -> Ended {
         future: line.future,
         on_fault: line.onfault,
     };
-    carry_out(Work::Lock(what), &line.who, &line.how)
+    carry_out(Work::Lock(what, line.userfaultfd), &line.who, &line.how)
 }

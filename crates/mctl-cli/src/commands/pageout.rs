@@ -49,6 +49,7 @@ fn run(matches: &ArgMatches) -> Ended {
         what: line.choice.what()?.unwrap_or(What::Entire),
         skip_errors: true,
         destructive: false,
+        served_too: false,
         style: Style::Friendly,
         min_coverage: None,
         how: &line.how,

@@ -92,6 +92,12 @@ pub trait Arch {
 
 /// The number of prctl(2) on this processor.
 pub const NR_PRCTL: i64 = libc::SYS_prctl;
+/// The number of madvise(2) on this processor.
+pub const NR_MADVISE: i64 = libc::SYS_madvise;
+/// The number of mlock2(2) on this processor.
+pub const NR_MLOCK2: i64 = libc::SYS_mlock2;
+/// The number of munlock(2) on this processor.
+pub const NR_MUNLOCK: i64 = libc::SYS_munlock;
 /// The number of mlockall(2) on this processor.
 pub const NR_MLOCKALL: i64 = libc::SYS_mlockall;
 /// The number of munlockall(2) on this processor.

@@ -31,7 +31,7 @@ mod script;
 mod shield;
 mod vdso;
 
-pub use carrier::{CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
+pub use carrier::{CARRIER_NAME, CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
 pub use error::{InjectError, Refusal};
 pub use files::read_small;
 pub(crate) use files::read_status;

@@ -148,6 +148,40 @@ impl Advice {
         )
     }
 
+    /// Whether it changes the flags of mappings and no page: microseconds, whatever their size.
+    #[must_use]
+    pub(crate) fn only_sets_flags(self) -> bool {
+        matches!(
+            self,
+            Advice::NORMAL
+                | Advice::RANDOM
+                | Advice::SEQUENTIAL
+                | Advice::DONTFORK
+                | Advice::DOFORK
+                | Advice::MERGEABLE
+                | Advice::HUGEPAGE
+                | Advice::NOHUGEPAGE
+                | Advice::DONTDUMP
+                | Advice::DODUMP
+                | Advice::WIPEONFORK
+                | Advice::KEEPONFORK
+        )
+    }
+
+    /// Whether it may have to wait for whoever serves the memory's faults or events by userfaultfd(2).
+    #[must_use]
+    pub(crate) fn may_wait_for_a_server(self) -> bool {
+        !self.only_sets_flags()
+            && !matches!(
+                self,
+                Advice::COLD
+                    | Advice::PAGEOUT
+                    | Advice::WILLNEED
+                    | Advice::COLLAPSE
+                    | Advice::UNMERGEABLE
+            )
+    }
+
     /// Whether `ENOMEM` may mean something else than a gap: no memory for a huge page, say. Where
     /// it means a gap, what is mapped was carried out (mm/madvise.c, `madvise_walk_vmas()`).
     #[must_use]

@@ -1,33 +1,34 @@
-//! Who gives the advice: we ourselves, the kernel by process_madvise(2), or the target by
-//! injection.
+//! Who gives the advice: we ourselves, the kernel by process_madvise(2), or the target: a thread of
+//! it, or a carrier.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mctl_abi::Errno;
 use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range, madvise_own, process_madvise};
 
 use super::advice::{Advice, Effect, Reach};
+use super::carried::Carried;
 use super::injected::Injected;
 use super::result::Way;
 use super::walk::{Given, Giver};
+use crate::carrier::Stops;
 use crate::error::{Error, Result};
 use crate::target::Target;
-
-/// What a target was stopped for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stops {
-    pub(crate) longest: Duration,
-    pub(crate) total: Duration,
-}
 
 /// A giver that also says how it works and how long it stopped its target.
 pub(crate) trait Stopping: Giver {
     fn way(&self) -> Way;
 
-    /// Nothing, for one that stops no one.
-    fn stops(&self) -> Stops {
+    /// Nothing, for one that stops no one. There is no more to give then.
+    fn stops(&mut self) -> Stops {
         Stops::default()
+    }
+
+    /// What is to be known about what it left behind.
+    fn note(&self) -> Option<String> {
+        None
     }
 }
 
@@ -37,6 +38,7 @@ pub(super) fn giver_for<'t>(
     target: &'t Target,
     max_stall: Duration,
     own_may_go: Option<OwnMemoryMayGo>,
+    cancel: Option<&'t AtomicBool>,
 ) -> Result<Box<dyn Stopping + 't>> {
     if target.is_own() {
         return Ok(Box::new(Own {
@@ -48,7 +50,11 @@ pub(super) fn giver_for<'t>(
     if advice.reach() == Reach::Remote && kernel_takes(advice, target)? {
         return Ok(Box::new(Remote { advice, target }));
     }
-    Ok(Box::new(Injected::new(advice, target, max_stall)?))
+    // What only sets flags takes a borrowed thread microseconds; two stops for a carrier take longer.
+    if advice.only_sets_flags() {
+        return Ok(Box::new(Injected::new(advice, target, max_stall)?));
+    }
+    Ok(Box::new(Carried::new(advice, target, cancel)?))
 }
 
 /// Whether the kernel takes the advice for this target from us, asked with an empty list, and so

@@ -1,8 +1,9 @@
 //! Giving advice about another process's memory: process_madvise(2) in full.
 //!
 //! Any advice of madvise(2), for any process that the caller may act on. What the kernel takes
-//! remotely goes through process_madvise(2); the rest is run in the target, in stops that are
-//! kept short. The kernel's limits (1,024 entries, 2 GiB a call) are not the caller's concern.
+//! remotely goes through process_madvise(2). Of the rest, what only sets flags is run in a thread of
+//! the target, stopped for microseconds; what takes long or may wait is run by a carrier, a task of
+//! ours that shares the target's memory, and stops nobody. The kernel's limits (1,024 entries, 2 GiB a call) are not the caller's concern.
 //!
 //! ```
 //! use mctl::advise::{Advice, Advise};
@@ -19,6 +20,7 @@
 
 mod advice;
 mod call;
+pub(crate) mod carried;
 mod flags;
 mod giver;
 mod injected;
@@ -26,6 +28,7 @@ pub(crate) mod listing;
 mod pieces;
 mod result;
 mod select;
+pub(crate) mod served;
 mod walk;
 
 use std::sync::atomic::AtomicBool;
@@ -40,6 +43,7 @@ pub use flags::PmadvFlags;
 pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
 pub use result::{Advised, Entry, Progress, Skipped, Way};
 pub use select::Selection;
+pub use served::without;
 
 use crate::apply::{apply, dry_run};
 use crate::error::{Error, Result};
@@ -64,7 +68,7 @@ pub(crate) fn giver_of<'t>(
     target: &'t Target,
     max_stall: Option<Duration>,
 ) -> Result<Box<dyn Stopping + 't>> {
-    giver::giver_for(advice, target, max_stall.unwrap_or(MAX_STALL), None)
+    giver::giver_for(advice, target, max_stall.unwrap_or(MAX_STALL), None, None)
 }
 
 /// What is advised.
@@ -85,6 +89,7 @@ pub struct Advise<'a> {
     destructive: bool,
     own_may_go: Option<OwnMemoryMayGo>,
     strict: bool,
+    served_too: bool,
     pause: Duration,
     max_stall: Duration,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
@@ -122,6 +127,7 @@ impl<'a> Advise<'a> {
             destructive: false,
             own_may_go: None,
             strict: false,
+            served_too: false,
             pause: Duration::ZERO,
             max_stall: MAX_STALL,
             progress: None,
@@ -134,13 +140,6 @@ impl<'a> Advise<'a> {
     pub fn ranges(mut self, ranges: Vec<Range>) -> Advise<'a> {
         self.what = What::Ranges(ranges);
         self
-    }
-
-    /// For these mappings, which were listed just now. One that goes away meanwhile is no error.
-    pub(crate) fn listed(mut self, mappings: Vec<Range>) -> Advise<'a> {
-        self.listed = true;
-        self.flags = self.flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
-        self.ranges(mappings)
     }
 
     /// For every mapping (`PMADV_ENTIRE_ADDRESS_SPACE`). Gaps are no error.
@@ -188,6 +187,15 @@ impl<'a> Advise<'a> {
         self
     }
 
+    /// Memory that somebody serves by userfaultfd(2) too: its pages are then asked for. Without it such
+    /// mappings are passed over by advice that faults pages in or drops them, but for ranges that are
+    /// named; how much that was is in the result.
+    #[must_use]
+    pub fn served_too(mut self) -> Advise<'a> {
+        self.served_too = true;
+        self
+    }
+
     /// `SET_FORK_EXEC_DEFAULT` exactly or not at all, by the admin rule: as the C ABI has it.
     #[must_use]
     pub fn strict(mut self) -> Advise<'a> {
@@ -202,8 +210,8 @@ impl<'a> Advise<'a> {
         self
     }
 
-    /// The longest that a thread of the target is stopped at a time, where the advice has to be
-    /// run in it. 20 ms unless set. A single call on the smallest piece is not cut short.
+    /// The longest that a thread of the target is stopped at a time, where advice that only sets flags
+    /// has to be run in it. 20 ms unless set. A single call is not cut short.
     #[must_use]
     pub fn max_stall(mut self, most: Duration) -> Advise<'a> {
         self.max_stall = most;
@@ -241,13 +249,18 @@ impl<'a> Advise<'a> {
         self.check_flags()?;
         self.check_number()?;
         self.check(target)?;
-        let mut giver = giver::giver_for(self.advice, target, self.max_stall, self.own_may_go)?;
+        let mut giver = self.giver(target)?;
         // Looked at first and done last: a call that fails for its first entry changes nothing.
         let default = match self.default_policy() {
             Some(kind) => Some(self.look_at_default(kind, target)?),
             None => None,
         };
-        let entries = self.entries(target)?;
+        let served = self.passed_over_for_their_server(target)?;
+        let mut entries = self.entries(target)?;
+        let mut left_to_server = served.iter().map(|range| range.len).sum();
+        if self.what != What::Entire && !served.is_empty() {
+            (entries, left_to_server) = served::without(&entries, &served);
+        }
         let bytes = if !self.pause.is_zero() {
             PACED_BYTES
         } else if self.advice.is_long() {
@@ -257,9 +270,9 @@ impl<'a> Advise<'a> {
         };
         let mappings = match giver.way() {
             Way::Injected => INJECTED_MAPPINGS,
-            Way::Own | Way::Remote => usize::MAX,
+            Way::Own | Way::Remote | Way::Carrier => usize::MAX,
         };
-        let mut list = || listing::listing(target);
+        let mut list = || listing::listing(target).map(|mapped| mapped.without(&served));
         let mut kinds = listing::Apart::new(target);
         let mut apart = |range| kinds.holds(range);
         let walk = Walk {
@@ -281,6 +294,8 @@ impl<'a> Advise<'a> {
         let stops = giver.stops();
         advised.longest_stop = stops.longest;
         advised.stopped = stops.total;
+        advised.left_to_server = left_to_server;
+        advised.note = giver.note();
         if let Some((request, caps)) = default
             && !advised.cancelled
             && advised.as_syscall().is_ok()
@@ -303,11 +318,32 @@ impl<'a> Advise<'a> {
         self.check_flags()?;
         self.check_number()?;
         self.check(target)?;
-        giver::giver_for(self.advice, target, self.max_stall, self.own_may_go)?;
+        self.giver(target)?;
         match self.default_policy() {
             Some(kind) => self.look_at_default(kind, target).map(drop),
             None => Ok(()),
         }
+    }
+
+    fn giver<'t>(&self, target: &'t Target) -> Result<Box<dyn giver::Stopping + 't>>
+    where
+        'a: 't,
+    {
+        let cancel: Option<&'t AtomicBool> = self.cancel;
+        giver::giver_for(self.advice, target, self.max_stall, self.own_may_go, cancel)
+    }
+
+    /// The mappings that [`give`](Advise::give) would pass over because somebody serves them by
+    /// userfaultfd(2).
+    ///
+    /// # Errors
+    /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
+    pub fn passed_over_for_their_server(&self, target: &Target) -> Result<Vec<Range>> {
+        let named = matches!(self.what, What::Ranges(_)) && !self.listed;
+        if target.is_own() || self.served_too || named || !self.advice.may_wait_for_a_server() {
+            return Ok(Vec::new());
+        }
+        served::served(target)
     }
 
     /// The flags against each other and against the advice. They need no target.

@@ -79,6 +79,27 @@ impl Mapped {
         Mapped(mappings)
     }
 
+    /// As if these were not mapped.
+    pub(crate) fn without(mut self, ranges: &[Range]) -> Mapped {
+        if ranges.is_empty() {
+            return self;
+        }
+        let all: Vec<Range> = self
+            .0
+            .iter()
+            .map(|(start, end)| Range {
+                start: *start,
+                len: end - start,
+            })
+            .collect();
+        let (left, _) = super::served::without(&all, ranges);
+        self.0 = left
+            .iter()
+            .map(|range| (range.start, range.start + range.len))
+            .collect();
+        self
+    }
+
     /// The place of the first mapping that ends above an address.
     fn first_above(&self, address: u64) -> usize {
         self.0.partition_point(|(_, end)| *end <= address)

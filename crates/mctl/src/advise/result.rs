@@ -65,8 +65,11 @@ pub enum Way {
     Own,
     /// process_madvise(2).
     Remote,
-    /// madvise(2), run in the target.
+    /// madvise(2), run in a thread of the target.
     Injected,
+    /// madvise(2), run in the target's memory by a task of ours; no thread of the target makes the
+    /// call.
+    Carrier,
 }
 
 /// One entry of the request.
@@ -125,6 +128,11 @@ pub struct Advised {
     /// Why it ended before its time although something had been done: the target is gone, or
     /// could not be reached any more.
     pub ended: Option<String>,
+    /// Bytes of mappings that were passed over because somebody serves their pages by userfaultfd(2);
+    /// of the entire address space, or of what was selected.
+    pub left_to_server: u64,
+    /// What is to be known about what was left behind in the target.
+    pub note: Option<String>,
     /// What became of the default, where `SET_FORK_EXEC_DEFAULT` asked for one. Without
     /// `ENTIRE_ADDRESS_SPACE` it reaches further than the entries: its `now` says so.
     pub default: Option<Outcome>,
@@ -161,6 +169,8 @@ impl Advised {
             batches: 0,
             cancelled: false,
             ended: None,
+            left_to_server: 0,
+            note: None,
             default: None,
             longest_stop: Duration::ZERO,
             stopped: Duration::ZERO,

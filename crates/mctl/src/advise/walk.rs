@@ -82,7 +82,7 @@ impl Walk<'_, '_> {
     fn how(&self) -> Cut {
         if self.flags.skips_errors() || self.flags.is_entire() {
             Cut::Mappings
-        } else if self.flags.allows_gaps() || self.way == Way::Injected {
+        } else if self.flags.allows_gaps() || matches!(self.way, Way::Injected | Way::Carrier) {
             // What is run in the target is bounded by the mappings it meets, so they are counted.
             Cut::Extents
         } else {
@@ -206,6 +206,10 @@ impl Walk<'_, '_> {
                 Ok(given) => given,
                 Err(error) => return state.end_early(error),
             };
+            if given.bytes == 0 && self.is_cancelled() {
+                state.done.cancelled = true;
+                return Ok(());
+            }
             state.done.batches += 1;
             state.advance(given.bytes);
             worked = given.bytes > 0;

@@ -4,6 +4,7 @@ mod advise;
 mod list;
 mod native;
 mod switch;
+mod unmerge;
 
 pub use list::{ListOutcome, apply_list};
 
@@ -217,6 +218,14 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
                 follow,
             } => {
                 if let Err(error) = advise_target(work, advice, runs, follow) {
+                    work.failed = Some(error);
+                }
+            }
+            walk if unmerge::wants_a_carrier(work.target, &walk) => {
+                let mut calls = script(&walk);
+                let done = unmerge::run(work.target, &mut calls, &mut work.outcome)
+                    .and_then(|()| record(work.target.pid(), &mut work.outcome, &walk, &calls));
+                if let Err(error) = done {
                     work.failed = Some(error);
                 }
             }

@@ -9,6 +9,7 @@ use mctl_abi::Errno;
 use super::listing::{Seen, look_at, open_all};
 use super::{LeftOut, Members};
 use crate::error::{Error, Result};
+use mctl_sys::inject::is_carrier;
 
 pub(super) use find::cgroup_dir;
 
@@ -80,7 +81,9 @@ fn is_hidden(pid: i32) -> bool {
         return false;
     };
     let there = rustix::process::test_kill_process(number);
-    matches!(there, Ok(()) | Err(rustix::io::Errno::PERM)) && look_at(pid).is_none()
+    matches!(there, Ok(()) | Err(rustix::io::Errno::PERM))
+        && look_at(pid).is_none()
+        && !is_carrier(pid)
 }
 
 pub(super) fn list_cgroup(dir: &Path) -> Result<Listed> {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use mctl_abi::Errno;
+use mctl_sys::inject::{CARRIER_NAME, is_carrier};
 use mctl_sys::procfs::stat::Stat;
 
 use crate::error::{Error, Result};
@@ -31,6 +32,10 @@ pub(super) fn look_at(pid: i32) -> Option<Seen> {
     let mut buffer = [0u8; 1024];
     let text = mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
     let stat = Stat::parse(text).ok()?;
+    // A carrier of a command that is at work is no process of anybody's: its policy is its parent's.
+    if stat.comm == CARRIER_NAME && is_carrier(pid) {
+        return None;
+    }
     Some(Seen {
         pid,
         parent: i32::try_from(stat.ppid).ok()?,

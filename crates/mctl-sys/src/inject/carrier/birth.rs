@@ -207,9 +207,14 @@ impl Birth {
                 let Some(call) = mailbox.call(index) else {
                     break;
                 };
-                match self.call(carried, call, target) {
-                    Ok(result) => mailbox.record(index, result),
+                let begun = monotonic_ns();
+                let result = match self.call(carried, call, target) {
+                    Ok(result) => result,
                     Err(why) => return why,
+                };
+                mailbox.record(index, result, monotonic_ns().saturating_sub(begun));
+                if result < 0 {
+                    break;
                 }
             }
             if mailbox.is_to_stop() {

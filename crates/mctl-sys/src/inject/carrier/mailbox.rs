@@ -21,6 +21,7 @@ struct Slot {
     number: AtomicU64,
     args: [AtomicU64; 6],
     result: AtomicI64,
+    took_ns: AtomicU64,
 }
 
 /// Why a carrier ended. The order is that of the numbers in the mailbox.
@@ -133,10 +134,14 @@ impl Mailbox {
         usize::try_from(self.done.load(Ordering::Acquire)).unwrap_or(0)
     }
 
-    pub(super) fn result(&self, index: usize) -> i64 {
-        self.slots
-            .get(index)
-            .map_or(0, |slot| slot.result.load(Ordering::Relaxed))
+    /// What a call returned, and how long it took in nanoseconds.
+    pub(super) fn result(&self, index: usize) -> (i64, u64) {
+        self.slots.get(index).map_or((0, 0), |slot| {
+            (
+                slot.result.load(Ordering::Relaxed),
+                slot.took_ns.load(Ordering::Relaxed),
+            )
+        })
     }
 
     pub(super) fn ask_to_stop(&self) {
@@ -166,9 +171,10 @@ impl Mailbox {
         })
     }
 
-    pub(super) fn record(&self, index: usize, result: i64) {
+    pub(super) fn record(&self, index: usize, result: i64, took_ns: u64) {
         if let Some(slot) = self.slots.get(index) {
             slot.result.store(result, Ordering::Relaxed);
+            slot.took_ns.store(took_ns, Ordering::Relaxed);
         }
         let done = u32::try_from(index + 1).unwrap_or(0);
         self.done.store(done, Ordering::Release);
@@ -209,7 +215,7 @@ mod tests {
                 while mailbox.wait_while(READY, 1_000_000_000) == READY {}
                 for index in 0..mailbox.count() {
                     let call = mailbox.call(index).unwrap();
-                    mailbox.record(index, call.args[0].cast_signed() * 2);
+                    mailbox.record(index, call.args[0].cast_signed() * 2, 7);
                 }
                 mailbox.end(End::Idle);
             });
@@ -220,10 +226,8 @@ mod tests {
             }
         });
         assert_eq!((mailbox.done(), mailbox.why()), (SLOTS, End::Idle));
-        assert_eq!(
-            mailbox.result(SLOTS - 1),
-            (2 * (SLOTS as u64 - 1)).cast_signed()
-        );
+        let last = (2 * (SLOTS as u64 - 1)).cast_signed();
+        assert_eq!(mailbox.result(SLOTS - 1), (last, 7));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) use birth::Birth;
 pub(super) use birth::Served;
 use birth::{Refused, wait_for};
 use mailbox::{ENDED, End, Mailbox, POSTED, STARTING};
-pub use name::is_carrier;
+pub use name::{NAME as CARRIER_NAME, is_carrier};
 
 /// A call for a carrier, and what it returned: a negative number is an errno. `None`: it was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct CarriedCall {
     pub call: SyscallArgs,
     /// What it returned.
     pub result: Option<i64>,
+    /// How long it took, with the turns that the carrier and its keeper take.
+    pub took: Duration,
 }
 
 impl CarriedCall {
@@ -47,7 +49,11 @@ impl CarriedCall {
             number: number.cast_unsigned(),
             args,
         };
-        CarriedCall { call, result: None }
+        CarriedCall {
+            call,
+            result: None,
+            took: Duration::ZERO,
+        }
     }
 }
 
@@ -156,11 +162,10 @@ impl Carrier {
         Ok(carrier)
     }
 
-    /// Makes the calls, in order, until one has no result or `enough` says of a result that no further
-    /// call is wanted (which is no error).
+    /// Makes the calls, in order, up to the first that fails: those after it have no result.
     ///
     /// # Errors
-    /// Why there are calls without a result.
+    /// Why there are calls without a result although none has failed.
     pub fn run(
         &mut self,
         calls: &mut [CarriedCall],
@@ -175,23 +180,23 @@ impl Carrier {
             let posted = self.mailbox.post(rest.iter().map(|call| &call.call));
             self.wait_for_results(cancelled);
             let done = self.mailbox.done().min(posted);
-            let mut taken = 0;
             for (index, call) in rest.iter_mut().take(done).enumerate() {
-                let result = self.mailbox.result(index);
+                let (result, took_ns) = self.mailbox.result(index);
                 if is_broken_off(result) && broken_off < BROKEN_OFF {
                     // A SIGSTOP for its process group, most likely. Once more, from this one on.
                     broken_off += 1;
                     break;
                 }
+                broken_off = 0;
                 call.result = Some(result);
-                taken += 1;
+                call.took = Duration::from_nanos(took_ns);
+                first += 1;
+                if result < 0 {
+                    return Ok(());
+                }
             }
-            first += taken;
             if self.mailbox.turn() == ENDED && first < calls.len() {
                 return Err(self.undone());
-            }
-            if taken == posted {
-                broken_off = 0;
             }
         }
         Ok(())

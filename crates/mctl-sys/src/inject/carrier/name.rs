@@ -13,8 +13,8 @@ use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv};
 use crate::raw::ids::shares_address_space;
 use crate::raw::vm::read_memory;
 
-/// As the kernel cuts names: 15 bytes.
-const NAME: &[u8] = b"linux-vdso.so.1";
+/// The name of a carrier, as the kernel cuts names: 15 bytes.
+pub const NAME: &[u8] = b"linux-vdso.so.1";
 
 /// The vDSO is one or two pages.
 const IMAGE: usize = 8192;
