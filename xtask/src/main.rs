@@ -16,6 +16,7 @@ mod layout;
 mod matrix;
 mod modules;
 mod pins;
+mod proof;
 mod qemu;
 mod race;
 mod results;
@@ -55,6 +56,12 @@ enum Command {
     /// Try mctl on programs that nobody here wrote
     #[command(subcommand)]
     Tries(tries::Tries),
+    /// The runs that take too long for every change: xtask/nightly.toml
+    Nightly(proof::Nightly),
+    /// Run what shows a capability and write it down: xtask/evidence.toml, docs/evidence
+    Evidence(proof::Evidence),
+    /// The README's test command again and again, beside busy processors or as another user
+    Steady(proof::Steady),
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,6 +240,9 @@ fn go(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Command::Tries(tries) => tries::run(&layout, tries),
+        Command::Nightly(nightly) => nightly.run(&layout),
+        Command::Evidence(evidence) => evidence.run(&layout),
+        Command::Steady(steady) => steady.run(&layout),
     }
 }
 
