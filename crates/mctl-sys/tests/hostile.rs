@@ -84,7 +84,11 @@ macro_rules! flips {
 }
 
 /// What never comes to a call costs its whole patience.
-const SHORT: Limits = Limits { stop_ms: 5 };
+const SHORT: Limits = Limits {
+    stop_ms: 5,
+    wait_ms: 1000,
+    disturb: false,
+};
 
 flips! {
     a_jump_to_a_forbidden_call: "jump", 3000,,;

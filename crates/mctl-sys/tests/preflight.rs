@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, get, prctl, refusal, set};
+use common::{PATIENCE, get, prctl, refusal, rounds, set};
 use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Refusal, run};
 use mctl_sys::raw::pidfd::{pidfd_open, pidfd_send_signal};
 use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
@@ -107,11 +107,30 @@ fn a_zombie() {
     refused_unharmed(start!("zombie"), &Refusal::Zombie);
 }
 
+/// Whether we, the parent, are told that it has stopped.
+fn stop_heard(pid: i32) -> bool {
+    let options = libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG;
+    // SAFETY: all-zero is a valid siginfo_t; waitid fills it in.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is ours.
+    let ret = unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, options) };
+    assert_eq!(ret, 0);
+    info.si_signo != 0
+}
+
 #[test]
 fn a_stopped_process() {
     let fixture = start!("stopped");
     fixture.wait_state("T", PATIENCE).expect("stopped");
-    refused_unharmed(fixture, &Refusal::Stopped);
+    // It stands still already. It stays stopped, and its parent hears nothing of it.
+    while stop_heard(fixture.pid()) {}
+    for n in 0..rounds("MCTL_INJECTIONS", 300) {
+        let report = set(fixture.pid(), fixture.pidfd(), n % 2 == 0).expect("injected");
+        assert_eq!(report.disturbed, None);
+        fixture.wait_state("T", PATIENCE).expect("still stopped");
+    }
+    assert!(!stop_heard(fixture.pid()), "a stop that was none");
+    fixture.finish().expect("a verdict").assert_clean(1);
 }
 
 #[test]

@@ -163,7 +163,15 @@ fn many_targets_in_one_shield() {
         .zip(&mut calls)
         .map(|(fixture, calls)| {
             let prepared = Prepared::look(fixture.pid(), fixture.pidfd()).expect("looked at");
-            Job::script(prepared, calls, Limits { stop_ms: 30 })
+            Job::script(
+                prepared,
+                calls,
+                Limits {
+                    stop_ms: 30,
+                    wait_ms: 200,
+                    ..Limits::default()
+                },
+            )
         })
         .collect();
     run(&mut jobs);

@@ -1,4 +1,5 @@
-/* io_uring_enter waiting for a completion: a poll on a pipe, or a timeout= of the wait itself. Never restarted. */
+/* io_uring_enter waiting for a completion: a poll on a pipe, or a timeout= of the wait itself. Never restarted.
+ * ext=0: without the extended argument, which alone can hold a timeout. */
 #include "fixture.h"
 #include <linux/io_uring.h>
 #include <poll.h>
@@ -30,6 +31,8 @@ int main(int argc, char **argv)
 	uint64_t token = 0;
 
 	fd = fx_feed_pipe(O_NONBLOCK);
+	bool plain = fx_number("ext", 1) == 0;
+
 	fx_ready(SYS_io_uring_enter);
 	while (!fx_stop) {
 		struct timespec t = fx_timespec(fx_timeout_ms * FX_MS);
@@ -44,7 +47,8 @@ int main(int argc, char **argv)
 			*sq_tail = tail + 1;
 			FX_NEED(syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0) == 1);
 		}
-		if (fx_judge(FX_CALL(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg)), 0,
+		if (fx_judge(plain ? FX_CALL(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0)
+			      : FX_CALL(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg, sizeof(arg)), 0,
 			     -ETIME) != FX_EVENT)
 			continue;
 		uint32_t head = *cq_head;

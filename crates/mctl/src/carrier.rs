@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::inject::{CarriedCall, Carrier, Limits, Memory, Undone};
+use mctl_sys::inject::{CarriedCall, Carrier, Memory, Undone};
 use mctl_sys::raw::madvise::Range;
 
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl<'t> Carrying<'t> {
             {
                 self.end();
                 let memory = self.memory.clone();
-                let (fd, limits) = (self.target.as_fd(), Limits::default());
+                let (fd, limits) = (self.target.as_fd(), crate::patience::limits());
                 let carrier = Carrier::start(pid, fd, memory, limits, CALL_LIMIT, &cancelled)
                     .map_err(|error| Error::inject(pid, error))?;
                 self.carrier = Some(carrier);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp};
-use mctl_sys::inject::{Job, Limits, ScriptCall, run};
+use mctl_sys::inject::{Job, ScriptCall, run};
 use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE};
 
 use crate::error::{Error, Result};
@@ -251,7 +251,7 @@ fn exact(target: &Target, mut reading: Reading) -> Result<Reading> {
         ScriptCall::new(number, [PR_GET_MEMORY_MERGE, 0, 0, 0, 0, 0]),
     ];
     let report = {
-        let mut jobs = [Job::script(prepared, &mut calls, Limits::default())];
+        let mut jobs = [Job::script(prepared, &mut calls, crate::patience::limits())];
         run(&mut jobs);
         let [job] = jobs;
         job.outcome()

@@ -3,7 +3,19 @@
 use mctl_abi::Errno;
 use thiserror::Error;
 
+use super::moment::Harm;
 use crate::bounded::{PATIENCE_MS, Undone};
+
+fn without_clock(errno: Option<Errno>) -> String {
+    match errno {
+        None => String::new(),
+        Some(Errno::EACCES | Errno::EPERM) => {
+            " (when it runs its own code cannot be told: kernel.perf_event_paranoid forbids it)"
+                .to_owned()
+        }
+        Some(errno) => format!(" (when it runs its own code cannot be told: {errno})"),
+    }
+}
 
 /// A target that must not, or cannot, be touched now. It has been left as it was.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -50,9 +62,6 @@ pub enum Refusal {
     /// It has no memory of its own.
     #[error("it is a kernel thread")]
     KernelThread,
-    /// It is stopped by a signal.
-    #[error("it is stopped by a signal; continue it first (kill -CONT)")]
-    Stopped,
     /// Its cgroup is frozen.
     #[error("its cgroup is frozen; thaw it first")]
     Frozen,
@@ -71,6 +80,21 @@ pub enum Refusal {
          system that does not answer, or memory that nobody serves"
     )]
     NoAnswer,
+    /// No thread of it could be stopped without something of it being seen.
+    #[error("no harmless moment within {waited_ms} ms: its thread {tid} is in {call}; stopped there, {}{}", 
+        harm.words(), without_clock(*no_clock))]
+    NoHarmlessMoment {
+        /// The thread that would have to be interrupted.
+        tid: i32,
+        /// What it is in.
+        call: String,
+        /// What an interruption would do.
+        harm: Harm,
+        /// How long was waited, in milliseconds.
+        waited_ms: u64,
+        /// Why it could not be seen when its threads run their own code.
+        no_clock: Option<Errno>,
+    },
     /// Neither its vDSO nor the interrupted call offered a `syscall` instruction.
     #[error("no system-call instruction to borrow was found in it (vDSO unmapped?)")]
     NoSyscallInstruction,
@@ -130,11 +154,11 @@ impl Refusal {
             Refusal::Traced { .. }
             | Refusal::SyscallUserDispatch
             | Refusal::PendingSigtrap
-            | Refusal::Stopped
             | Refusal::Frozen
             | Refusal::InVfork
             | Refusal::Unresponsive { .. }
             | Refusal::NoAnswer
+            | Refusal::NoHarmlessMoment { .. }
             | Refusal::Replaced
             | Refusal::OtherPidNamespace
             | Refusal::InRseqSection => Errno::EBUSY,

@@ -4,11 +4,11 @@ use std::os::fd::BorrowedFd;
 
 use mctl_abi::Errno;
 
-use super::blocked::Disturbance;
 use super::error::{InjectError, Refusal};
 use super::files::{read_small, read_status, reading};
 use super::frozen::is_frozen;
-use super::pick::{Candidate, EVERYTHING, KEEP, pick, refuse_process};
+use super::moment::Moment;
+use super::pick::{Candidates, EVERYTHING, pick, refuse_process};
 use super::rights::may_suspend_seccomp;
 use super::vdso;
 use crate::bounded;
@@ -21,7 +21,7 @@ pub struct Prepared<'fd> {
     pub(super) pid: i32,
     pub(super) pidfd: BorrowedFd<'fd>,
     pub(super) insn: Option<u64>,
-    pub(super) candidates: [Option<Candidate>; KEEP],
+    pub(super) candidates: Candidates,
 }
 
 /// How often, a millisecond apart, a look is repeated while another injector is at the target.
@@ -83,8 +83,16 @@ fn settled<T>(
     }
 }
 
+/// Of the best thread, what matters for the process.
+#[derive(Clone, Copy)]
+struct Best {
+    tid: i32,
+    moment: Moment,
+    seccomp: bool,
+}
+
 /// The threads of a process that may be stopped, and the best of them.
-fn candidates(pid: i32) -> Result<([Option<Candidate>; KEEP], Candidate), InjectError> {
+fn candidates(pid: i32) -> Result<(Candidates, Best), InjectError> {
     let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
     let status = Status::parse(&text).map_err(|_| InjectError::Os {
         step: "understanding /proc/PID/status",
@@ -92,15 +100,20 @@ fn candidates(pid: i32) -> Result<([Option<Candidate>; KEEP], Candidate), Inject
     })?;
     refuse_process(&status)?;
     let found = pick(pid, &status, status.threads.unwrap_or(1))?;
-    let Some(best) = found.first().copied().flatten() else {
+    let Some(Some(best)) = found.first() else {
         return Err(InjectError::Gone);
+    };
+    let best = Best {
+        tid: best.tid,
+        moment: best.moment,
+        seccomp: best.seccomp,
     };
     Ok((found, best))
 }
 
 fn may_stop_once(pid: i32) -> Result<(), InjectError> {
     let (_, best) = candidates(pid)?;
-    if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+    if best.moment == Moment::Unreachable && is_frozen(pid) {
         return Err(Refusal::Frozen.into());
     }
     let mut auxv = [0u8; 1024];
@@ -130,7 +143,7 @@ impl<'fd> Prepared<'fd> {
         }
         // Asleep and not to be woken: a task in the freezer of cgroup v1 looks like that, and to
         // ask it to stop would make its call fail when it is thawed.
-        if best.disturbance == Disturbance::Unreachable && is_frozen(pid) {
+        if best.moment == Moment::Unreachable && is_frozen(pid) {
             return Err(Refusal::Frozen.into());
         }
         // By a live thread: a first thread that has exited has no memory to read.
@@ -156,15 +169,15 @@ impl<'fd> Prepared<'fd> {
         Some(best.tid)
     }
 
-    /// How much the best thread found is disturbed by a stop.
+    /// When the best thread found can be stopped.
     #[must_use]
-    pub fn disturbance(&self) -> Disturbance {
+    pub fn moment(&self) -> Moment {
         self.candidates
             .iter()
             .flatten()
-            .map(|candidate| candidate.disturbance)
+            .map(|candidate| candidate.moment)
             .min()
-            .unwrap_or(Disturbance::Unreachable)
+            .unwrap_or(Moment::Unreachable)
     }
 }
 

@@ -8,6 +8,7 @@
 //! touched and picks the threads that a stop disturbs least. [`run`] then does the rest in a
 //! shield task for any number of targets.
 
+mod allowed;
 pub mod blocked;
 mod carrier;
 mod error;
@@ -16,27 +17,28 @@ mod filtered;
 mod frozen;
 mod idle;
 mod job;
+mod let_go;
 mod look;
 mod memory;
+pub mod moment;
 mod pick;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the order of choice, which is not here yet")
-)]
 mod remaining;
 mod rights;
 pub(crate) mod runnable;
 mod runs;
 mod script;
 mod shield;
+mod user_mode;
 mod vdso;
+mod waits_on;
+mod witness;
 
 pub use carrier::{CARRIER_NAME, CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
 pub use error::{InjectError, Refusal};
 pub use files::read_small;
 pub(crate) use files::read_status;
 pub(crate) use files::{call_of, path_of};
-pub use job::{Job, Limits, Report, run};
+pub use job::{Disturbed, Job, Limits, Report, run};
 pub use look::Prepared;
 pub(crate) use look::may_stop;
 pub use memory::Memory;

@@ -2,43 +2,45 @@
 
 use mctl_abi::Errno;
 
-use super::blocked::{BlockedCall, Disturbance, disturbance};
+use super::allowed::{Asleep, leaves_no_trace};
+use super::blocked::BlockedCall;
 use super::error::{InjectError, Refusal};
-use super::files::{command_name, path_of, read_small, read_status, reading};
+use super::files::{command_name, read_status, reading};
+use super::moment::Moment;
+use super::remaining::Finite;
+use super::user_mode;
+use super::witness::Witness;
 use crate::procfs::status::Status;
 use crate::procfs::syscall::TaskSyscall;
 
 /// How many threads of a large process are looked at for a quiet one.
 const LOOK_AT_THREADS: usize = 64;
-/// How many of them are kept, should the first have moved on.
-pub(super) const KEEP: usize = 4;
+/// How many of them are kept, should the first have moved on; so many are waited for at once.
+pub(super) const KEEP: usize = 8;
 
 /// A thread to stop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) tid: i32,
     pub(super) call: Option<BlockedCall>,
-    pub(super) disturbance: Disturbance,
+    pub(super) moment: Moment,
     pub(super) seccomp: bool,
+    /// The signal that tells that it runs its own code; `None`: it blocks them all.
+    pub(super) signal: Option<i32>,
+    /// Of a thread that is asleep where it may be interrupted: to be asked again at the stop.
+    pub(super) witness: Option<Witness>,
+    /// A finite wait that can be entered again with the time that remains.
+    pub(super) finite: Option<Finite>,
 }
 
 impl Candidate {
-    /// Whether the thread is still in the call that it was seen in. In the shield: no allocation.
+    /// Whether the thread is still asleep where it was seen. In the shield: no allocation.
     pub(super) fn is_still_there(&self) -> bool {
-        let mut path = [0u8; 40];
-        let mut buffer = [0u8; 256];
-        let Some(path) = path_of(self.tid, "syscall", &mut path) else {
-            return false;
-        };
-        let now = read_small(path, &mut buffer).map(TaskSyscall::parse);
-        match (now, self.call) {
-            (Ok(Ok(TaskSyscall::Blocked { nr, args, .. })), Some(call)) => {
-                u64::from(nr.unsigned_abs()) == call.number && args == call.args
-            }
-            _ => false,
-        }
+        self.witness.as_ref().is_some_and(Witness::still_stands)
     }
 }
+
+pub(super) type Candidates = [Option<Candidate>; KEEP];
 
 const SIGTRAP_BIT: u64 = 1 << (libc::SIGTRAP - 1);
 /// All signals that can be blocked.
@@ -84,9 +86,6 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
             .into());
         }
     }
-    if status.state == Some(b'T') {
-        return Err(Refusal::Stopped.into());
-    }
     if status.sig_pnd.unwrap_or(0) & SIGTRAP_BIT != 0 {
         return Err(Refusal::PendingSigtrap.into());
     }
@@ -95,44 +94,59 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
 
 /// What the thread with this status is doing.
 fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectError> {
-    let mut buffer = [0u8; 256];
-    let seccomp = status.seccomp.unwrap_or(0) != 0;
-    let path = format!("/proc/{pid}/task/{tid}/syscall");
-    let text = read_small(&path, &mut buffer).map_err(|errno| reading(pid, errno))?;
-    let (call, mut rank) = match TaskSyscall::parse(text) {
-        Ok(TaskSyscall::Blocked { nr, args, .. }) => {
-            let call = BlockedCall {
-                number: u64::from(nr.unsigned_abs()),
-                args,
-            };
-            (Some(call), disturbance(&call))
-        }
-        Ok(TaskSyscall::Running) => (None, Disturbance::Running),
-        Ok(TaskSyscall::Outside { .. }) | Err(_) => (None, Disturbance::Unknown),
+    let witness = Witness::look(pid, tid).map_err(|errno| reading(pid, errno))?;
+    let parsed = TaskSyscall::parse(witness.call());
+    let call = match parsed {
+        Ok(TaskSyscall::Blocked { nr, args, .. }) => Some(BlockedCall {
+            number: u64::from(nr.unsigned_abs()),
+            args,
+        }),
+        _ => None,
     };
     // Threads that the kernel makes for io_uring block everything, and never come to user mode.
-    let kernels = status.sig_blk == Some(EVERYTHING);
-    if status.state == Some(b'D') || kernels && call.is_none() {
-        rank = Disturbance::Unreachable;
-    }
+    let kernels = status.sig_blk == Some(EVERYTHING) && call.is_none();
+    let moment = match (status.state, parsed) {
+        _ if kernels => Moment::Unreachable,
+        (Some(b'T'), _) => Moment::Stopped,
+        (Some(b'D'), _) => Moment::Unreachable,
+        (_, Ok(TaskSyscall::Running)) => Moment::Running,
+        // "R" only means that it has fallen asleep since.
+        (Some(b'S' | b'R'), Ok(TaskSyscall::Blocked { sp, .. })) => {
+            let free = call.is_some_and(|call| {
+                leaves_no_trace(&Asleep {
+                    pid,
+                    tid,
+                    call,
+                    sp,
+                    wchan: witness.wchan(),
+                })
+            });
+            if free {
+                Moment::Asleep
+            } else {
+                Moment::Elsewhere
+            }
+        }
+        // In a page fault that somebody else is to serve.
+        _ => Moment::Elsewhere,
+    };
     Ok(Candidate {
         tid,
         call,
-        disturbance: rank,
-        seccomp,
+        moment,
+        seccomp: status.seccomp.unwrap_or(0) != 0,
+        signal: user_mode::signal_for(status),
+        witness: (moment == Moment::Asleep).then_some(witness),
+        finite: None,
     })
 }
 
-pub(super) fn pick(
-    pid: i32,
-    leader: &Status<'_>,
-    threads: u64,
-) -> Result<[Option<Candidate>; KEEP], InjectError> {
-    let mut kept = [None; KEEP];
+pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candidates, InjectError> {
+    let mut kept = Candidates::default();
     if leader.state != Some(b'Z') {
         let first = examine(pid, pid, leader)?;
+        let ideal = first.is_ideal();
         kept[0] = Some(first);
-        let ideal = first.disturbance == Disturbance::None && !first.seccomp;
         if ideal || threads <= 1 {
             return Ok(kept);
         }
@@ -147,8 +161,9 @@ pub(super) fn pick(
     for tid in tids.take(LOOK_AT_THREADS) {
         match look_at_thread(pid, tid) {
             Ok(Some(candidate)) => {
+                let ideal = candidate.is_ideal();
                 insert(&mut kept, candidate);
-                if candidate.disturbance == Disturbance::None && !candidate.seccomp {
+                if ideal {
                     break;
                 }
             }
@@ -156,10 +171,17 @@ pub(super) fn pick(
             Err(error) => refused = Some(error),
         }
     }
-    match (kept[0], refused) {
+    match (&kept[0], refused) {
         (None, Some(error)) => Err(error),
         (None, None) => Err(InjectError::Gone),
         _ => Ok(kept),
+    }
+}
+
+impl Candidate {
+    /// Whether no other can be better.
+    fn is_ideal(&self) -> bool {
+        matches!(self.moment, Moment::Asleep | Moment::Stopped) && !self.seccomp
     }
 }
 
@@ -182,8 +204,8 @@ fn look_at_thread(pid: i32, tid: i32) -> Result<Option<Candidate>, InjectError> 
     }
 }
 
-/// Keeps the best few, in order: without seccomp first, then by how little they are disturbed.
-fn insert(kept: &mut [Option<Candidate>; KEEP], mut new: Candidate) {
+/// Keeps the best few, in order: without seccomp first, then by how soon they can be stopped.
+fn insert(kept: &mut Candidates, mut new: Candidate) {
     for slot in kept.iter_mut() {
         match slot {
             None => {
@@ -191,7 +213,7 @@ fn insert(kept: &mut [Option<Candidate>; KEEP], mut new: Candidate) {
                 return;
             }
             Some(old) => {
-                if (new.seccomp, new.disturbance) < (old.seccomp, old.disturbance) {
+                if (new.seccomp, new.moment) < (old.seccomp, old.moment) {
                     std::mem::swap(old, &mut new);
                 }
             }
@@ -205,24 +227,27 @@ mod tests {
 
     #[test]
     fn the_best_are_kept_in_order() {
-        let candidate = |tid, disturbance, seccomp| Candidate {
+        let candidate = |tid, moment, seccomp| Candidate {
             tid,
             call: None,
-            disturbance,
+            moment,
             seccomp,
+            signal: None,
+            witness: None,
+            finite: None,
         };
-        let mut kept = [None; KEEP];
-        for (tid, rank, seccomp) in [
-            (1, Disturbance::Late, false),
-            (2, Disturbance::None, true),
-            (3, Disturbance::Running, false),
-            (4, Disturbance::Unreachable, false),
-            (5, Disturbance::None, false),
-            (6, Disturbance::Reissued, false),
+        let mut kept = Candidates::default();
+        for (tid, moment, seccomp) in [
+            (1, Moment::Elsewhere, false),
+            (2, Moment::Asleep, true),
+            (3, Moment::Running, false),
+            (4, Moment::Unreachable, false),
+            (5, Moment::Asleep, false),
+            (6, Moment::Stopped, false),
         ] {
-            insert(&mut kept, candidate(tid, rank, seccomp));
+            insert(&mut kept, candidate(tid, moment, seccomp));
         }
         let tids: Vec<i32> = kept.iter().flatten().map(|c| c.tid).collect();
-        assert_eq!(tids, [5, 3, 6, 1]);
+        assert_eq!(tids, [5, 6, 3, 1, 4, 2]);
     }
 }

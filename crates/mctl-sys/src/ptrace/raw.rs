@@ -260,6 +260,18 @@ pub(crate) fn send(tid: i32, signal: i32) -> Result<(), Errno> {
     checked(unsafe { libc::syscall(libc::SYS_tkill, tid, signal) }).map(drop)
 }
 
+/// `si_code` of a signal that a file sends because it can be read (asm-generic/siginfo.h).
+pub(crate) const POLL_IN: i32 = 1;
+
+/// Where the signal comes from that the tracee has stopped for: its `si_code`, and the file (`si_fd`) if a file has
+/// sent it.
+pub(crate) fn signal_source(tid: i32) -> Result<(i32, i32), Errno> {
+    // Words of siginfo_t: number, errno, code, padding; then, of a file's signal, si_band and si_fd.
+    let mut info = [0i32; 32];
+    request(libc::PTRACE_GETSIGINFO, tid, 0, (&raw mut info) as u64)?;
+    Ok((info[2], info[6]))
+}
+
 /// One look at a tracee's state: `None` if it has not changed.
 pub(crate) fn wait_now(tid: i32) -> Result<Option<i32>, Errno> {
     let mut status = 0i32;
@@ -281,6 +293,7 @@ mod tests {
     #[test]
     fn layouts() {
         assert_eq!(size_of::<SudConfig>(), 32);
+        assert_eq!(size_of::<libc::siginfo_t>(), 128, "32 words");
         assert_eq!(size_of::<RseqConfig>(), 24);
         assert_eq!(std::mem::offset_of!(RseqConfig, flags), 16);
     }

@@ -25,8 +25,6 @@ type Regs = <Native as Arch>::Regs;
 pub(crate) enum NotStopped {
     /// It ended.
     Gone,
-    /// It is stopped by a signal already (SIGSTOP, Ctrl-Z).
-    GroupStopped,
     /// It did not stop in the time allowed (uninterruptible sleep, frozen cgroup).
     Unresponsive,
     /// The kernel refused a step.
@@ -48,6 +46,33 @@ impl Seized {
         Ok(Seized { tid })
     }
 
+    /// A thread that is attached already.
+    pub(crate) fn already(tid: i32) -> Seized {
+        Seized { tid }
+    }
+
+    /// Of a thread in a group-stop: attached, it stops for us by itself, and is not interrupted. `None`: it was
+    /// continued, and runs.
+    pub(crate) fn standing(self, deadline: Deadline) -> Result<Option<Stopped>, NotStopped> {
+        loop {
+            match wait(self.tid, deadline) {
+                Event::Stop {
+                    signal: libc::SIGTRAP,
+                }
+                | Event::Syscall => {
+                    raw::cont(self.tid, 0).map_err(os)?;
+                    return Ok(None);
+                }
+                Event::Stop { .. } => {
+                    return Stopped::already(self.tid).map(|s| Some(s.in_group_stop()));
+                }
+                Event::Signal(signal) => raw::cont(self.tid, signal).map_err(os)?,
+                Event::Gone => return Err(NotStopped::Gone),
+                Event::Timeout => return Ok(None),
+            }
+        }
+    }
+
     /// Stops the thread. Signals that arrive first are delivered as ever.
     pub(crate) fn stop(self, deadline: Deadline) -> Result<Stopped, NotStopped> {
         let mut deadline = deadline;
@@ -58,10 +83,9 @@ impl Seized {
                 Event::Stop {
                     signal: libc::SIGTRAP,
                 } => break,
+                // A group-stop: it stands still, as it would without us.
                 Event::Stop { .. } => {
-                    // Back into its group-stop, as if we had not looked.
-                    let _ = raw::detach(self.tid);
-                    return Err(NotStopped::GroupStopped);
+                    return Stopped::since(self.tid, since).map(Stopped::in_group_stop);
                 }
                 Event::Signal(signal) => {
                     // Any stop uses up a pending interrupt (ptrace_stop(), kernel/signal.c), this
@@ -99,22 +123,7 @@ impl Seized {
                 }
             }
         }
-        let mut stopped = Stopped {
-            tid: self.tid,
-            regs: Regs::default(),
-            end: None,
-            since,
-            held: true,
-        };
-        match raw::get_regs::<Regs>(self.tid) {
-            Ok(regs) => {
-                stopped.regs = regs;
-                Ok(stopped)
-            }
-            Err(Errno::ESRCH) => Err(NotStopped::Gone),
-            // Dropping `stopped` detaches.
-            Err(errno) => Err(NotStopped::Os(errno)),
-        }
+        Stopped::since(self.tid, since)
     }
 }
 
@@ -153,6 +162,9 @@ pub(crate) struct Stopped {
     end: Option<u64>,
     since: u64,
     held: bool,
+    /// In a group-stop (SIGSTOP): what that has made of its call is the program's own business, and it goes back
+    /// into it when it is let go.
+    group: bool,
 }
 
 /// `PR_SYS_DISPATCH_OFF`.
@@ -265,7 +277,7 @@ impl Stopped {
             tid: self.tid,
             insn,
             regs: self.regs,
-            back: Native::restored(&self.regs, blocked.as_ref()),
+            back: self.back(blocked.as_ref()),
             end: self.end,
             mask,
             suspend,
@@ -279,7 +291,7 @@ impl Stopped {
     /// Detaches. A call that the stop made fail is mended even so. Returns how long the thread
     /// was stopped, in nanoseconds.
     pub(crate) fn release(mut self, blocked: Option<&BlockedCall>) -> u64 {
-        let back = until(self.tid, Native::restored(&self.regs, blocked), self.end);
+        let back = until(self.tid, self.back(blocked), self.end);
         if back != self.regs {
             let _ = raw::set_regs(self.tid, &back);
         }
@@ -289,10 +301,92 @@ impl Stopped {
     }
 }
 
+impl Stopped {
+    /// A thread that was found standing still.
+    pub(crate) fn already(tid: i32) -> Result<Stopped, NotStopped> {
+        Stopped::since(tid, monotonic_ns())
+    }
+
+    fn since(tid: i32, since: u64) -> Result<Stopped, NotStopped> {
+        let mut stopped = Stopped {
+            tid,
+            regs: Regs::default(),
+            end: None,
+            since,
+            held: true,
+            group: false,
+        };
+        match raw::get_regs::<Regs>(tid) {
+            Ok(regs) => {
+                stopped.regs = regs;
+                Ok(stopped)
+            }
+            Err(errno) => {
+                // Unknown registers are not written back.
+                stopped.held = false;
+                if errno == Errno::ESRCH {
+                    return Err(NotStopped::Gone);
+                }
+                let _ = raw::detach(tid);
+                Err(NotStopped::Os(errno))
+            }
+        }
+    }
+
+    pub(crate) fn in_group_stop(mut self) -> Stopped {
+        self.group = true;
+        self
+    }
+
+    /// Whether it stands in a system call, or just behind one.
+    pub(crate) fn is_in_a_call(&self) -> bool {
+        Native::interrupted_call(&self.regs, None).is_some()
+    }
+
+    /// Lets it go on, still attached, with a signal of its own. A signal that the program ignores would not have
+    /// woken it without us: the call that it was in is then entered again.
+    pub(crate) fn hand_on(mut self, signal: i32) {
+        let back = self.back(None);
+        if back != self.regs {
+            let _ = raw::set_regs(self.tid, &back);
+        }
+        self.held = false;
+        let _ = raw::cont(self.tid, signal);
+    }
+
+    /// Hands the signal on that it stands still for, and stops it on its way from there: in the handler, or in the
+    /// call that it was in.
+    pub(crate) fn on_its_way(self, signal: i32, deadline: Deadline) -> Result<Stopped, NotStopped> {
+        let seized = Seized { tid: self.tid };
+        raw::interrupt(self.tid).map_err(os)?;
+        self.hand_on(signal);
+        seized.stop(deadline)
+    }
+
+    /// Lets it go with a signal of its own, as [`Stopped::hand_on`] does, and for good.
+    pub(crate) fn release_with(mut self, signal: i32) {
+        let back = self.back(None);
+        if back != self.regs {
+            let _ = raw::set_regs(self.tid, &back);
+        }
+        self.held = false;
+        let _ = raw::detach_with(self.tid, signal);
+    }
+
+    /// The registers that it is let go with.
+    fn back(&self, blocked: Option<&BlockedCall>) -> Regs {
+        if self.group {
+            self.regs
+        } else {
+            Native::restored(&self.regs, blocked)
+        }
+    }
+}
+
 impl Drop for Stopped {
     fn drop(&mut self) {
         if self.held {
-            let back = until(self.tid, Native::restored(&self.regs, None), self.end);
+            let back = until(self.tid, self.back(None), self.end);
             if back != self.regs {
                 let _ = raw::set_regs(self.tid, &back);
             }

@@ -50,7 +50,7 @@ pub(crate) fn wait(tid: i32, deadline: Deadline) -> Event {
     }
 }
 
-fn decode(status: i32) -> Event {
+pub(crate) fn decode(status: i32) -> Event {
     if !libc::WIFSTOPPED(status) {
         return Event::Gone;
     }

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod madvise;
 pub mod native;
 pub mod pagemap;
+pub(crate) mod perf;
 pub mod pidfd;
 pub mod prctl;
 pub mod procmap;

@@ -7,10 +7,11 @@ use mctl_abi::Errno;
 use mctl_sys::inject::{Job, Limits, RunResult, Runs, run};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, takes_own_advice};
 
-use super::{Work, note_disturbance};
+use super::Work;
 use crate::address_space::AddressSpace;
 use crate::error::{Error, Result};
 use crate::outcome::{Failure, Outcome};
+use crate::patience::{note_disturbance, take_off};
 use crate::plan::Follow;
 
 /// How often the mappings are read again for what the target mapped meanwhile.
@@ -32,6 +33,7 @@ pub(super) fn advise_target(
     advice: i32,
     runs: Vec<Range>,
     follow: Follow,
+    left: &mut Limits,
 ) -> Result<()> {
     let vectored = takes_own_advice(MADV_HUGEPAGE);
     let mut runs = runs;
@@ -42,17 +44,19 @@ pub(super) fn advise_target(
             Some(prepared) => prepared,
             None => work.target.look()?,
         };
-        note_disturbance(&mut work.outcome, prepared.disturbance());
         // The mappings of later passes are listed after this, and have to be of the same program.
         let memory = memory.get_or_insert_with(|| prepared.memory().map(Arc::new));
         let mut list = Runs::new(advice, runs, vectored).of(memory.clone());
         let report = {
-            let mut jobs = [Job::runs(prepared, &mut list, Limits::default())];
-            run(&mut jobs);
+            let mut jobs = [Job::runs(prepared, &mut list, *left)];
+            take_off(left, run(&mut jobs));
             jobs.first().map(Job::outcome)
         };
         match report {
-            Some(Ok(report)) => work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
+            Some(Ok(report)) => {
+                work.outcome.stopped += Duration::from_nanos(report.stopped_ns);
+                note_disturbance(&mut work.outcome, &report);
+            }
             Some(Err(error)) => return Err(Error::inject(work.target.pid(), error)),
             None => return Ok(()),
         }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use mctl_abi::permission::Holds;
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
-use mctl_sys::inject::blocked::Disturbance;
 use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
 
 use advise::advise_target;
@@ -24,15 +23,12 @@ use switch::{record, script, step_on_ourselves};
 use crate::engine::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::outcome::{Note, Outcome};
+use crate::outcome::Outcome;
+use crate::patience::{limits, note_disturbance, take_off};
 use crate::plan::{CalledBy, Plan, Step, Whose, calls_between};
 use crate::request::Request;
 use crate::room::with_room;
 use crate::target::Target;
-
-/// How many targets share one shield task: enough that its cost vanishes, few enough that the
-/// caller can stop between two batches.
-const BATCH: usize = 64;
 
 /// Applies a request to one process.
 ///
@@ -62,31 +58,23 @@ pub fn apply(request: &Request, target: &Target, caps: &HostCaps) -> Result<Outc
         })
 }
 
-/// Applies a request to several processes, each for itself: one result a target.
+/// Applies a request to several processes, each for itself: one result a target. They wait for harmless moments
+/// together: for all of them no longer than for one.
 #[must_use]
 pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
-    with_room(|| apply_in_batches(request, targets, caps))
+    with_room(|| apply_together(request, targets, caps))
 }
 
-fn apply_in_batches(
-    request: &Request,
-    targets: &[&Target],
-    caps: &HostCaps,
-) -> Vec<Result<Outcome>> {
-    let mut results = Vec::with_capacity(targets.len());
-    for batch in targets.chunks(BATCH) {
-        let mut works: Vec<Result<Work<'_>>> = batch
-            .iter()
-            .map(|target| ready(request, target, whose(target), caps).map(Work::new))
-            .collect();
-        walk(&mut works);
-        results.extend(
-            works
-                .into_iter()
-                .map(|work| work.and_then(|w| w.finish(request))),
-        );
-    }
-    results
+fn apply_together(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
+    let mut works: Vec<Result<Work<'_>>> = targets
+        .iter()
+        .map(|target| ready(request, target, whose(target), caps).map(Work::new))
+        .collect();
+    walk(&mut works);
+    works
+        .into_iter()
+        .map(|work| work.and_then(|work| work.finish(request)))
+        .collect()
 }
 
 /// What [`apply`] would do, without doing it.
@@ -178,6 +166,8 @@ impl<'t> Work<'t> {
 /// Runs every target's next step until none is left. The steps of all targets that are due at
 /// the same time go into one shield.
 fn walk(works: &mut [Result<Work<'_>>]) {
+    // The steps of one request wait no longer than one of them may.
+    let mut left = limits();
     loop {
         let mut due = Vec::new();
         for work in works.iter_mut().flatten() {
@@ -190,11 +180,11 @@ fn walk(works: &mut [Result<Work<'_>>]) {
         if due.is_empty() {
             return;
         }
-        take_steps(due);
+        take_steps(due, &mut left);
     }
 }
 
-fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
+fn take_steps(due: Vec<(&mut Work<'_>, Step)>, left: &mut Limits) {
     let mut remote = Vec::new();
     for (work, step) in due {
         if work.target.is_own() {
@@ -217,7 +207,7 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
                 runs,
                 follow,
             } => {
-                if let Err(error) = advise_target(work, advice, runs, follow) {
+                if let Err(error) = advise_target(work, advice, runs, follow, left) {
                     work.failed = Some(error);
                 }
             }
@@ -236,7 +226,7 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
             }),
         }
     }
-    inject_scripts(&mut remote);
+    inject_scripts(&mut remote, left);
     for Remote { work, step, script } in remote {
         if work.failed.is_none()
             && let Err(error) = record(work.target.pid(), &mut work.outcome, &step, &script)
@@ -252,7 +242,7 @@ struct Remote<'w, 't> {
     script: Vec<ScriptCall>,
 }
 
-fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
+fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
     let mut jobs = Vec::with_capacity(remote.len());
     let mut owners = Vec::with_capacity(remote.len());
     for (index, item) in remote.iter_mut().enumerate() {
@@ -263,8 +253,7 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
         };
         match prepared {
             Ok(prepared) => {
-                note_disturbance(&mut item.work.outcome, prepared.disturbance());
-                jobs.push(Job::script(prepared, &mut item.script, Limits::default()));
+                jobs.push(Job::script(prepared, &mut item.script, *left));
                 owners.push(index);
             }
             Err(error) => {
@@ -272,7 +261,7 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
             }
         }
     }
-    run(&mut jobs);
+    take_off(left, run(&mut jobs));
     let reports: Vec<Result<Report, InjectError>> = jobs.iter().map(Job::outcome).collect();
     drop(jobs);
     for (index, report) in owners.into_iter().zip(reports) {
@@ -280,30 +269,14 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
             continue;
         };
         match report {
-            Ok(report) => item.work.outcome.stopped += Duration::from_nanos(report.stopped_ns),
+            Ok(report) => {
+                item.work.outcome.stopped += Duration::from_nanos(report.stopped_ns);
+                note_disturbance(&mut item.work.outcome, &report);
+            }
             Err(error) => {
                 item.work.failed = Some(Error::inject(item.work.target.pid(), error));
             }
         }
-    }
-}
-
-fn note_disturbance(outcome: &mut Outcome, disturbance: Disturbance) {
-    let what = match disturbance {
-        Disturbance::Late => {
-            "its only free thread was in a call whose timeout starts afresh: it may return up to \
-             one timeout late"
-        }
-        Disturbance::Short => {
-            "its only free thread was in a call that may return a short count, as after SIGSTOP"
-        }
-        _ => return,
-    };
-    let note = Note::Disturbed {
-        what: what.to_owned(),
-    };
-    if !outcome.notes.contains(&note) {
-        outcome.notes.push(note);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::files::path_of;
 use crate::inject::filtered::may_be_filtered;
 use crate::inject::memory::Memory;
+use crate::inject::pick::KEEP;
 use crate::ptrace::carried::{Broken, Carried, Gadget};
 use crate::ptrace::tracee::{Borrowed, NoResult};
 use crate::raw::ids::shares_address_space;
@@ -301,7 +302,7 @@ pub(in crate::inject) struct Served<'a> {
     pub(in crate::inject) pidfd: std::os::fd::BorrowedFd<'a>,
     pub(in crate::inject) pid: i32,
     /// Some threads of it: the first may have exited, and then has no memory to compare.
-    pub(in crate::inject) threads: [i32; 4],
+    pub(in crate::inject) threads: [i32; KEEP],
 }
 
 impl Served<'_> {

@@ -3,7 +3,9 @@
 use mctl_abi::Errno;
 
 use super::{Job, State};
+use crate::inject::blocked::BlockedCall;
 use crate::inject::error::{InjectError, Refusal};
+use crate::inject::moment::{Harm, Moment, call_words};
 use crate::ptrace::tracee::{NoResult, NotStopped};
 use crate::raw::pidfd::is_alive;
 
@@ -16,7 +18,7 @@ impl Job<'_> {
             | State::NoThread(NotStopped::Gone)
             | State::Failed(NoResult::Gone)
             | State::Attach(Errno::ESRCH) => InjectError::Gone,
-            State::NoThread(NotStopped::GroupStopped) => Refusal::Stopped.into(),
+            State::NoMoment => self.explain_no_moment(),
             State::NoThread(NotStopped::Unresponsive) | State::Failed(NoResult::NotRun) => {
                 self.explain_unresponsive()
             }
@@ -47,6 +49,36 @@ impl Job<'_> {
         }
     }
 
+    /// No thread could be stopped without harm: which, what it is in, and what a stop would do.
+    fn explain_no_moment(&self) -> InjectError {
+        if crate::inject::frozen::is_frozen(self.prepared.pid) {
+            return Refusal::Frozen.into();
+        }
+        let candidates = || self.prepared.candidates.iter().flatten();
+        let best = candidates()
+            .filter(|candidate| candidate.moment != Moment::Unreachable)
+            .min_by_key(|candidate| Harm::of(candidate.call.as_ref()));
+        let Some(best) = best else {
+            let vfork = candidates().any(|candidate| waits_in_vfork(candidate.call.as_ref()));
+            return if vfork {
+                Refusal::InVfork.into()
+            } else {
+                Refusal::Unresponsive {
+                    waited_ms: u64::from(self.limits.wait_ms),
+                }
+                .into()
+            };
+        };
+        Refusal::NoHarmlessMoment {
+            tid: best.tid,
+            call: call_words(best.call.map(|call| call.number)),
+            harm: Harm::of(best.call.as_ref()),
+            waited_ms: u64::from(self.limits.wait_ms),
+            no_clock: self.no_clock,
+        }
+        .into()
+    }
+
     pub(super) fn explain_unresponsive(&self) -> InjectError {
         if crate::inject::frozen::is_frozen(self.prepared.pid) {
             return Refusal::Frozen.into();
@@ -62,15 +94,20 @@ impl Job<'_> {
 
     /// Whether the thread tried last was seen in a call by which it may wait for its vfork child.
     fn waits_in_vfork(&self) -> bool {
-        const CLONE3: u64 = 435;
-        let tried = self.prepared.candidates.get(self.tried).copied().flatten();
-        let Some(call) = tried.and_then(|candidate| candidate.call) else {
-            return false;
-        };
-        #[cfg(target_arch = "x86_64")]
-        if call.number == libc::SYS_vfork.cast_unsigned() {
-            return true;
-        }
-        call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
+        let tried = self.prepared.candidates.get(self.tried);
+        let candidate = tried.and_then(Option::as_ref);
+        waits_in_vfork(candidate.and_then(|candidate| candidate.call.as_ref()))
     }
+}
+
+fn waits_in_vfork(call: Option<&BlockedCall>) -> bool {
+    const CLONE3: u64 = 435;
+    let Some(call) = call else {
+        return false;
+    };
+    #[cfg(target_arch = "x86_64")]
+    if call.number == libc::SYS_vfork.cast_unsigned() {
+        return true;
+    }
+    call.number == libc::SYS_clone.cast_unsigned() || call.number == CLONE3
 }

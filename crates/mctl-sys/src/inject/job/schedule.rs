@@ -1,0 +1,328 @@
+//! In which order targets are served, and how long they wait.
+//!
+//! First every target that has a thread asleep where it may be interrupted: one look, one stop. Then, for those that
+//! have none, all together: their threads' own code is waited for, in slices; between two slices each target is
+//! looked at again, since a thread may have fallen asleep where it may be interrupted. What is left in the end is
+//! refused, or disturbed where the caller accepts that.
+
+use std::time::Duration;
+
+use mctl_abi::Errno;
+
+use super::{Job, State, Work};
+use crate::bounded::{self, End};
+use crate::inject::error::{InjectError, Refusal};
+use crate::inject::idle::Awake;
+use crate::inject::look::Prepared;
+use crate::inject::moment::{Harm, Moment};
+use crate::inject::pick::KEEP;
+use crate::inject::remaining::Finite;
+use crate::inject::shield;
+use crate::inject::user_mode;
+use crate::ptrace::tracee::{NoResult, NotStopped};
+use crate::raw::pidfd::is_alive;
+use crate::time::{Deadline, monotonic_ns};
+
+/// How often a target is looked at again because it has changed since it was looked at: its thread
+/// has ended, it has called exec, or another injector came first.
+///
+/// An exec on a busy machine takes its time: with the pauses below it is about half a second.
+const LOOKS: u32 = 60;
+/// So often where attaching was denied although the look allowed it: another injector was there for
+/// its few microseconds, or the thread is just ending.
+const LOOKS_IF_DENIED: u32 = 30;
+const FIRST_PAUSE: Duration = Duration::from_micros(250);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long threads are kept attached at a time: a wait of a second is cut into slices, since a thread is let go
+/// only by the end of its shield, and a sleeper is found only by a look.
+const FIRST_SLICE_NS: u64 = 3_000_000;
+const LONGEST_SLICE_NS: u64 = 50_000_000;
+/// How many threads are waited for at once, by a descriptor each.
+const MOST_ARMS: usize = 256;
+/// How many targets are served in one shield: during it our own thread stands still.
+const PER_SHIELD: usize = 64;
+
+/// Runs jobs in a shield task. Each has its own [`Job::outcome`]. Returns how long was waited for harmless moments.
+pub fn run(jobs: &mut [Job<'_>]) -> Duration {
+    let awake = Awake::request(jobs.iter().all(Job::is_short));
+    settle(jobs);
+    drop(awake);
+    let waited = wait_for_moments(jobs);
+    enter_finite_waits_again(jobs);
+    let mut disturbs = false;
+    for job in jobs.iter_mut() {
+        if job.is_waiting() && job.limits.disturb {
+            job.disturbs = true;
+            job.state = State::NotRun;
+            job.first = 0;
+            job.prepared.candidates.sort_by_key(|candidate| {
+                candidate.as_ref().map_or((true, true, Harm::Unknown), |c| {
+                    let never = c.moment == Moment::Unreachable;
+                    (never, c.seccomp, Harm::of(c.call.as_ref()))
+                })
+            });
+            disturbs = true;
+        }
+    }
+    if disturbs {
+        settle(jobs);
+    }
+    waited
+}
+
+/// Serves those that still wait by a thread in a finite wait that goes on beyond ours, where that can be entered again
+/// with the time that remains.
+fn enter_finite_waits_again(jobs: &mut [Job<'_>]) {
+    let mut some = false;
+    for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
+        let pid = job.prepared.pid;
+        for candidate in job.prepared.candidates.iter_mut().flatten() {
+            if candidate.moment == Moment::Elsewhere && !candidate.seccomp {
+                let look = || Finite::look(pid, candidate.tid);
+                candidate.finite = bounded::run(look).unwrap_or(None);
+            }
+            if candidate.finite.is_some() {
+                job.state = State::NotRun;
+                job.first = 0;
+                some = true;
+            }
+        }
+    }
+    if some {
+        settle(jobs);
+    }
+}
+
+/// Runs what has not been run, and again what failed because its target is no longer as it was looked at.
+fn settle(jobs: &mut [Job<'_>]) {
+    let mut pause = FIRST_PAUSE;
+    for look in 0..LOOKS {
+        run_round(jobs);
+        if !jobs.iter().any(|job| job.another_look_may_help(look)) {
+            return;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let mut again = false;
+        for job in &mut *jobs {
+            again |= job.another_look_may_help(look) && job.look_again();
+        }
+        if !again {
+            return;
+        }
+    }
+    run_round(jobs);
+}
+
+/// Waits for moments at which the remaining targets can be served.
+fn wait_for_moments(jobs: &mut [Job<'_>]) -> Duration {
+    let begun = monotonic_ns();
+    let mut slice = FIRST_SLICE_NS;
+    let mut first = 0;
+    let mut slices = 0;
+    loop {
+        let waited = monotonic_ns().saturating_sub(begun);
+        // Those whose time is up wait no more, whatever the others do.
+        let left = |job: &Job<'_>| {
+            let wait = u64::from(job.limits.wait_ms).saturating_mul(1_000_000);
+            if job.is_waiting() {
+                wait.saturating_sub(waited)
+            } else {
+                0
+            }
+        };
+        let longest = jobs.iter().map(left).max().unwrap_or(0);
+        if longest == 0 {
+            return Duration::from_nanos(waited);
+        }
+        first = one_slice(jobs, first, slices, slice.min(longest));
+        slices += 1;
+        slice = (slice * 2).min(LONGEST_SLICE_NS);
+        for job in &mut *jobs {
+            if left(job) > 0 {
+                job.look_again();
+            }
+        }
+        settle(jobs);
+    }
+}
+
+/// One slice of the wait. Where there are too many threads for one, `first` is the job to begin with, and the job to
+/// begin the next slice with is returned.
+fn one_slice(jobs: &mut [Job<'_>], first: usize, slices: usize, ns: u64) -> usize {
+    let mut arms = Vec::new();
+    let mut next = first;
+    for turn in 0..jobs.len() {
+        let index = (first + turn) % jobs.len();
+        if arms.len() >= MOST_ARMS {
+            next = index;
+            break;
+        }
+        let Some(job) = jobs.get_mut(index).filter(|job| job.is_waiting()) else {
+            continue;
+        };
+        // What bears a carrier is to be its tracer's only tracee: its threads are waited for one by one.
+        let most = match job.work {
+            Work::Carry(_) => 1,
+            Work::Script(_) | Work::Runs(_) => KEEP,
+        };
+        let prepared = &job.prepared;
+        let which = user_mode::Which {
+            job: index,
+            pid: prepared.pid,
+            first: if most == 1 { slices } else { 0 },
+            most,
+        };
+        match user_mode::arm(&mut arms, &which, &prepared.candidates) {
+            // The next slice goes on from here.
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                next = index;
+                break;
+            }
+            Err(errno) => job.no_clock = Some(errno),
+            Ok(()) => job.no_clock = None,
+        }
+    }
+    let slice = Deadline::after(ns);
+    if arms.is_empty() {
+        std::thread::sleep(Duration::from_nanos(ns.min(5_000_000)));
+        return next;
+    }
+    match shield::run(|| user_mode::watch(jobs, &mut arms, slice)) {
+        Ok(End::Done | End::NoAnswer) => {}
+        Ok(End::Interrupted | End::Died) => {
+            for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
+                job.state = State::Interrupted;
+            }
+        }
+        Err(_) => std::thread::sleep(Duration::from_nanos(ns.min(5_000_000))),
+    }
+    next
+}
+
+/// Runs what has not been run.
+fn run_round(jobs: &mut [Job<'_>]) {
+    let mut next = 0;
+    while next < jobs.len() {
+        let last = jobs.len().min(next + PER_SHIELD);
+        let mut attached = false;
+        let mut begun = false;
+        let ended = shield::run(|| {
+            begun = true;
+            while let Some(job) = jobs.get_mut(next).filter(|_| next < last) {
+                if shield::is_orphaned() {
+                    return;
+                }
+                if job.state == State::NotRun {
+                    crate::bounded::next_item();
+                    job.execute();
+                    if job.leaves_a_thread_attached() {
+                        attached = true;
+                        return;
+                    }
+                }
+                next += 1;
+            }
+        });
+        let Ok(ended) = ended else {
+            // No shield, no injection: the jobs say so by their state.
+            return;
+        };
+        match ended {
+            End::Done if !begun => return,
+            End::Done if !attached => {}
+            End::Done if jobs.get_mut(next).is_some_and(Job::next_thread) => {}
+            // Cut short at this job, and no other.
+            End::NoAnswer | End::Done => next += 1,
+            End::Interrupted | End::Died => {
+                if let Some(job) = jobs.get_mut(next) {
+                    job.state = State::Interrupted;
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Whether its calls take microseconds, as far as can be told.
+    fn is_short(&self) -> bool {
+        match &self.work {
+            Work::Script(calls) => calls
+                .iter()
+                .all(|script| script.call.number == libc::SYS_prctl.cast_unsigned()),
+            Work::Runs(runs) => runs.is_short(),
+            Work::Carry(_) => false,
+        }
+    }
+
+    /// After a thread did not stop: whether there is another one to try.
+    fn next_thread(&mut self) -> bool {
+        if !self.is_unresponsive() {
+            return false;
+        }
+        let error = self.explain_unresponsive();
+        let others = self.prepared.candidates.get(self.tried + 1..);
+        if matches!(error, InjectError::Refused(Refusal::Frozen))
+            || others.is_none_or(|others| others.iter().flatten().next().is_none())
+        {
+            self.why_not = Some(error);
+            return false;
+        }
+        self.first = self.tried + 1;
+        self.state = State::NotRun;
+        true
+    }
+
+    /// Whether the job failed because the target is no longer as it was looked at.
+    fn another_look_may_help(&self, looks: u32) -> bool {
+        match self.state {
+            State::Gone
+            | State::NoThread(NotStopped::Gone)
+            | State::Failed(NoResult::Gone)
+            | State::NoInsn
+            | State::Replaced => {
+                self.why_not.is_none() && is_alive(self.prepared.pidfd) == Ok(true)
+            }
+            State::Attach(Errno::EPERM) => self.why_not.is_none() && looks < LOOKS_IF_DENIED,
+            _ => false,
+        }
+    }
+
+    /// Looks again; true if the job is to be run again.
+    fn look_again(&mut self) -> bool {
+        let new = match Prepared::look(self.prepared.pid, self.prepared.pidfd) {
+            Ok(new) => new,
+            Err(error) => {
+                self.why_not = Some(error);
+                return false;
+            }
+        };
+        if self.state == State::NoInsn && new.insn.is_none() {
+            return false;
+        }
+        match &mut self.work {
+            Work::Script(calls) => {
+                for call in calls.iter_mut() {
+                    call.result = None;
+                }
+            }
+            // The vDSO of another program has another address.
+            Work::Runs(runs) if runs.are_gone() || new.insn != self.prepared.insn => {
+                self.state = State::Replaced;
+                return false;
+            }
+            Work::Runs(_) => {}
+            Work::Carry(birth) if birth.is_of_memory_that_is_gone() => {
+                self.state = State::Replaced;
+                return false;
+            }
+            Work::Carry(_) => {}
+        }
+        self.prepared = new;
+        self.first = 0;
+        self.state = State::NotRun;
+        true
+    }
+}
