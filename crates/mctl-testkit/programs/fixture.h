@@ -5,7 +5,7 @@
  * Protocol. The program writes "ready NR" (NR: the number of the system call it blocks in, or
  * "any") to stdout, after optional "key value" lines. It then loops over its call until SIGTERM,
  * and ends with one line of JSON:
- *   {"program":"…","iterations":N,"total":V,"violations":[{"what":"…","detail":"…"}…]}
+ *   {"program":"…","iterations":N,"total":V,"late_us":L,"violations":[{"what":"…","detail":"…"}…]}
  * Exit status: 0 no violation, 1 violations, 77 the machine cannot run it ("skip REASON" is printed).
  * SIGTERM may arrive just before the program blocks; the harness repeats it until the program ends.
  *
@@ -74,6 +74,7 @@ static uint64_t fx_every_ms, fx_timeout_ms, fx_late_ms;
 static struct fx_shared *fx_shared;
 static pid_t fx_feeder_pid;
 static _Atomic uint64_t fx_iterations, fx_total, fx_kept_count;
+static _Atomic uint64_t fx_late_ns; /* by which timeouts ended late, all together */
 static struct {
 	char what[48], detail[160];
 } fx_kept[FX_KEEP];
@@ -277,8 +278,8 @@ FX_UNUSED static int fx_done(void)
 		while (waitpid(fx_feeder_pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}
-	n = (size_t)snprintf(out, sizeof(out), "{\"program\":\"%s\",\"iterations\":%" PRIu64 ",\"total\":%" PRIu64 ",\"violations\":[",
-			     fx_name, (uint64_t)fx_iterations, total);
+	n = (size_t)snprintf(out, sizeof(out), "{\"program\":\"%s\",\"iterations\":%" PRIu64 ",\"total\":%" PRIu64 ",\"late_us\":%" PRIu64 ",\"violations\":[",
+			     fx_name, (uint64_t)fx_iterations, total, fx_late_ns / 1000);
 	for (uint64_t i = 0; i < fx_kept_count && i < FX_KEEP; i++) {
 		fx_put_text(what, sizeof(what), fx_kept[i].what);
 		fx_put_text(detail, sizeof(detail), fx_kept[i].detail);
@@ -389,6 +390,8 @@ FX_UNUSED static void fx_check_elapsed(uint64_t want_ns)
 {
 	uint64_t took = fx_t1 - fx_t0;
 
+	if (took > want_ns)
+		fx_late_ns += took - want_ns;
 	if (took + fx_early_ms * FX_MS < want_ns)
 		fx_violation("early", "%" PRIu64 " us instead of %" PRIu64, took / 1000, want_ns / 1000);
 	if (took > want_ns + fx_late_ms * FX_MS)

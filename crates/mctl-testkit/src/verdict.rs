@@ -20,6 +20,9 @@ pub struct Verdict {
     pub iterations: u64,
     /// How many violations there were. Only the first few are kept in `violations`.
     pub total: u64,
+    /// By how much its timeouts ended late, all together, in microseconds.
+    #[serde(default)]
+    pub late_us: u64,
     /// The first violations.
     pub violations: Vec<Violation>,
 }

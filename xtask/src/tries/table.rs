@@ -1,8 +1,10 @@
 //! What was seen, as Markdown.
 
-use super::Seen;
+use clap::ValueEnum as _;
+
 use super::pace::Compared;
 use super::useful::Useful;
+use super::{Part, Seen};
 use std::fmt::Write as _;
 
 /// Every table of a run.
@@ -48,8 +50,37 @@ pub(super) fn of(seen: &[Seen]) -> String {
     if !useful.is_empty() {
         text.push_str(USEFUL);
         useful.iter().for_each(|counted| row(&mut text, counted));
+        text.push('\n');
     }
+    results(&mut text, &paces, &useful);
     text
+}
+
+/// A line for each part: what it comes to.
+fn results(text: &mut String, paces: &[&Compared], useful: &[&Useful]) {
+    for part in Part::value_variants() {
+        let name = part.name();
+        let of_part: Vec<_> = paces.iter().filter(|c| c.part == *part).collect();
+        if !of_part.is_empty() {
+            let kept = of_part.iter().filter(|c| c.kept).count();
+            let all = of_part.len();
+            let _ = writeln!(
+                text,
+                "result: {name}: {kept} of {all} timers kept the pace of their twins"
+            );
+        }
+        let of_part: Vec<_> = useful.iter().filter(|u| u.part == *part).collect();
+        if !of_part.is_empty() {
+            let tries: u32 = of_part.iter().map(|u| u.tries).sum();
+            let succeeded: u32 = of_part.iter().map(|u| u.succeeded).sum();
+            let enough = of_part.iter().filter(|u| u.is_enough()).count();
+            let all = of_part.len();
+            let _ = writeln!(
+                text,
+                "result: {name}: {succeeded} of {tries} changes succeeded; 99 of 100 in {enough} of {all} programs"
+            );
+        }
+    }
 }
 
 const PACE: &str = "\

@@ -16,7 +16,7 @@ use crate::inject::idle::Awake;
 use crate::inject::look::Prepared;
 use crate::inject::moment::{Harm, Moment};
 use crate::inject::pick::KEEP;
-use crate::inject::remaining::Finite;
+use crate::inject::remaining::{Finite, SOON_NS};
 use crate::inject::shield;
 use crate::inject::user_mode;
 use crate::ptrace::tracee::{NoResult, NotStopped};
@@ -38,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// only by the end of its shield, and a sleeper is found only by a look.
 const FIRST_SLICE_NS: u64 = 3_000_000;
 const LONGEST_SLICE_NS: u64 = 50_000_000;
+/// How often a target is looked at for a finite wait.
+const FINITE_ROUNDS: u32 = 4;
 /// How many threads are waited for at once, by a descriptor each.
 const MOST_ARMS: usize = 256;
 /// How many targets are served in one shield: during it our own thread stands still.
@@ -72,24 +74,25 @@ pub fn run(jobs: &mut [Job<'_>]) -> Duration {
 }
 
 /// Serves those that still wait by a thread in a finite wait that goes on beyond ours, where that can be entered again
-/// with the time that remains.
+/// with the time that remains. One that ends in a moment is waited for instead, and looked at again.
 fn enter_finite_waits_again(jobs: &mut [Job<'_>]) {
-    let mut some = false;
-    for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
-        let pid = job.prepared.pid;
-        for candidate in job.prepared.candidates.iter_mut().flatten() {
-            if candidate.moment == Moment::Elsewhere && !candidate.seccomp {
-                let look = || Finite::look(pid, candidate.tid);
-                candidate.finite = bounded::run(look).unwrap_or(None);
-            }
-            if candidate.finite.is_some() {
-                job.state = State::NotRun;
-                job.first = 0;
-                some = true;
-            }
+    for round in 1..=FINITE_ROUNDS {
+        let mut some = false;
+        for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
+            some |= job.look_for_finite_waits();
         }
-    }
-    if some {
+        if !some {
+            return;
+        }
+        settle(jobs);
+        let patient = |job: &Job<'_>| job.is_waiting() && job.limits.wait_ms > 0;
+        if round == FINITE_ROUNDS || !jobs.iter().any(patient) {
+            return;
+        }
+        one_slice(jobs, 0, 0, SOON_NS);
+        for job in jobs.iter_mut().filter(|job| patient(job)) {
+            job.look_again();
+        }
         settle(jobs);
     }
 }
@@ -288,6 +291,28 @@ impl Job<'_> {
             State::Attach(Errno::EPERM) => self.why_not.is_none() && looks < LOOKS_IF_DENIED,
             _ => false,
         }
+    }
+
+    /// Whether one of its threads is in a finite wait that can be entered again; the job is then to be run with it.
+    fn look_for_finite_waits(&mut self) -> bool {
+        let pid = self.prepared.pid;
+        let mut some = false;
+        for candidate in self.prepared.candidates.iter_mut().flatten() {
+            // (A filter might refuse the call that it is entered again by.)
+            let may = candidate.moment == Moment::Elsewhere && !candidate.seccomp;
+            let look = || Finite::look(pid, candidate.tid);
+            candidate.finite = if may {
+                bounded::run(look).unwrap_or(None)
+            } else {
+                None
+            };
+            some |= candidate.finite.is_some();
+        }
+        if some {
+            self.state = State::NotRun;
+            self.first = 0;
+        }
+        some
     }
 
     /// Looks again; true if the job is to be run again.

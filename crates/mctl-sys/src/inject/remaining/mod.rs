@@ -39,7 +39,7 @@ const EPOLL_WAIT: u64 = 232;
 /// How far below the stack pointer the time is put, at most: red zone, and room to align it.
 const ROOM: u64 = 256;
 /// A wait that ends sooner is waited for.
-const SOON_NS: u64 = 20_000_000;
+pub(super) const SOON_NS: u64 = 20_000_000;
 
 /// A thread that is asleep in a finite wait, of which all is known that can be known before the stop.
 #[derive(Clone, Copy, Debug)]
