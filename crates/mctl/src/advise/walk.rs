@@ -339,10 +339,10 @@ impl Walk<'_, '_> {
         let same =
             |other: &Piece| other.entry == piece.entry && other.mapping_end == piece.mapping_end;
         state.advised(piece, 0);
-        while state.refill()
-            && let Some(next) = state.pending.pop_front_if(|next| same(next))
-        {
-            state.advised(next, 0);
+        while state.refill() && state.pending.front().is_some_and(same) {
+            if let Some(next) = state.pending.pop_front() {
+                state.advised(next, 0);
+            }
         }
     }
 
