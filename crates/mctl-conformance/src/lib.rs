@@ -6,6 +6,7 @@
 //! - [`contract`]: the sentences, and which cases show them.
 //! - [`run`](mod@run): running one and holding it to what it must come to.
 //! - [`report`]: what came of every sentence; [`draw`]: traces; [`repl`](mod@repl): by hand.
+//! - [`control`]: faults on purpose, which the suite has to notice.
 //! - [`fuzz`](mod@fuzz): random histories on two backends side by side.
 
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod backend;
 pub mod call;
 pub mod contract;
+pub mod control;
 pub mod draw;
 pub mod fuzz;
 pub mod lang;

@@ -13,12 +13,14 @@ use mctl_conformance::backend::Backend;
 use mctl_conformance::backend::engine::{DEPUTY, deputy};
 use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::StockBackend;
+use mctl_conformance::control::Controls;
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
 use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, built_in, load};
 use mctl_conformance::run::Verdict;
+use mctl_model::Mutant;
 
 /// Hold the model and this kernel to the mctl contract
 #[derive(Debug, Parser)]
@@ -75,6 +77,12 @@ enum Command {
     },
     /// Try steps by hand on the model
     Repl,
+    /// Run the suite's own controls on the model: faults that it has to notice
+    Controls {
+        /// Write the page here
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
     /// Run random histories on the model and this kernel side by side
     Fuzz {
         /// Seconds
@@ -211,6 +219,19 @@ fn go(cli: Cli) -> Result<Ended> {
         Command::Repl => {
             repl(std::io::stdin().lock(), out)?;
             Ok(Ended::Well)
+        }
+        Command::Controls { write } => {
+            let controls = Controls::run(&built_in()?);
+            let page = controls.markdown();
+            match write {
+                Some(path) => std::fs::write(path, &page)?,
+                None => write!(out, "{page}")?,
+            }
+            let all = Mutant::ALL.iter();
+            let noticed = |mutant: &&Mutant| !controls.at_its_sentence(**mutant).is_empty();
+            Ok(Ended::well(
+                all.clone().filter(noticed).count() == all.len(),
+            ))
         }
         Command::Fuzz {
             seconds,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::PAGE;
+use crate::mutant::Mutant;
 use crate::vma::FileId;
 
 /// What a file is, for opening mappings of it.
@@ -66,9 +67,18 @@ pub(crate) struct Cache {
     pub(crate) swap_used: u64,
     /// Folios of punched holes that somebody still maps.
     pub(crate) holes: Vec<Key>,
+    /// A fault on purpose.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 impl Cache {
+    pub(crate) fn new(mutant: Option<Mutant>) -> Cache {
+        Cache {
+            mutant,
+            ..Cache::default()
+        }
+    }
+
     pub(crate) fn new_file(&mut self, info: FileInfo) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
         self.files.push(info);
@@ -180,7 +190,23 @@ impl Cache {
         folio.mapped = folio.mapped.saturating_sub(1);
         folio.dirty |= used.dirty;
         let alone = folio.mapped == 0;
-        let (dirty, shmem) = (folio.dirty, self.is_shmem(file));
+        let (mut dirty, shmem) = (folio.dirty, self.is_shmem(file));
+        let mutant = self.mutant;
+        if used.fade && dirty && mutant == Some(Mutant::FadeDropsDirty) {
+            dirty = false;
+            if let Some(folio) = self.folios.get_mut(&key) {
+                folio.dirty = false;
+            }
+        }
+        let alone = alone || (used.fade && mutant == Some(Mutant::FadeMovesShared));
+        if used.fade && mutant == Some(Mutant::FadePromotes) {
+            self.accessed(key);
+            self.accessed(key);
+            return;
+        }
+        if used.fade && mutant == Some(Mutant::FadeLeavesPlace) {
+            return;
+        }
         if used.fade {
             // docs/CONTRACT.md#fade-not-promoted: not promoted for having been used by the dying one, and what only it
             // had mapped goes to the tail; a dirty folio is only marked for reclaim.

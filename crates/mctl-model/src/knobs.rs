@@ -3,6 +3,7 @@
 use mctl_abi::permission::Yama;
 use mctl_abi::thp::Host;
 
+use crate::mutant::Mutant;
 use crate::vma::VmFlags;
 use crate::{HUGE, PAGE};
 
@@ -44,6 +45,8 @@ pub struct Knobs {
     pub yama: Yama,
     /// The stack guard gap in bytes (256 pages).
     pub stack_guard: u64,
+    /// A fault on purpose, for the controls of a suite.
+    pub mutant: Option<Mutant>,
 }
 
 impl Default for Knobs {
@@ -60,6 +63,7 @@ impl Default for Knobs {
             pid_max: 32_768,
             yama: Yama::Classic,
             stack_guard: 256 * PAGE,
+            mutant: None,
         }
     }
 }

@@ -33,6 +33,7 @@ mod knobs;
 mod madv;
 mod mm;
 mod model;
+mod mutant;
 mod pages;
 mod tree;
 mod vma;
@@ -52,6 +53,7 @@ pub use model::pmadvise::{IoVec, PmadviseOutcome, WholeOrVec};
 pub use model::signal::TaskState;
 pub use model::spawn::SpawnArgs;
 pub use model::{Broken, Model};
+pub use mutant::Mutant;
 pub use pages::{PageKind, Run};
 pub use vma::{Backing, FileId, VmFlags, Vma};
 

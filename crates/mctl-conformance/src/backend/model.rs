@@ -9,7 +9,8 @@ use mctl_model::{
 };
 
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
-use crate::call::{Addr, Call, Life, Look, Place, Prctl, Source};
+use crate::call::{Addr, Call, Entries, Life, Look, Place, Prctl, Source};
+use crate::control::Control;
 use crate::lang::{Names, Needs, Setup};
 use crate::view::{ARENA, Scope, Span, View, comparable};
 
@@ -19,6 +20,8 @@ pub struct ModelBackend {
     pub(super) model: Model,
     /// What a scenario does not name is as here.
     host: Setup,
+    /// A fault on purpose.
+    control: Option<Control>,
     image: Image,
     tasks: Vec<Option<TaskId>>,
     /// The numbers of tasks, kept after their death.
@@ -53,6 +56,15 @@ pub(super) fn number(value: u64) -> i64 {
 }
 
 impl ModelBackend {
+    /// The same with a fault on purpose, which the suite has to notice.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> ModelBackend {
+        ModelBackend {
+            control: Some(control),
+            ..self
+        }
+    }
+
     /// The same on this host, where a scenario does not ask for another.
     #[must_use]
     pub fn on_host(self, host: Setup) -> ModelBackend {
@@ -65,6 +77,7 @@ impl ModelBackend {
         ModelBackend {
             model: Model::new(Knobs::default()),
             host: Setup::default(),
+            control: None,
             image,
             tasks: Vec::new(),
             pids: Vec::new(),
@@ -234,6 +247,10 @@ impl Backend for ModelBackend {
             max_map_count: setup.max_map_count,
             yama: Yama::from_scope(setup.yama),
             huge_zero_write: setup.huge_zero_write,
+            mutant: match self.control {
+                Some(Control::Mutant(mutant)) => Some(mutant),
+                Some(Control::Nothing) | None => None,
+            },
             ..Knobs::default()
         });
         self.model.set_image(self.image.clone());
@@ -376,6 +393,14 @@ impl Backend for ModelBackend {
                 0
             }),
             Call::Close(fd) => unit(self.model.close(id, self.fd(*fd))),
+            // An engine that says yes and does nothing.
+            Call::Mctl(..) if self.control == Some(Control::Nothing) => Ok(0),
+            Call::Pmadvise(_, _, _, Entries::List(list), _)
+                if self.control == Some(Control::Nothing) =>
+            {
+                Ok(number(list.iter().map(|(_, len)| len).sum()))
+            }
+            Call::Pmadvise(..) if self.control == Some(Control::Nothing) => Ok(1 << 20),
             Call::Mctl(whom, action, flags, owner) => {
                 return self.mctl(id, *whom, *action, *flags, *owner);
             }
@@ -413,7 +438,7 @@ impl Backend for ModelBackend {
                 flags: comparable(seen.flags),
                 rss: if seen.anon { seen.rss } else { 0 },
                 huge: if seen.anon { seen.huge } else { 0 },
-                eligible: seen.anon && seen.eligible,
+                eligible: seen.eligible,
                 anon: seen.anon,
             });
         }

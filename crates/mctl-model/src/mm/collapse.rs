@@ -1,9 +1,10 @@
 //! `MADV_COLLAPSE`.
 
 use mctl_abi::Errno;
-use mctl_abi::thp::may_collapse;
+use mctl_abi::thp::{Host, may_collapse};
 
 use super::{Cx, Mm};
+use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, FileId, Vma};
 use crate::{HUGE, PAGE};
@@ -14,7 +15,13 @@ impl Mm {
     /// holds no aligned block, and where a block has no page table yet, which ends the walk.
     pub(super) fn collapse(&mut self, cx: &mut Cx<'_>, part: &Vma) -> Result<(), Errno> {
         let whole = self.vmas.at(part.start).copied().ok_or(Errno::EINVAL)?;
-        may_collapse(self.policy.thp(), self.thp_disable, part.flags.advice())?;
+        match self.mutant {
+            Some(Mutant::CollapseIgnoresPolicy) => {}
+            Some(Mutant::CollapseAsksHost) if cx.knobs.thp == Host::Never => {
+                return Err(Errno::EINVAL);
+            }
+            _ => may_collapse(self.policy.thp(), self.thp_disable, part.flags.advice())?,
+        }
         if !whole.holds_block() || !part.supports_mlock() {
             return Err(Errno::EINVAL);
         }

@@ -4,6 +4,7 @@ use mctl_abi::Errno;
 
 use super::{Cx, Mm};
 use crate::knobs::HugeZeroWrite;
+use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, VmFlags, Vma};
 use crate::{HUGE, MMAP_MIN, PAGE};
@@ -197,6 +198,7 @@ impl Mm {
             }
             PageKind::HugeZero if write => {
                 let huge = match cx.knobs.huge_zero_write {
+                    _ if self.mutant == Some(Mutant::HugeZeroStays) => true,
                     HugeZeroWrite::AsTable => self.may_be_huge(cx.knobs, vma),
                     HugeZeroWrite::Huge => true,
                     HugeZeroWrite::Small => false,

@@ -10,6 +10,7 @@ use crate::PAGE;
 use crate::cache::Cache;
 use crate::ids::NsId;
 use crate::knobs::Image;
+use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run, SWAP_MARK};
 use crate::tree::Tree;
 use crate::vma::{Backing, MARK_FILE, VmFlags, Vma};
@@ -23,8 +24,10 @@ impl Mm {
         thp_disable: ThpDisable,
         user_ns: NsId,
         family: u32,
+        mutant: Option<Mutant>,
     ) -> Mm {
         let mut mm = Mm {
+            mutant,
             brk_start: image.brk_start,
             brk: image.brk,
             policy,
@@ -68,7 +71,17 @@ impl Mm {
         child.file = crate::pages::Pages::default();
         child.def_lock = LockMode::None;
         child.stale_locked = 0;
-        child.policy = self.policy.on_fork();
+        child.policy = match self.mutant {
+            Some(Mutant::ForkForgetsPolicy) => Policy::INHERIT,
+            Some(Mutant::ForkKeepsFade) => self.policy,
+            _ => self.policy.on_fork(),
+        };
+        if self.mutant == Some(Mutant::ForkKeepsLockMode) {
+            child.def_lock = self.def_lock;
+        }
+        if self.mutant == Some(Mutant::ForkForgetsAdvice) {
+            child.forget_advice();
+        }
         child.epoch = self.epoch + 1;
         child.users = 1;
         child.drop_uncopied();
@@ -92,12 +105,27 @@ impl Mm {
         let mut cursor = 0;
         while let Some(vma) = self.vmas.find_marked(cursor, marks).copied() {
             cursor = vma.end;
+            let wiped = vma.flags.has(VmFlags::WIPEONFORK);
+            if wiped && self.mutant == Some(Mutant::WipeOnForkCopies) {
+                continue;
+            }
             self.anon.zap(vma.start, vma.end, |_| ());
             if vma.flags.has(VmFlags::DONTCOPY) {
                 self.vmas.remove(vma.start);
             } else {
                 self.vmas.modify(vma.start, |vma| vma.anon = 0);
             }
+        }
+    }
+
+    /// A fault on purpose.
+    fn forget_advice(&mut self) {
+        let mut cursor = 0;
+        while let Some(vma) = self.vmas.find(cursor).copied() {
+            cursor = vma.end;
+            let advice = VmFlags::HUGEPAGE | VmFlags::NOHUGEPAGE | VmFlags::MERGEABLE;
+            self.vmas
+                .modify(vma.start, |vma| vma.flags = vma.flags.without(advice));
         }
     }
 

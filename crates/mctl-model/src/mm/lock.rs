@@ -4,6 +4,7 @@ use mctl_abi::Errno;
 
 use super::{Cx, LockMode, Mm};
 use crate::creds::Caps;
+use crate::mutant::Mutant;
 use crate::vma::{VmFlags, Vma};
 use crate::{PAGE, page_align};
 
@@ -35,7 +36,8 @@ impl Mm {
         let limit = cx.limits.memlock / PAGE;
         let pages = len / PAGE;
         let mut locked = pages.saturating_add(self.locked_pages());
-        if locked > limit && !cx.caps.has(Caps::IPC_LOCK) {
+        let counts_twice = self.mutant == Some(Mutant::LockCountsTwice);
+        if locked > limit && !cx.caps.has(Caps::IPC_LOCK) && !counts_twice {
             // What is locked already is not counted twice.
             locked -= self.locked_in(start, start.saturating_add(len));
         }

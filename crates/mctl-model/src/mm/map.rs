@@ -6,6 +6,7 @@ use super::zap::Why;
 use super::{Cx, Mm};
 use crate::cache::FileInfo;
 use crate::creds::Caps;
+use crate::mutant::Mutant;
 use crate::vma::{Backing, FileId, VmFlags, Vma};
 use crate::{HUGE, MMAP_MIN, PAGE, TASK_SIZE, page_align};
 
@@ -155,7 +156,12 @@ impl Mm {
     /// What the kernel adds to every new mapping: merging by policy, no lock where locking is
     /// not supported.
     pub(super) fn finish_flags(&self, vma: &mut Vma) {
-        if self.policy.has(PolicyKind::Mergeable) && vma.ksm_compatible() {
+        let forgotten = match self.mutant {
+            Some(Mutant::MergeNowOnly) => true,
+            Some(Mutant::ExecForgetsMappings) => self.execed,
+            _ => false,
+        };
+        if self.policy.has(PolicyKind::Mergeable) && vma.ksm_compatible() && !forgotten {
             vma.flags = vma.flags | VmFlags::MERGEABLE;
         }
         if !vma.supports_mlock() {

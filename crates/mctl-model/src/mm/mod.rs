@@ -16,13 +16,14 @@ mod zap;
 
 use std::collections::BTreeMap;
 
-use mctl_abi::Policy;
-use mctl_abi::thp::{ThpDisable, may_be_huge};
+use mctl_abi::thp::{Advice, Host, ThpDisable, may_be_huge};
+use mctl_abi::{Policy, Thp};
 
 use crate::cache::Cache;
 use crate::creds::Caps;
 use crate::ids::{MmId, NsId};
 use crate::knobs::{Knobs, Limits};
+use crate::mutant::Mutant;
 use crate::pages::{Pages, Run};
 use crate::tree::Tree;
 use crate::vma::{VmFlags, Vma};
@@ -81,6 +82,10 @@ pub struct Mm {
     pub(crate) stale_locked: u64,
     /// Pages were moved by mremap(2), so a relative may hold them at other addresses.
     pub(crate) moved: bool,
+    /// It was made by exec, not by the harness.
+    pub(crate) execed: bool,
+    /// A fault on purpose.
+    pub(crate) mutant: Option<Mutant>,
 }
 
 /// What a memory call needs from around the address space.
@@ -209,17 +214,27 @@ impl Mm {
 
     /// Whether the kernel may put a huge page into the mapping by itself.
     pub(crate) fn may_be_huge(&self, knobs: &Knobs, vma: &Vma) -> bool {
-        let host = if vma.is_anon() {
+        let mut host = if vma.is_anon() {
             knobs.thp
         } else {
             knobs.shmem
         };
-        may_be_huge(
-            host,
-            self.policy.thp(),
-            self.thp_disable,
-            vma.flags.advice(),
-        )
+        let (mut thp, mut disable) = (self.policy.thp(), self.thp_disable);
+        let mut advice = vma.flags.advice();
+        match self.mutant {
+            Some(Mutant::NeverIgnored) if thp == Thp::Never => thp = Thp::Inherit,
+            Some(Mutant::AdvisedIgnored) if thp == Thp::Advised => thp = Thp::Inherit,
+            Some(Mutant::AlwaysIgnored) if thp == Thp::Always => thp = Thp::Inherit,
+            Some(Mutant::AlwaysOverHost) if thp == Thp::Always => host = Host::Always,
+            Some(Mutant::AlwaysOverAdvice) if thp == Thp::Always => advice = Advice::None,
+            Some(Mutant::DisableIgnored) => disable = ThpDisable::Off,
+            Some(Mutant::ExceptHoldsAlways) if disable == ThpDisable::ExceptAdvised => {
+                thp = Thp::Advised;
+            }
+            Some(Mutant::ShmemFollowsThp) => host = knobs.thp,
+            _ => {}
+        }
+        may_be_huge(host, thp, disable, advice)
     }
 
     /// One mapping as an observer sees it.

@@ -4,6 +4,7 @@ use super::{Cx, Mm};
 use crate::HUGE;
 use crate::PAGE;
 use crate::cache::Use;
+use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, VmFlags, Vma};
 use mctl_abi::PolicyKind;
@@ -81,7 +82,9 @@ impl Mm {
         let Backing::File(file) = part.backing else {
             return;
         };
-        let fade = why == Why::Exit && self.policy.has(PolicyKind::FadeOnDeath);
+        let fade = why == Why::Exit
+            && (self.policy.has(PolicyKind::FadeOnDeath)
+                || self.mutant == Some(Mutant::FadeAlways));
         let recency = !part.flags.any(VmFlags::SEQ | VmFlags::RAND);
         let cache = &mut *cx.cache;
         self.file.zap(part.start, part.end, |run| {

@@ -6,6 +6,7 @@ use super::pmadvise::{IoVec, PmadviseOutcome};
 use crate::madv::{Madvise, Pmadv};
 use crate::mm::advise::advice_range;
 use crate::mm::{Cx, Mm};
+use crate::mutant::Mutant;
 use crate::vma::{Backing, VmFlags, Vma};
 use crate::{HUGE, TASK_SIZE};
 
@@ -19,7 +20,10 @@ pub(super) fn advise_entries(
     flags: Pmadv,
 ) -> (PmadviseOutcome, Option<Errno>) {
     let skip = flags.has(Pmadv::SKIP_ERRORS);
-    let gaps_allowed = skip || flags.has(Pmadv::NO_ERROR_ON_UNMAPPED);
+    let skip = skip && mm.mutant != Some(Mutant::SkipStops);
+    let gaps_allowed = flags.has(Pmadv::SKIP_ERRORS)
+        || mm.mutant == Some(Mutant::GapIsNoError)
+        || flags.has(Pmadv::NO_ERROR_ON_UNMAPPED);
     let mut outcome = PmadviseOutcome {
         bytes: 0,
         entries: Vec::new(),
@@ -32,6 +36,9 @@ pub(super) fn advise_entries(
         outcome.entries.push(done.map(|()| entry.len));
         match done {
             Ok(()) => outcome.bytes += entry.len,
+            Err(_) if skip && mm.mutant == Some(Mutant::SkipCountsAll) => {
+                outcome.bytes += entry.len;
+            }
             Err(_) if skip && !malformed => {}
             Err(error) => {
                 failed = Some(error);
@@ -65,7 +72,9 @@ fn advise_entry(
             Err((_, error)) => Err(error),
         }
     })?;
-    if gap && !gaps_allowed {
+    let trailing = gap && mm.vmas.at(end - 1).is_none();
+    let missed = trailing && mm.mutant == Some(Mutant::TrailingGapMissed);
+    if gap && !gaps_allowed && !missed {
         return Err(Errno::ENOMEM);
     }
     first
@@ -86,7 +95,7 @@ pub(super) fn advise_entire(
     let walked = mm.walk(0, TASK_SIZE, |mm, part| {
         match advise_mapping(mm, cx, &part, advice, skip) {
             Ok(done) => bytes += done,
-            Err(_) if stands_apart(&part) => {}
+            Err(_) if stands_apart(&part) && mm.mutant != Some(Mutant::EntireMeetsSpecial) => {}
             Err((done, error)) => {
                 bytes += done;
                 first = first.or(Some(error));
@@ -97,6 +106,9 @@ pub(super) fn advise_entire(
         }
         Ok(())
     });
+    if mm.mutant == Some(Mutant::EntireCountsRange) {
+        bytes = TASK_SIZE;
+    }
     let failed = walked.err().filter(|_| bytes == 0);
     let entry = match first {
         Some(error) => Err(error),

@@ -1,7 +1,7 @@
 //! execve(2).
 
-use mctl_abi::Errno;
 use mctl_abi::permission::Ids;
+use mctl_abi::{Errno, Policy, PolicyKind};
 
 use super::Model;
 use super::signal::TaskState;
@@ -9,6 +9,7 @@ use crate::creds::{Caps, Creds};
 use crate::ids::{NsId, TaskId};
 use crate::knobs::Image;
 use crate::mm::Mm;
+use crate::mutant::Mutant;
 
 /// A program file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,13 +58,29 @@ impl Model {
         let secure = creds.uid.effective != creds.uid.real
             || !task.creds.caps.has(creds.caps) && program.caps != Caps::NONE;
         self.leave_alone(caller);
-        let (policy, thp_disable) = match self.mms.get(&old) {
-            Some(mm) => (mm.policy.on_exec(), mm.thp_disable),
+        let mutant = self.knobs.mutant;
+        let (policy, thp_disable, lock) = match self.mms.get(&old) {
+            Some(mm) => {
+                let policy = match mutant {
+                    Some(Mutant::ExecKeepsAll) => mm.policy.on_fork(),
+                    Some(Mutant::ExecKeepsFade) if mm.policy.has(PolicyKind::FadeOnDeath) => {
+                        mm.policy
+                    }
+                    Some(Mutant::ExecEndsAll) => Policy::INHERIT,
+                    Some(Mutant::SecureExecWipes) if secure => Policy::INHERIT,
+                    _ => mm.policy.on_exec(),
+                };
+                (policy, mm.thp_disable, mm.def_lock)
+            }
             None => return Err(Errno::ESRCH),
         };
         let image = args.image.clone().unwrap_or_else(|| self.image.clone());
         let family = self.next_id();
-        let mut mm = Mm::from_image(&image, policy, thp_disable, creds.ns, family);
+        let mut mm = Mm::from_image(&image, policy, thp_disable, creds.ns, family, mutant);
+        mm.execed = true;
+        if mutant == Some(Mutant::ExecKeepsLockMode) {
+            mm.def_lock = lock;
+        }
         mm.dumpable = creds.uid.effective == creds.uid.real;
         let new = self.add_mm(mm);
         self.release_vfork(caller);

@@ -8,6 +8,7 @@ use super::signal::TaskState;
 use super::{Model, Task};
 use crate::creds::{Caps, UserNs};
 use crate::ids::{NsId, TaskId};
+use crate::mutant::Mutant;
 
 /// What the new task shares with its maker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,13 @@ impl Model {
         let mm = parent.mm.ok_or(Errno::ESRCH)?;
         let id = TaskId(self.next_id());
         let (pid, inode) = self.pids.take(id)?;
-        let child_mm = if args.kind == CloneKind::Fork {
+        let copies = matches!(
+            (self.knobs.mutant, args.kind),
+            (_, CloneKind::Fork)
+                | (Some(Mutant::VmChildCopies), CloneKind::Vm)
+                | (Some(Mutant::VforkCopies), CloneKind::Vfork)
+        );
+        let child_mm = if copies {
             let copy = match self.mms.get(&mm) {
                 Some(found) => found.fork(&mut self.cache),
                 None => return Err(Errno::ESRCH),

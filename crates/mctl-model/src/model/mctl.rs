@@ -4,9 +4,11 @@ use mctl_abi::permission::{self, Holds, Mechanism, OwnerFacts, Relation, Yama};
 use mctl_abi::{Action, Checks, Errno, Request, check};
 
 use super::Model;
+use super::signal::TaskState;
 use crate::creds::{Caps, Creds};
 use crate::ids::TaskId;
 use crate::knobs::Limits;
+use crate::mutant::Mutant;
 
 /// Which permission rule the caller wants (docs/CONTRACT.md#perm-admin, #perm-owner).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +49,28 @@ impl Checks for Facts<'_> {
     }
 
     fn address_space(&mut self) -> Result<(), Errno> {
-        let named = self.named.ok_or(Errno::ESRCH)?;
+        let named = match (self.named, self.model.knobs.mutant) {
+            // Whoever may not act is told so although nobody is there.
+            (None, Some(Mutant::PermissionFirst)) => {
+                let creds = self.model.running(self.caller)?.creds;
+                let admin = self.model.capable(&creds, Caps::SYS_ADMIN);
+                return Err(if admin { Errno::ESRCH } else { Errno::EPERM });
+            }
+            (Some(named), Some(Mutant::PermissionFirst))
+                if self.model.with_address_space(named).is_err() =>
+            {
+                let creds = self.model.running(self.caller)?.creds;
+                let admin = self.model.capable(&creds, Caps::SYS_ADMIN);
+                return Err(if admin { Errno::ESRCH } else { Errno::EPERM });
+            }
+            (Some(named), Some(Mutant::ZombieAnswers))
+                if self.model.state(named) == Some(TaskState::Zombie) =>
+            {
+                self.reached = Some(self.caller);
+                return Ok(());
+            }
+            (named, _) => named.ok_or(Errno::ESRCH)?,
+        };
         self.reached = Some(self.model.with_address_space(named)?);
         Ok(())
     }
@@ -57,7 +80,11 @@ impl Checks for Facts<'_> {
         match self.rule {
             Rule::Admin => {
                 let relation = self.model.relation(self.caller, target);
-                let holds = self.model.admin_of(self.caller, target)?;
+                let holds = match self.model.knobs.mutant {
+                    Some(Mutant::AdminLetsAll) if relation == Relation::Other => Holds::Yes,
+                    Some(Mutant::DefaultExecFree) if relation == Relation::Own => Holds::Yes,
+                    _ => self.model.admin_of(self.caller, target)?,
+                };
                 permission::admin(request, relation, holds)
             }
             Rule::Owner => {
@@ -123,6 +150,9 @@ impl Model {
 
     pub(super) fn relation(&self, caller: TaskId, target: TaskId) -> Relation {
         let leader = |task| self.tasks.get(&task).map(|t| t.leader);
+        if self.knobs.mutant == Some(Mutant::OwnIsSameMemory) && self.same_mm(caller, target) {
+            return Relation::Own;
+        }
         if leader(caller).is_some() && leader(caller) == leader(target) {
             Relation::Own
         } else {
@@ -134,9 +164,13 @@ impl Model {
     pub(super) fn admin_of(&self, caller: TaskId, target: TaskId) -> Result<Holds, Errno> {
         let creds = self.running(caller)?.creds;
         let mm = self.mm(target).ok_or(Errno::ESRCH)?;
+        let ns = match self.knobs.mutant {
+            Some(Mutant::NamespaceOfTask) => creds.ns,
+            _ => mm.user_ns,
+        };
         Ok(Holds::from_bool(self.ns_capable(
             &creds,
-            mm.user_ns,
+            ns,
             Caps::SYS_ADMIN,
         )))
     }
@@ -147,13 +181,19 @@ impl Model {
         target: TaskId,
         mechanism: Mechanism,
     ) -> Result<(), Errno> {
-        let own = self.running(caller)?.creds;
+        let mut own = self.running(caller)?.creds;
+        let mutant = self.knobs.mutant;
         let theirs = self.tasks.get(&target).ok_or(Errno::ESRCH)?.creds;
         let mm = self.mm(target).ok_or(Errno::ESRCH)?;
         let relation = self.relation(caller, target);
         // The one question that is asked in the namespace of the memory; the others are asked in
         // the task's (`__ptrace_may_access()`).
-        let seen = mm.dumpable || self.ns_capable(&own, mm.user_ns, Caps::SYS_PTRACE);
+        if mutant == Some(Mutant::OwnerAnyUser) {
+            (own.uid, own.gid) = (theirs.uid, theirs.gid);
+        }
+        let seen = mm.dumpable
+            || mutant == Some(Mutant::OwnerIgnoresDumpable)
+            || self.ns_capable(&own, mm.user_ns, Caps::SYS_PTRACE);
         if relation == Relation::Other && !seen {
             return Err(Errno::EPERM);
         }
@@ -167,7 +207,10 @@ impl Model {
             caps_cover_target: Holds::from_bool(self.covers(&own, &theirs)),
             sys_ptrace: Holds::from_bool(self.ns_capable(&own, theirs.ns, Caps::SYS_PTRACE)),
             sys_nice: Holds::from_bool(self.capable(&own, Caps::SYS_NICE)),
-            yama: self.knobs.yama,
+            yama: match mutant {
+                Some(Mutant::OwnerIgnoresYama) => Yama::Classic,
+                _ => self.knobs.yama,
+            },
             yama_related: Holds::from_bool(
                 self.knobs.yama == Yama::Classic || self.descends(target, caller),
             ),

@@ -24,6 +24,7 @@ use crate::creds::{Caps, Creds, UserNs};
 use crate::ids::{MmId, NsId, TaskId};
 use crate::knobs::{Image, Knobs, Limits};
 use crate::mm::{Cx, Mm, Range};
+use crate::mutant::Mutant;
 use crate::vma::FileId;
 use pids::Pids;
 use signal::TaskState;
@@ -79,6 +80,7 @@ impl Model {
     /// A machine with nothing running on it.
     #[must_use]
     pub fn new(knobs: Knobs) -> Model {
+        let mutant = knobs.mutant;
         Model {
             pids: Pids::new(knobs.pid_max),
             knobs,
@@ -89,7 +91,7 @@ impl Model {
                 parent: None,
                 owner: 0,
             }],
-            cache: Cache::default(),
+            cache: Cache::new(mutant),
             image: Image::default(),
             ids: 0,
         }
@@ -306,7 +308,9 @@ impl Model {
             return;
         };
         mm.users = mm.users.saturating_sub(1);
-        if mm.users > 0 {
+        let early = mm.mutant == Some(Mutant::FadeAtAnyDeath)
+            && mm.policy.has(mctl_abi::PolicyKind::FadeOnDeath);
+        if mm.users > 0 && !early {
             return;
         }
         let family = mm.family;

@@ -5,6 +5,7 @@ use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
 use super::Model;
 use super::signal::TaskState;
 use crate::ids::TaskId;
+use crate::mutant::Mutant;
 
 /// How `mctl_process_madvise` names its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub(crate) enum Fd {
     /// A process, or with `thread` one thread.
     Pidfd {
         task: TaskId,
+        pid: u32,
         inode: u64,
         thread: bool,
     },
@@ -60,6 +62,7 @@ impl Model {
         }
         let fd = Fd::Pidfd {
             task,
+            pid: found.pid,
             inode: found.inode,
             thread,
         };
@@ -104,6 +107,11 @@ impl Model {
         }
         let owner = self.tasks.get(&leader).ok_or(Errno::ESRCH)?;
         match owner.fds.get(&fd) {
+            Some(Fd::Pidfd { pid, .. })
+                if self.knobs.mutant == Some(Mutant::PidfdFollowsNumber) =>
+            {
+                Ok(self.pids.get(*pid))
+            }
             Some(Fd::Pidfd { task, inode, .. }) => Ok(self
                 .tasks
                 .get(task)
@@ -121,6 +129,7 @@ impl Model {
         let task = self.pids.get(pid).ok_or(Errno::ESRCH)?;
         let found = self.tasks.get(&task).ok_or(Errno::ESRCH)?;
         match inode {
+            Some(_) if self.knobs.mutant == Some(Mutant::InodeIgnored) => Ok(task),
             Some(wanted) if wanted != found.inode => Err(Errno::ESRCH),
             _ => Ok(task),
         }

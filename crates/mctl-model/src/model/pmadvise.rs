@@ -13,6 +13,7 @@ use crate::creds::Caps;
 use crate::ids::TaskId;
 use crate::knobs::Limits;
 use crate::madv::{Madvise, Pmadv};
+use crate::mutant::Mutant;
 
 /// One entry: a range in the target's address space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +139,9 @@ impl Model {
             return Err(error);
         }
         // Last: a call that fails changes no default.
-        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) {
+        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT)
+            && self.knobs.mutant != Some(Mutant::DefaultNotSet)
+        {
             let action = if advice == Madvise::HUGEPAGE {
                 Action::SetHugepage
             } else {
@@ -190,7 +193,8 @@ impl Model {
             if !remotely {
                 self.owner_of(caller, target, Mechanism::Injection)?;
             }
-            if advice.is_destructive() && !destructive {
+            let free = self.knobs.mutant == Some(Mutant::DestructiveFree);
+            if advice.is_destructive() && !destructive && !free {
                 return Err(Errno::EPERM);
             }
         }
@@ -198,7 +202,11 @@ impl Model {
         if self.relation(caller, target) == Relation::Own && advice.is_destructive() && whole {
             return Err(Errno::EPERM);
         }
-        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT) && self.admin_of(caller, target)? != Holds::Yes {
+        let free = self.knobs.mutant == Some(Mutant::DefaultFree);
+        if flags.has(Pmadv::SET_FORK_EXEC_DEFAULT)
+            && !free
+            && self.admin_of(caller, target)? != Holds::Yes
+        {
             return Err(Errno::EPERM);
         }
         Ok(())

@@ -5,6 +5,7 @@ use mctl_abi::{Action, Errno, Flags, PolicyKind, Request};
 
 use super::Model;
 use crate::ids::TaskId;
+use crate::mutant::Mutant;
 
 /// `PR_THP_DISABLE_EXCEPT_ADVISED`.
 const EXCEPT_ADVISED: u64 = 2;
@@ -59,7 +60,13 @@ impl Model {
         let request = if on == 0 {
             Request::new(Action::ClearMergeable, Flags::NONE)?
         } else {
-            Request::new(Action::SetMergeable, Flags::DEFAULT_EXEC)?
+            let exec = self.knobs.mutant != Some(Mutant::MergePrctlWithoutExec);
+            let flags = if exec {
+                Flags::DEFAULT_EXEC
+            } else {
+                Flags::NONE
+            };
+            Request::new(Action::SetMergeable, flags)?
         };
         self.with_mm(task, |mm, _| mm.apply(request))
     }

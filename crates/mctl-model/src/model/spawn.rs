@@ -56,6 +56,7 @@ impl Model {
                 ThpDisable::Off,
                 NsId(0),
                 family,
+                self.knobs.mutant,
             );
             mm.dumpable = true;
             Some(self.add_mm(mm))

@@ -136,6 +136,8 @@ struct Smaps {
     rss: u64,
     huge: u64,
     eligible: bool,
+    /// Shared memory: the kernel's own, or the suite's files on tmpfs.
+    shmem: bool,
 }
 
 impl Smaps {
@@ -154,7 +156,7 @@ impl Smaps {
                         flags: comparable(flags),
                         rss: if self.anon { self.rss } else { 0 },
                         huge: if self.anon { self.huge } else { 0 },
-                        eligible: self.anon && self.eligible,
+                        eligible: (self.anon || self.shmem) && self.eligible,
                         anon: self.anon,
                     },
                     flags,
@@ -177,6 +179,9 @@ impl Smaps {
         let name = words.next().unwrap_or_default();
         let own = name.is_empty() || name == b"[heap]" || name == b"[stack]";
         self.anon = inode == 0 && own;
+        self.shmem = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV"]
+            .iter()
+            .any(|start| name.starts_with(start));
     }
 }
 

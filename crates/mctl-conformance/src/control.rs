@@ -1,0 +1,164 @@
+//! Controls of the suite itself: faults on purpose, each of which it has to notice.
+//!
+//! An engine that says yes and does nothing, and the faults of the model ([`Mutant`]). What comes
+//! of them is a table, docs/suite-controls.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use mctl_model::Mutant;
+
+use crate::backend::model::ModelBackend;
+use crate::call::{Call, Step};
+use crate::lang::Setup;
+use crate::report::Case;
+use crate::run::{Verdict, run};
+
+/// A fault on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// mctl and the extended process_madvise say yes and do nothing.
+    Nothing,
+    /// A fault of the model.
+    Mutant(Mutant),
+}
+
+/// The cases that hold under an engine that does nothing, and why they may.
+pub const HOLD_UNDER_NOTHING: &str = include_str!("../cases/hold-under-nothing.txt");
+
+/// What came of every control.
+#[derive(Clone, Debug, Default)]
+pub struct Controls {
+    /// Under each fault of the model, the cases that differ.
+    pub mutants: Vec<(Mutant, BTreeSet<String>)>,
+    /// The cases that ask the engine for something and hold although it does nothing.
+    pub hold_under_nothing: BTreeSet<String>,
+    /// How many ask it for something.
+    pub asking: usize,
+    /// Each case's sentences.
+    shows: BTreeMap<String, Vec<String>>,
+}
+
+/// Whether a case asks the engine for anything.
+#[must_use]
+pub fn asks_engine(case: &Case) -> bool {
+    case.scenario
+        .lines
+        .iter()
+        .any(|line| matches!(line.step, Step::Do(_, Call::Mctl(..) | Call::Pmadvise(..))))
+}
+
+fn differing(cases: &[Case], control: Control) -> BTreeSet<String> {
+    // Few mappings, so that filling them up is quick.
+    let host = Setup {
+        max_map_count: 500,
+        ..Setup::default()
+    };
+    let mut backend = ModelBackend::default().on_host(host).with_control(control);
+    cases
+        .iter()
+        .filter(|case| matches!(run(&case.scenario, &mut backend), Verdict::Differs { .. }))
+        .map(|case| case.name.clone())
+        .collect()
+}
+
+impl Controls {
+    /// Runs every control on the model.
+    #[must_use]
+    pub fn run(cases: &[Case]) -> Controls {
+        let mutants = Mutant::ALL
+            .iter()
+            .map(|mutant| (*mutant, differing(cases, Control::Mutant(*mutant))))
+            .collect();
+        let asking: BTreeSet<String> = cases
+            .iter()
+            .filter(|case| asks_engine(case))
+            .map(|case| case.name.clone())
+            .collect();
+        let noticed = differing(cases, Control::Nothing);
+        let shows = cases
+            .iter()
+            .map(|case| (case.name.clone(), case.scenario.shows.clone()))
+            .collect();
+        Controls {
+            mutants,
+            asking: asking.len(),
+            hold_under_nothing: asking.difference(&noticed).cloned().collect(),
+            shows,
+        }
+    }
+
+    /// The cases that notice a mutant at the sentence that it breaks.
+    #[must_use]
+    pub fn at_its_sentence(&self, mutant: Mutant) -> Vec<&str> {
+        let noticing = self.mutants.iter().find(|(known, _)| *known == mutant);
+        let Some((_, noticing)) = noticing else {
+            return Vec::new();
+        };
+        noticing
+            .iter()
+            .filter(|case| {
+                let shows = self.shows.get(*case);
+                shows.is_some_and(|shows| shows.iter().any(|s| s == mutant.sentence()))
+            })
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The page for docs/.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut out = String::from(
+            "# The suite's own controls\n\n\
+             Written by `cargo run -p mctl-conformance -- controls --write docs/suite-controls.md`; a \
+             test holds it to what the suite does.\n\n\
+             ## Faults of the model\n\n\
+             Each is selected at run time (`Knobs::mutant`) and has to be noticed by a case of the \
+             sentence that it breaks.\n\n\
+             | fault | sentence | cases that notice it there | in all | one of them |\n\
+             |---|---|---|---|---|\n",
+        );
+        for (mutant, noticing) in &self.mutants {
+            let there = self.at_its_sentence(*mutant);
+            let _ = writeln!(
+                out,
+                "| {} | [{}](CONTRACT.md#{}) | {} | {} | {} |",
+                mutant.words(),
+                mutant.sentence(),
+                mutant.sentence(),
+                there.len(),
+                noticing.len(),
+                there.first().map_or("none", |name| name)
+            );
+        }
+        let _ = write!(
+            out,
+            "\n## An engine that says yes and does nothing\n\n\
+             {} cases ask the engine for something; {} of them hold although it does nothing. Each of \
+             these says why it may (`cases/hold-under-nothing.txt`).\n\n\
+             | case | why |\n|---|---|\n",
+            self.asking,
+            self.hold_under_nothing.len()
+        );
+        let why = reasons();
+        for case in &self.hold_under_nothing {
+            let _ = writeln!(
+                out,
+                "| {case} | {} |",
+                why.get(case.as_str()).unwrap_or(&"")
+            );
+        }
+        out
+    }
+}
+
+/// Why a case may hold under an engine that does nothing: `CASE WHY`, one a line.
+#[must_use]
+pub fn reasons() -> BTreeMap<&'static str, &'static str> {
+    HOLD_UNDER_NOTHING
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.trim().split_once(' '))
+        .map(|(case, why)| (case, why.trim()))
+        .collect()
+}
