@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod common;
+#[path = "host_wide/reading.rs"]
+mod reading;
 
 use std::path::Path;
 use std::process::Command;

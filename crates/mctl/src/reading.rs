@@ -66,6 +66,11 @@ pub enum Doubt {
     },
     /// The kernel's /proc does not show it.
     NotShown,
+    /// The getter was refused: by a seccomp filter, or by a kernel without it.
+    Refused {
+        /// With what.
+        errno: Errno,
+    },
 }
 
 impl fmt::Display for Doubt {
@@ -89,6 +94,7 @@ impl fmt::Display for Doubt {
                 write!(f, "its /proc file {file} cannot be read ({errno})")
             }
             Doubt::NotShown => f.write_str("this kernel does not show it in /proc"),
+            Doubt::Refused { errno } => write!(f, "the call that tells it was refused ({errno})"),
         }
     }
 }
@@ -231,11 +237,13 @@ pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
 }
 
 fn own(target: &Target) -> Reading {
+    let (thp_disable, thp_doubt) = known(target.own_prctl(PR_GET_THP_DISABLE, [0; 4]));
+    let (mergeable, merge_doubt) = merge(target.own_prctl(PR_GET_MEMORY_MERGE, [0; 4]));
     Reading {
-        thp_disable: known(target.own_prctl(PR_GET_THP_DISABLE, [0; 4]).unwrap_or(-1)),
-        thp_doubt: None,
-        mergeable: merge(target.own_prctl(PR_GET_MEMORY_MERGE, [0; 4]).unwrap_or(-1)),
-        merge_doubt: None,
+        thp_disable,
+        thp_doubt,
+        mergeable,
+        merge_doubt,
         record: own_record(target),
         stopped: Duration::ZERO,
     }
@@ -257,9 +265,14 @@ fn exact(target: &Target, mut reading: Reading) -> Result<Reading> {
         job.outcome()
     };
     let report = report.map_err(|error| Error::inject(pid, error))?;
-    let [thp, merging] = calls.map(|call| call.result.unwrap_or(-1));
-    (reading.thp_disable, reading.thp_doubt) = (known(thp), None);
-    (reading.mergeable, reading.merge_doubt) = (merge(merging), None);
+    let answer = |call: ScriptCall| match call.result {
+        Some(value @ 0..) => Ok(value),
+        Some(ret) => Err(i32::try_from(-ret).map_or(Errno::EIO, Errno::from_raw)),
+        None => Err(Errno::EIO),
+    };
+    let [thp, merging] = calls.map(answer);
+    (reading.thp_disable, reading.thp_doubt) = known(thp);
+    (reading.mergeable, reading.merge_doubt) = merge(merging);
     reading.stopped = Duration::from_nanos(report.stopped_ns);
     Ok(reading)
 }
@@ -279,21 +292,22 @@ pub(crate) fn thp_switch(target: &Target) -> Option<ThpDisable> {
     }
 }
 
-fn known(raw: i64) -> Known<ThpDisable> {
-    match ThpDisable::from_getter(raw) {
-        Some(state) => Known::Is(state),
-        None if raw < 0 => Known::Unknown,
-        None => Known::Other(raw),
+fn known(answer: Result<i64, Errno>) -> (Known<ThpDisable>, Option<Doubt>) {
+    match answer.map(|raw| (raw, ThpDisable::from_getter(raw))) {
+        Ok((_, Some(state))) => (Known::Is(state), None),
+        Ok((raw, None)) => (Known::Other(raw), None),
+        Err(errno) => (Known::Unknown, Some(Doubt::Refused { errno })),
     }
 }
 
-fn merge(raw: i64) -> Known<bool> {
-    match raw {
-        0 => Known::Is(false),
-        1 => Known::Is(true),
-        // EINVAL: a kernel without it.
-        raw if raw < 0 => Known::Is(false),
-        raw => Known::Other(raw),
+fn merge(answer: Result<i64, Errno>) -> (Known<bool>, Option<Doubt>) {
+    match answer {
+        Ok(0) => (Known::Is(false), None),
+        Ok(1) => (Known::Is(true), None),
+        Ok(raw) => (Known::Other(raw), None),
+        // A kernel without it. Any other errno is a filter's.
+        Err(Errno::EINVAL) => (Known::Is(false), None),
+        Err(errno) => (Known::Unknown, Some(Doubt::Refused { errno })),
     }
 }
 
@@ -408,8 +422,14 @@ mod tests {
 
     #[test]
     fn unknown_values_are_kept() {
-        assert_eq!(known(7), Known::Other(7));
-        assert_eq!(known(-22), Known::Unknown);
-        assert_eq!(merge(2), Known::Other(2));
+        assert_eq!(known(Ok(7)).0, Known::Other(7));
+        assert_eq!(merge(Ok(2)).0, Known::Other(2));
+        let refused = |errno| Some(Doubt::Refused { errno });
+        for errno in [Errno::EINVAL, Errno::EPERM] {
+            assert_eq!(known(Err(errno)), (Known::Unknown, refused(errno)));
+        }
+        assert_eq!(merge(Err(Errno::EINVAL)), (Known::Is(false), None));
+        let filtered = merge(Err(Errno::EPERM));
+        assert_eq!(filtered, (Known::Unknown, refused(Errno::EPERM)));
     }
 }

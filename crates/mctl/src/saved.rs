@@ -68,7 +68,7 @@ impl Saved {
             Known::Either(..) | Known::Other(_) | Known::Unknown => None,
         };
         let thp = match (reading.thp(), reading.thp_doubt) {
-            (Known::Unknown, None | Some(Doubt::NotShown)) => None,
+            (Known::Unknown, None | Some(Doubt::NotShown | Doubt::Refused { .. })) => None,
             _ => Some(reading.thp_word()),
         };
         Ok(Saved {
