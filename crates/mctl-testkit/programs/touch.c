@@ -26,6 +26,8 @@
  *   spawn                a child that only waits; it dies with us       -> child PID
  *   thread               a thread that only waits                       -> thread TID
  *   exec                 executes itself anew (announces itself by "ready")
+ *   churn                a thread that maps and unmaps a page all the time -> ok
+ *   longest              the longest that it took for one since the last answer -> longest NS
  *   newpid               unshare(CLONE_NEWPID): the next child begins a PID namespace -> ok
  *   newuser              unshare(CLONE_NEWUSER)                         -> ok
  *   child [OPTIONS]      waitpid(-1, WNOHANG and these)                 -> child PID
@@ -148,6 +150,25 @@ static void *wait_for_ever(void *tid)
 	return NULL;
 }
 
+static _Atomic uint64_t churn_longest;
+
+static void *churn(void *arg)
+{
+	(void)arg;
+	while (!fx_stop) {
+		uint64_t begun = fx_now();
+		void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p != MAP_FAILED)
+			munmap(p, 4096);
+		uint64_t took = fx_now() - begun;
+		if (took > churn_longest)
+			churn_longest = took;
+		usleep(50);
+	}
+	return NULL;
+}
+
 static void start_thread(void)
 {
 	static _Atomic pid_t tid;
@@ -252,6 +273,13 @@ static void run(char *line)
 		fork_down();
 	else if (IS("spawn"))
 		spawn();
+	else if (IS("churn")) {
+		pthread_t t;
+
+		errno = pthread_create(&t, NULL, churn, NULL);
+		answer(errno == 0);
+	} else if (IS("longest"))
+		fx_say("longest %" PRIu64, atomic_exchange(&churn_longest, 0));
 	else if (IS("newpid"))
 		answer(unshare(CLONE_NEWPID) == 0);
 	else if (IS("newuser"))

@@ -215,3 +215,55 @@ fn a_tree_passes_over_a_carrier() {
     });
     f.finish().unwrap().assert_clean(1);
 }
+
+/// The kernel looks for the memory of a process in its first thread, which has exited here. What is
+/// said to be advised is so.
+#[test]
+fn collapse_where_the_first_thread_has_exited() {
+    let f = start!("leader_exit", "mib=8");
+    let line = f.info("memory").unwrap();
+    let (start, len) = line.split_once(' ').unwrap();
+    let start = u64::from_str_radix(start.trim_start_matches("0x"), 16).unwrap();
+    let len: u64 = len.parse().unwrap();
+    let range = mctl::advise::Range { start, len };
+    let huge = || -> u64 {
+        let task = f
+            .tasks()
+            .into_iter()
+            .find(|task| task.tid != f.pid())
+            .unwrap();
+        let path = format!("/proc/{}/task/{}/smaps", f.pid(), task.tid);
+        let smaps = std::fs::read_to_string(path).unwrap();
+        let mut lines = smaps
+            .lines()
+            .skip_while(|l| !l.starts_with(&format!("{start:x}-")));
+        let line = lines
+            .find(|line| line.starts_with("AnonHugePages:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            << 10
+    };
+    let before = huge();
+    let advised = Advise::new(Advice::COLLAPSE)
+        .ranges(vec![range])
+        .give(&target(&f));
+    match advised {
+        // khugepaged may have been there before us.
+        Ok(advised) if advised.is_complete() => {
+            eprintln!("{before} bytes huge before, {} after", huge());
+            assert_eq!((advised.advised, huge()), (len, len));
+        }
+        // No huge page to be had, or none wanted here: then nothing is said to be advised.
+        Ok(advised) => {
+            assert!(advised.entries[0].error.is_some(), "{advised:?}");
+            assert!(advised.advised <= huge(), "{advised:?}");
+        }
+        Err(error) => assert_eq!(error.errno(), Errno::EINVAL, "{error}"),
+    }
+    assert_eq!(children(f.pid()), "");
+    f.finish().unwrap().assert_clean(1);
+}

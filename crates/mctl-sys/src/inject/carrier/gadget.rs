@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use mctl_abi::Errno;
 use memchr::memmem;
 
-use super::bounded;
 use crate::arch::{Arch, Native};
+use crate::bounded::{self, ProcFile};
 use crate::inject::error::{InjectError, Refusal};
 use crate::inject::files::reading;
 use crate::procfs::maps::MapsReader;
@@ -20,8 +20,6 @@ use crate::raw::vm::read_memory;
 /// The text of one mapping that is looked at.
 const MOST: u64 = 256 << 20;
 const CHUNK: usize = 1 << 20;
-/// For all reading of one target: its text may have to come from a file system that does not answer.
-const LOOK_NS: u64 = 500_000_000;
 /// So many files are remembered.
 const FILES: usize = 512;
 
@@ -39,7 +37,8 @@ struct Text {
     file: File,
 }
 
-/// Finds one, by a live thread of the target.
+/// Finds one, by a live thread of the target. Its text may have to come from a file system that does not
+/// answer: all reading is bounded.
 pub(super) fn find(pid: i32, tid: i32) -> Result<Gadget, InjectError> {
     let mut texts = texts(pid, tid)?;
     // Small ones first: what a program is linked with is smaller than a virtual machine.
@@ -53,19 +52,14 @@ pub(super) fn find(pid: i32, tid: i32) -> Result<Gadget, InjectError> {
         }
     }
     let mut buffer = vec![0u8; CHUNK];
-    let deadline = crate::time::Deadline::after(LOOK_NS);
     for text in &texts {
         if known(text.file) == Some(None) {
             continue;
         }
-        let left = deadline.remaining(crate::time::monotonic_ns());
-        let mut found = None;
-        let finished = left > 0
-            && bounded::run(left, || found = search(tid, text, &mut buffer)).unwrap_or(false);
-        if !finished {
-            // Not to be read in time. The rest may be of better files, but the time is up.
-            break;
-        }
+        // Not to be read in time. The rest may be of better files, but the time is up.
+        let Ok(found) = bounded::run(|| search(tid, text, &mut buffer))? else {
+            continue;
+        };
         let offset = found.map(|(at, which)| (at - text.start + text.offset, which));
         remember(text.file, offset);
         if let Some((at, which)) = found {
@@ -77,7 +71,7 @@ pub(super) fn find(pid: i32, tid: i32) -> Result<Gadget, InjectError> {
 
 fn texts(pid: i32, tid: i32) -> Result<Vec<Text>, InjectError> {
     let path = format!("/proc/{pid}/task/{tid}/maps");
-    let file = std::fs::File::open(path)
+    let file = ProcFile::open(path)
         .map_err(|e| reading(pid, Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
     let mut texts = Vec::new();
     MapsReader::new(file)
@@ -137,40 +131,43 @@ fn is_there(tid: i32, gadget: Gadget, which: usize) -> bool {
         return false;
     };
     let mut bytes = [0u8; 16];
-    let mut there = false;
-    let finished = bounded::run(LOOK_NS, || {
-        if let Some(bytes) = bytes.get_mut(..wanted.len()) {
-            there = read_memory(tid, gadget.start, bytes) == Ok(wanted.len()) && bytes == *wanted;
-        }
-    });
-    finished == Ok(true) && there
+    bytes.get_mut(..wanted.len()).is_some_and(|bytes| {
+        read_memory(tid, gadget.start, bytes) == Ok(wanted.len()) && bytes == *wanted
+    })
 }
 
-/// In a task that may be killed: no allocation.
-fn search(tid: i32, text: &Text, buffer: &mut [u8]) -> Found {
-    let longest = Native::EXIT_GADGETS.iter().map(|g| g.len()).max()?;
+/// An error says nothing about the file.
+fn search(tid: i32, text: &Text, buffer: &mut [u8]) -> Result<Found, Errno> {
+    let longest = Native::EXIT_GADGETS
+        .iter()
+        .map(|g| g.len())
+        .max()
+        .unwrap_or(0);
     let mut at = text.start;
     while at < text.end {
         let want =
             usize::try_from(text.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let len = read_memory(tid, at, buffer.get_mut(..want)?).ok()?;
-        let bytes = buffer.get(..len)?;
+        let len = read_memory(tid, at, buffer.get_mut(..want).unwrap_or_default())?;
+        let bytes = buffer.get(..len).unwrap_or_default();
         let found = Native::EXIT_GADGETS
             .iter()
             .enumerate()
             .filter_map(|(which, gadget)| Some((memmem::find(bytes, gadget)?, which)))
             .min();
         if let Some((index, which)) = found {
-            return Some((at + index as u64, which));
+            return Ok(Some((at + index as u64, which)));
         }
         if len < want {
-            return None;
+            return Err(Errno::EFAULT);
         }
         // What may begin at the end of this chunk is looked at with the next.
-        let step = len.checked_sub(longest).filter(|step| *step > 0)?;
-        at += step as u64;
+        at += if len as u64 == text.end - at {
+            len as u64
+        } else {
+            len.saturating_sub(longest).max(1) as u64
+        };
     }
-    None
+    Ok(None)
 }
 
 #[cfg(test)]

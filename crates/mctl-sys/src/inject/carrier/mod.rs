@@ -6,7 +6,6 @@
 //! for it. See docs/design/carriers.md.
 
 mod birth;
-mod bounded;
 mod gadget;
 mod mailbox;
 mod name;

@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 
 use memchr::memmem;
 
-use super::bounded;
 use crate::inject::files::read_small;
 use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv};
 use crate::raw::ids::shares_address_space;
@@ -20,8 +19,6 @@ pub const NAME: &[u8] = b"linux-vdso.so.1";
 const IMAGE: usize = 8192;
 /// So many threads are asked for their children.
 const TASKS: usize = 1024;
-/// For reading a few bytes that are there.
-const LOOK_NS: u64 = 200_000_000;
 
 fn base(path: &str) -> Option<u64> {
     let mut buffer = [0u8; 1024];
@@ -47,11 +44,7 @@ fn offset() -> Option<u64> {
 pub(super) fn address(pid: i32, tid: i32) -> Option<u64> {
     let at = base(&format!("/proc/{pid}/task/{tid}/auxv"))?.checked_add(offset()?)?;
     let mut bytes = [0u8; NAME.len() + 1];
-    let mut there = false;
-    bounded::run(LOOK_NS, || {
-        there = read_memory(tid, at, &mut bytes) == Ok(bytes.len());
-    })
-    .ok()?;
+    let there = read_memory(tid, at, &mut bytes) == Ok(bytes.len());
     (there && bytes.starts_with(NAME) && bytes.ends_with(&[0])).then_some(at)
 }
 
