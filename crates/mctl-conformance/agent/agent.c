@@ -254,9 +254,14 @@ static int serve(int fd)
 	size_t have = 0;
 
 	for (;;) {
-		long got = sys(SYS_read, fd, (word)orders + have, sizeof(orders) - have, 0, 0, 0);
+		/* Waits where a stop leaves a thread alone: read(2) of a socket might come back short. */
+		struct { int fd; short events, revents; } order = { fd, 1 /* POLLIN */, 0 };
 		size_t count, i;
+		long got;
 
+		while (sys(SYS_poll, (word)&order, 1, -1UL, 0, 0, 0) < 0)
+			;
+		got = sys(SYS_read, fd, (word)orders + have, sizeof(orders) - have, 0, 0, 0);
 		if (got <= 0)
 			return 0;
 		have += got;
