@@ -52,6 +52,8 @@ pub struct Stat<'a> {
     pub exit_signal: Option<i32>,
     /// The CPU that it last ran on.
     pub processor: Option<u32>,
+    /// The scheduling policy, `SCHED_*`.
+    pub policy: Option<u32>,
     /// The exit status, as waitpid(2) gives it.
     pub exit_code: Option<i32>,
 }
@@ -103,6 +105,7 @@ impl<'a> Stat<'a> {
             rss: dec_i64(fields.at(24), "rss")?,
             exit_signal: optional(fields.at(38), |word| dec_i32(word, "exit_signal"))?,
             processor: optional(fields.at(39), |word| dec_u32(word, "processor"))?,
+            policy: optional(fields.at(41), |word| dec_u32(word, "policy"))?,
             exit_code: optional(fields.at(52), |word| dec_i32(word, "exit_code"))?,
         })
     }

@@ -38,6 +38,8 @@ const EPOLL_PWAIT2: u64 = 441;
 const EPOLL_WAIT: u64 = 232;
 /// How far below the stack pointer the time is put, at most: red zone, and room to align it.
 const ROOM: u64 = 256;
+/// SCHED_OTHER, SCHED_BATCH, SCHED_IDLE.
+const FAIR: [u32; 3] = [0, 3, 5];
 /// A wait that ends sooner is waited for.
 pub(super) const SOON_NS: u64 = 20_000_000;
 
@@ -83,7 +85,12 @@ impl Finite {
         };
         let mut stat = [0u8; 1024];
         let stat = read_small(&format!("/proc/{pid}/task/{tid}/stat"), &mut stat).ok()?;
-        let wait = Wait::of(timeout_ns, Stat::parse(stat).ok()?.nice);
+        let stat = Stat::parse(stat).ok()?;
+        // Others are never late by more than nothing: their timers look like anybody's.
+        if !FAIR.contains(&stat.policy?) {
+            return None;
+        }
+        let wait = Wait::of(timeout_ns, stat.nice, timer_slack(tid)?);
         is_the_librarys(pid, tid, pc, sp)?.then_some(Finite { tid, seen, wait })
     }
 
@@ -136,6 +143,13 @@ fn seen_in(tid: i32) -> Option<TaskSyscall> {
     let path = path_of(tid, "syscall", &mut path)?;
     let mut buffer = [0u8; 256];
     TaskSyscall::parse(read_small(path, &mut buffer).ok()?).ok()
+}
+
+/// By how much its waits may be late at least, in nanoseconds (proc_pid_timerslack_ns(5)).
+fn timer_slack(tid: i32) -> Option<u64> {
+    let mut text = [0u8; 32];
+    let text = read_small(&format!("/proc/{tid}/timerslack_ns"), &mut text).ok()?;
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 fn timespec_at(tid: i32, at: u64) -> Option<u64> {

@@ -140,3 +140,20 @@ fn the_c_library_by_name() {
         assert_eq!(is_c_library(path), wanted, "{path:?}");
     }
 }
+
+/// Beside another with the same timeout and another end: taken for each other, one would end half a second early, or
+/// late.
+#[test]
+fn waits_that_look_alike_are_told_apart() {
+    if !can_be_tried() {
+        mctl_testkit::skip!("needs /proc/timer_list (root) and epoll_pwait2, on x86-64");
+    }
+    let late = format!("late={}", 450 * mctl_testkit::slower());
+    let other = mctl_testkit::start!("epoll_wait_libc", "timeout=1000", &late);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let fixture = mctl_testkit::start!("epoll_wait_libc", "timeout=1000", &late);
+    let [ran, refused] = keep_stopping(&fixture, 10, 3);
+    fixture.finish().unwrap().assert_clean(5);
+    other.finish().unwrap().assert_clean(5);
+    assert!(ran >= 30, "{ran} of {} served", ran + refused);
+}

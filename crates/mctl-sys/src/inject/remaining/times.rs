@@ -6,107 +6,118 @@ use crate::inject::files::path_of;
 use crate::procfs::timer_list::{Scan, Sleeper};
 use crate::time::monotonic_ns;
 
-/// The timers that may be the thread's: their moments, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+/// The timers that may be the thread's.
+#[derive(Debug)]
 pub(super) struct Armed {
-    ends: [u64; MOST],
+    list: OwnedFd,
+    all: [Sleeper; MOST],
     len: usize,
-    wait: Wait,
 }
 
 /// How long a wait is, and how exact the kernel has to be about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) ns: u64,
-    /// By one of so many parts it may be late.
+    /// By one of so many parts it may be late, and by no less than this.
     parts: u64,
+    least: u64,
 }
 
 impl Wait {
-    /// Of a task with this nice value.
-    pub(super) fn of(ns: u64, nice: i32) -> Wait {
+    /// Of a task with this nice value and timer slack in nanoseconds.
+    pub(super) fn of(ns: u64, nice: i32, least: u64) -> Wait {
         let parts = if nice > 0 { 200 } else { 1000 };
-        Wait { ns, parts }
+        Wait { ns, parts, least }
     }
 }
 
 /// More sleepers that look alike are not told apart.
-const MOST: usize = 32;
+const MOST: usize = 128;
 /// A list that is longer costs the host too much, and us.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: u64 = 4 << 20;
 
-/// What is allowed to lie between the moment at which a wait is entered and the one at which the kernel computes how
-/// exact it has to be: it is a thousandth of it in the end.
-const PAUSE_NS: u64 = 4_000_000;
 /// The kernel allows long waits to be so late and no later (`MAX_SLACK`, fs/select.c).
 const MOST_SLACK_NS: u64 = 100_000_000;
 
 impl Armed {
-    /// The timers of such waits that end neither within `soon` nor later than one that begins now.
-    /// `None`: there is none, there are too many, or the list cannot be read.
+    /// The timers of such waits that end no later than one that begins now. `None`: there is none, one of them ends
+    /// within `soon` nanoseconds and may be the thread's, there are too many, or the list cannot be read.
     pub(super) fn of(wait: Wait, soon: u64) -> Option<Armed> {
         let mut armed = Armed {
-            ends: [0; MOST],
+            list: open("/proc/timer_list")?,
+            all: [Sleeper { soft: 0, hard: 0 }; MOST],
             len: 0,
-            wait,
         };
-        let mut too_many = false;
-        let begun = monotonic_ns();
-        list(|sleeper| {
-            let ends = sleeper.soft > begun.saturating_add(soon)
-                && sleeper.soft <= monotonic_ns().saturating_add(wait.ns);
-            if !ends || !has_the_slack(sleeper, wait) {
-                return;
-            }
-            match armed.ends.get_mut(armed.len) {
-                Some(slot) => {
-                    *slot = sleeper.soft;
-                    armed.len += 1;
+        let Armed { list, all, len } = &mut armed;
+        let mut fits = true;
+        // Twice: while it is made, the kernel lets go of its lock between two timers, and where an earlier one goes then,
+        // the next is passed over.
+        for _ in 0..2 {
+            read(list, |sleeper| {
+                let now = monotonic_ns();
+                if sleeper.soft > now.saturating_add(wait.ns) || !has_the_slack(sleeper, wait) {
+                    return;
                 }
-                None => too_many = true,
-            }
-        })?;
-        (armed.len > 0 && !too_many).then_some(armed)
+                fits &= sleeper.soft > now.saturating_add(soon);
+                if all.iter().take(*len).any(|known| *known == sleeper) {
+                    return;
+                }
+                match all.get_mut(*len) {
+                    Some(slot) => {
+                        *slot = sleeper;
+                        *len += 1;
+                    }
+                    None => fits = false,
+                }
+            })?;
+        }
+        (armed.len > 0 && fits).then_some(armed)
     }
 
-    /// The one that is gone by now: its moment. Where several are, the last: a wait must not end early.
+    /// The one that is gone by now: its moment. Where several are, they are looked for again; of what is left it is the
+    /// one that looks most like it, and of equals the last: a wait must not end early.
     pub(super) fn gone(&self) -> Option<u64> {
         let mut there = [false; MOST];
-        list(|sleeper| {
-            if !has_the_slack(sleeper, self.wait) {
-                return;
+        for _ in 0..3 {
+            read(&self.list, |sleeper| {
+                for (there, known) in there.iter_mut().zip(self.all).take(self.len) {
+                    *there |= known == sleeper;
+                }
+            })?;
+            let gone = there.iter().take(self.len).filter(|there| !**there);
+            if gone.count() <= 1 {
+                break;
             }
-            for (there, end) in there.iter_mut().zip(self.ends).take(self.len) {
-                *there |= end == sleeper.soft;
-            }
-        })?;
-        let ends = self.ends.iter().zip(there).take(self.len);
-        ends.filter(|(_, there)| !there).map(|(end, _)| *end).max()
+        }
+        let gone = self.all.iter().zip(there).take(self.len);
+        gone.filter(|(_, there)| !there)
+            .map(|(known, _)| (known.hard.saturating_sub(known.soft), known.soft))
+            .max()
+            .map(|(_, soft)| soft)
     }
 }
 
-/// Whether the kernel would give such a wait this much room to be late (`__estimate_accuracy()`, fs/select.c).
+/// Whether the kernel would give such a wait this much room to be late (`__estimate_accuracy()`, fs/select.c). It takes
+/// the part of what is left of the wait when it comes to that: on a busy machine the thread may have stood still
+/// since it entered the call, so up to half of it may be gone.
 fn has_the_slack(sleeper: Sleeper, wait: Wait) -> bool {
     let slack = sleeper.hard.saturating_sub(sleeper.soft);
-    let most = (wait.ns / wait.parts).min(MOST_SLACK_NS);
-    // The kernel divides seconds and nanoseconds apart.
-    let least = (wait.ns.saturating_sub(PAUSE_NS) / wait.parts).min(MOST_SLACK_NS);
-    (least.saturating_sub(1)..=most).contains(&slack)
+    let of = |ns: u64| (ns / wait.parts).min(MOST_SLACK_NS).max(wait.least);
+    (of(wait.ns / 2)..=of(wait.ns)).contains(&slack)
 }
 
 /// Reads the list once. `None` where it cannot be, is too long, or is not of our clock: in a time namespace the
 /// kernel's is another.
-fn list(mut see: impl FnMut(Sleeper)) -> Option<()> {
-    let file = open("/proc/timer_list")?;
+fn read(list: &OwnedFd, mut see: impl FnMut(Sleeper)) -> Option<()> {
     let mut scan = Scan::new();
     let mut buffer = [0u8; 16 * 1024];
-    let (begun, mut total) = (monotonic_ns(), 0usize);
+    let (begun, mut total) = (monotonic_ns(), 0u64);
     loop {
-        let len = rustix::io::read(&file, &mut buffer).ok()?;
+        let len = rustix::io::pread(list, &mut buffer, total).ok()?;
         if len == 0 {
             break;
         }
-        total += len;
+        total = total.saturating_add(len as u64);
         if total > MOST_BYTES {
             return None;
         }
@@ -166,21 +177,32 @@ mod tests {
         for (timeout, slack, wanted) in [
             (second, 1_000_000, true),
             (second, 999_990, true),
-            (second, 990_000, false),
+            (second, 500_000, true),
+            (second, 499_999, false),
+            (second, 1_000_001, false),
             (second, 50_000, false),
             (second, 5_000_000, false),
             (1000 * second, 100_000_000, true),
             (1000 * second, 50_000, false),
-            (2 * second, 1_000_000, false),
+            (2 * second + 2000, 1_000_000, false),
         ] {
             assert_eq!(
-                has_the_slack(of(7, slack), Wait::of(timeout, 0)),
+                has_the_slack(of(7, slack), Wait::of(timeout, 0, 50_000)),
                 wanted,
                 "{timeout} {slack}"
             );
         }
-        assert!(has_the_slack(of(7, 5_000_000), Wait::of(second, 10)));
-        assert!(!has_the_slack(of(7, 1_000_000), Wait::of(second, 10)));
+        let short = Wait::of(second / 40, 0, 50_000);
+        assert!(has_the_slack(of(7, 50_000), short), "the task's own slack");
+        assert!(!has_the_slack(of(7, 25_000), short));
+        assert!(has_the_slack(
+            of(7, 5_000_000),
+            Wait::of(second, 10, 50_000)
+        ));
+        assert!(!has_the_slack(
+            of(7, 1_000_000),
+            Wait::of(second, 10, 50_000)
+        ));
     }
 
     #[test]
@@ -209,7 +231,7 @@ mod tests {
         let armed = loop {
             // Before it sleeps there, only others' that look like it are found.
             let asleep = crate::inject::call_of(tid, tid).is_some_and(|call| call.number == 232);
-            if let Some(armed) = Armed::of(Wait::of(timeout, nice), 0).filter(|_| asleep) {
+            if let Some(armed) = Armed::of(Wait::of(timeout, nice, 50_000), 0).filter(|_| asleep) {
                 break armed;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "no such timer");
