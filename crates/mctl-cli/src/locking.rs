@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
+use mctl::budget::{Cost, Growth};
 use mctl::coverage::Bytes;
 use mctl::memlock::{
-    Allowance, Hooks, Lock, Locked, left_to_server, lock_with, rehearse, unlock_with,
+    Allowance, Hooks, Lock, Locked, check_room, left_to_server, lock_with, rehearse, unlock_with,
 };
 use mctl::{Errno, Error, ProcessSpec, Target};
 use serde::Serialize;
@@ -35,16 +36,33 @@ pub(crate) struct How {
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    /// What, and whether memory that is served by userfaultfd is locked too.
-    Lock(Lock, bool),
+    /// What, and within what bounds.
+    Lock(Lock, Bounds),
     Unlock,
+}
+
+/// What bounds a lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// Whether memory that is served by userfaultfd is locked too.
+    pub(crate) served_too: bool,
+    /// How much a process may grow.
+    pub(crate) growth: Growth,
+}
+
+/// What a dry run finds.
+#[derive(Debug)]
+struct Planned {
+    allowance: Allowance,
+    cost: Option<Cost>,
+    /// How much would be passed over because somebody serves it.
+    left_to_server: Bytes,
 }
 
 #[derive(Debug)]
 enum Done {
     Locked(Locked),
-    /// What decides, and how much would be passed over because somebody serves it.
-    Planned(Allowance, Bytes),
+    Planned(Planned),
 }
 
 struct Row {
@@ -66,20 +84,31 @@ impl Work {
             _ if how.dry_run => {
                 rehearse(target)?;
                 let allowance = Allowance::of(target)?;
-                let served = match self {
-                    Work::Lock(what, false) => left_to_server(target, what)?,
-                    _ => Bytes::ZERO,
-                };
-                Ok(Done::Planned(allowance, served))
+                let (mut cost, mut left) = (None, Bytes::ZERO);
+                if let Work::Lock(what, bounds) = self {
+                    // What its limit forbids is said first.
+                    if allowance.refusal(what).is_none() {
+                        cost = check_room(target, what, bounds.growth)?;
+                    }
+                    if !bounds.served_too {
+                        left = left_to_server(target, what)?;
+                    }
+                }
+                Ok(Done::Planned(Planned {
+                    allowance,
+                    cost,
+                    left_to_server: left,
+                }))
             }
-            Work::Lock(what, served_too) => {
+            Work::Lock(what, bounds) => {
                 let label = format!("lock {} ({})", target.pid(), target.name());
                 let mut bar = Bar::new(label, how.quiet);
                 let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
                 let hooks = Hooks {
                     progress: Some(&mut step),
                     cancel: Some(interrupt.flag()),
-                    served_too,
+                    served_too: bounds.served_too,
+                    growth: bounds.growth,
                 };
                 lock_with(target, what, hooks).map(Done::Locked)
             }
@@ -149,12 +178,21 @@ fn tell(work: Work, how: &How, rows: &[Row]) -> Ended {
                 report::error(&sentence, error.hint().as_deref());
             }
             Ok(_) if how.json => {}
-            Ok(Done::Planned(allowance, served)) => {
-                writeln!(out, "{who}: {}", planned(work, allowance))?;
-                if *served > Bytes::ZERO {
+            Ok(Done::Planned(plan)) => {
+                writeln!(out, "{who}: {}", planned(work, &plan.allowance))?;
+                if let Some(cost) = &plan.cost {
+                    writeln!(
+                        out,
+                        "  it would bring in up to {}, and there is room for {}",
+                        cost.bytes,
+                        cost.room.left()
+                    )?;
+                }
+                if plan.left_to_server > Bytes::ZERO {
                     report::note(&format!(
-                        "process {pid}: {served} are served by userfaultfd and would be passed over \
-                         (--userfaultfd)"
+                        "process {pid}: {} are served by userfaultfd and would be passed over \
+                         (--userfaultfd)",
+                        plan.left_to_server
                     ));
                 }
             }
@@ -210,6 +248,7 @@ struct JsonProcess<'a> {
     allowance: Option<&'a Allowance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_to_server: Option<Bytes>,
+    cost: Option<&'a Cost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<JsonError>,
 }
@@ -231,7 +270,7 @@ impl<'a> JsonProcess<'a> {
     fn of(row: &'a Row) -> JsonProcess<'a> {
         let (locked, planned, error) = match &row.result {
             Ok(Done::Locked(locked)) => (Some(locked), None, None),
-            Ok(Done::Planned(allowance, served)) => (None, Some((allowance, *served)), None),
+            Ok(Done::Planned(plan)) => (None, Some(plan), None),
             Err(error) => (None, None, Some(JsonError::of(error))),
         };
         JsonProcess {
@@ -239,8 +278,9 @@ impl<'a> JsonProcess<'a> {
             inode: row.spec.inode,
             name: row.name.as_deref(),
             locked,
-            allowance: planned.map(|(allowance, _)| allowance),
-            left_to_server: planned.map(|(_, served)| served),
+            allowance: planned.map(|plan| &plan.allowance),
+            cost: planned.and_then(|plan| plan.cost.as_ref()),
+            left_to_server: planned.map(|plan| plan.left_to_server),
             error,
         }
     }

@@ -59,6 +59,58 @@ fn everything_with_what_was_passed_over() {
     assert!(row["change"]["major_faults"].is_u64());
 }
 
+/// Where anonymous memory has nowhere to go, its huge pages are not split for nothing.
+#[test]
+fn without_swap_anonymous_memory_is_left_out() {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() > 1 {
+        mctl_testkit::skip!("needs a host without swap");
+    }
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    let (start, len) = mapped(&mut fixture, "map 16777216");
+    for line in [
+        format!("advise {start} {len} 14"),
+        format!("touch {start} {len}"),
+    ] {
+        assert_eq!(fixture.ask(&line).unwrap(), "ok");
+    }
+    let huge = kib(&mut fixture, &start, "AnonHugePages");
+    let said = "the host has no swap: ";
+    let ran = mctl(&["pageout", &pid]).assert(0);
+    assert!(
+        ran.err
+            .starts_with(&format!("mctl: note: process {pid}: {said}")),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("is left out"), "{ran:?}");
+    let ran = mctl(&["pageout", "--dry-run", &pid]).assert(0);
+    assert!(ran.out.contains(said), "{ran:?}");
+    let json = mctl(&["pageout", "-n", "--json", &pid]).assert(0).json();
+    let left = &json["processes"][0]["plan"]["bounds"]["left_out"];
+    assert!(left["bytes"].as_u64().unwrap() >= 16 << 20, "{json}");
+    let json = mctl(&["pageout", "--json", &pid]).assert(0).json();
+    let left = &json["processes"][0]["advised"]["bounds"]["left_out"];
+    assert_eq!(left["why"], "the host has no swap", "{json}");
+    let range = common::memory::range(&start, &len);
+    for words in [
+        &["pageout", "--anon"][..],
+        &["pageout", "--range", &range],
+        &["pageout", "--anon", "--dry-run"],
+        &["advise", "pageout", "--anon", "--skip-errors"],
+    ] {
+        let ran = mctl(&[words, &[&pid]].concat()).assert(1);
+        assert!(
+            ran.err.contains("no swap") && ran.err.contains("EOPNOTSUPP"),
+            "{ran:?}"
+        );
+    }
+    mctl(&["advise", "pageout", "--skip-errors", &pid]).assert(0);
+    mctl(&["cold", "--anon", "-q", &pid]).assert(0);
+    assert_eq!(kib(&mut fixture, &start, "AnonHugePages"), huge);
+    assert_eq!(fixture.ask(&format!("check {start} {len}")).unwrap(), "ok");
+}
+
 #[test]
 fn a_dry_run_says_how_much() {
     let fixture = start!("pause");

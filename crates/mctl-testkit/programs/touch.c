@@ -6,6 +6,8 @@
  *   file LEN [PATH]      a mapped file, private                         -> map ADDR LEN
  *   hugetlb LEN          private hugetlb without reservation, not touched -> map ADDR LEN
  *   touch ADDR LEN       writes to every 4 KiB                          -> ok
+ *   reserve LEN          private anonymous, nothing reserved           -> map ADDR LEN
+ *   spread ADDR LEN N    writes to N pages, evenly spread              -> ok
  *   blank ADDR LEN       writes zeroes to every 4 KiB                  -> ok
  *   check ADDR LEN       verifies what touch wrote                      -> ok
  *   unmap ADDR LEN                                                     -> ok
@@ -221,6 +223,8 @@ static void run(char *line)
 #define IS(w) (!strcmp(word, w))
 	if (IS("map"))
 		answer_map(map_aligned(n[0], MAP_PRIVATE | MAP_ANONYMOUS, -1), n[0]);
+	else if (IS("reserve"))
+		answer_map(mmap(NULL, n[0], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), n[0]);
 	else if (IS("shared"))
 		answer_map(map_aligned(n[0], MAP_SHARED | MAP_ANONYMOUS, -1), n[0]);
 	else if (IS("memfd"))
@@ -232,6 +236,10 @@ static void run(char *line)
 	else if (IS("touch")) {
 		for (unsigned long i = 0; i < n[1]; i += 4096)
 			*(uint64_t *)(p + i) = (uint64_t)p + i;
+		answer(true);
+	} else if (IS("spread")) {
+		for (unsigned long i = 0; i < n[2]; i++)
+			p[n[1] / n[2] * i] = 1;
 		answer(true);
 	} else if (IS("blank")) {
 		for (unsigned long i = 0; i < n[1]; i += 4096)

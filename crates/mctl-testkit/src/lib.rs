@@ -18,6 +18,7 @@
 //! The programs are in `programs/`; `programs/fixture.h` states the protocol. They are compiled at
 //! first use with `$CC` (or `cc`). The harness signals only processes that it started itself.
 
+mod cgroup;
 mod compile;
 mod ends;
 mod error;
@@ -26,6 +27,7 @@ mod proc;
 mod skip;
 mod verdict;
 
+pub use cgroup::MemoryCgroup;
 pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
 pub use ends::SetOnDrop;
 pub use error::KitError;

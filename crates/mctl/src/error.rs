@@ -101,6 +101,24 @@ pub enum Error {
         /// Its errno.
         errno: Errno,
     },
+    /// There is not memory enough for it: found out beforehand, and nothing was changed.
+    #[error("process {pid}: {why} (ENOMEM)")]
+    NoRoom {
+        /// The target.
+        pid: i32,
+        /// The figures.
+        why: String,
+        /// The way out.
+        remedy: &'static str,
+    },
+    /// The kernel killed the target for want of memory while something was done to it.
+    #[error("process {pid}: the kernel killed it meanwhile: out of memory in {why} (ENOMEM)")]
+    OomKilled {
+        /// The target.
+        pid: i32,
+        /// Who had no memory left.
+        why: String,
+    },
     /// A file of /proc, /sys or the caller's own could not be read.
     #[error("{what}: {why} ({errno})")]
     Read {
@@ -125,6 +143,7 @@ impl Error {
             Error::NoInodes | Error::View { .. } | Error::Unsupported { .. } => Errno::EOPNOTSUPP,
             Error::NotPidfd { .. } => Errno::EBADF,
             Error::Permission { .. } => Errno::EPERM,
+            Error::NoRoom { .. } | Error::OomKilled { .. } => Errno::ENOMEM,
             Error::Inject { source, .. } => source.errno(),
             Error::TargetCall { errno, .. } | Error::Read { errno, .. } => *errno,
         }
@@ -151,6 +170,7 @@ impl Error {
                  mount -t proc proc /proc in a mount namespace of its own"
                     .to_owned(),
             ),
+            Error::NoRoom { remedy, .. } => Some((*remedy).to_owned()),
             Error::Recycled { .. } => Some("look the process up again".to_owned()),
             _ => None,
         }

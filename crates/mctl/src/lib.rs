@@ -9,6 +9,7 @@
 pub mod address_space;
 pub mod advise;
 mod apply;
+pub mod budget;
 mod call;
 mod caller;
 mod carrier;

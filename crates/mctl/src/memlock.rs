@@ -32,6 +32,7 @@ use mctl_sys::arch::NR_MLOCKALL;
 use serde::Serialize;
 
 use crate::advise::{Progress, Way};
+use crate::budget::{Cost, Growth, Purpose, before_locking, cost_of_locking};
 use crate::coverage::Bytes;
 use crate::error::{Error, Result};
 use crate::target::Target;
@@ -96,6 +97,8 @@ pub struct Hooks<'a> {
     pub cancel: Option<&'a AtomicBool>,
     /// Memory that somebody serves by userfaultfd(2) too: its pages are then asked for.
     pub served_too: bool,
+    /// How much the target may grow.
+    pub growth: Growth,
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -104,6 +107,7 @@ impl std::fmt::Debug for Hooks<'_> {
             .field("progress", &self.progress.is_some())
             .field("cancel", &self.cancel)
             .field("served_too", &self.served_too)
+            .field("growth", &self.growth)
             .finish()
     }
 }
@@ -115,15 +119,16 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
 /// Locks a target's memory.
 ///
 /// # Errors
-/// `EINVAL` neither `current` nor `future`; `EPERM`, `ENOMEM` the target's limit, found out
-/// beforehand, in words; else as for any call that is run in the target.
+/// `EINVAL` neither `current` nor `future`; `EPERM`, `ENOMEM` the target's limit, or no room for what
+/// has to come in ([`crate::budget`]), found out beforehand, in words; else as for any call that is run in the target.
 pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
     lock_with(target, lock, Hooks::default())
 }
 
 /// As [`lock`], with progress and a way to end it.
 ///
-/// Cancelled, what came before stays locked and the rest is as it was; the result says so.
+/// Cancelled, what came before stays locked and the rest is as it was; where the most growth or the
+/// end of the room is reached, the rest is locked as it comes in. The result says so.
 ///
 /// # Errors
 /// As [`lock`].
@@ -148,7 +153,8 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
             },
         });
     }
-    let mut work = Work::new(target, &mut hooks)?;
+    let guard = before_locking(target, lock, hooks.growth)?;
+    let mut work = Work::new(target, guard, &mut hooks)?;
     if lock.future {
         // First, so that what it maps meanwhile is locked too.
         let later = Lock {
@@ -158,12 +164,13 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
         work.one(NR_MLOCKALL, [later.bits(), 0, 0, 0, 0, 0], "mlockall")?;
     }
     if lock.current {
-        work.lock(lock.on_fault)?;
+        let locked = work.lock(lock.on_fault);
+        locked.map_err(|error| work.died(error))?;
     }
     let mut notes = work.notes();
     if lock.future {
         notes.push(
-            "memory that it maps later is locked too, and mapping fails (EAGAIN) beyond its \
+            "memory that it maps later is locked and brought in too, and mapping fails (EAGAIN) beyond its \
              RLIMIT_MEMLOCK; children and the next program start unlocked"
                 .to_owned(),
         );
@@ -192,6 +199,19 @@ pub fn left_to_server(target: &Target, lock: Lock) -> Result<Bytes> {
     Ok(Bytes(served.iter().map(|range| range.len).sum()))
 }
 
+/// What [`lock`] would bring in, and what it is compared with; `None`: nothing.
+///
+/// # Errors
+/// `ENOMEM` there is not room for it; `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
+pub fn check_room(target: &Target, lock: Lock, growth: Growth) -> Result<Option<Cost>> {
+    if !lock.current || lock.on_fault {
+        return Ok(None);
+    }
+    let cost = cost_of_locking(target)?;
+    cost.check(target.pid(), Purpose::Lock, growth)?;
+    Ok(Some(cost))
+}
+
 /// Unlocks a target's memory, whoever locked it, and ends `MCL_FUTURE`.
 ///
 /// # Errors
@@ -207,7 +227,7 @@ pub fn unlock(target: &Target) -> Result<Locked> {
 pub fn unlock_with(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {
     check_reachable(target)?;
     let before = Allowance::of(target)?.locked;
-    let mut work = Work::new(target, &mut hooks)?;
+    let mut work = Work::new(target, None, &mut hooks)?;
     work.unlock()?;
     let notes = work.notes();
     work.done(before, notes)

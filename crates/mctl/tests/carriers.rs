@@ -124,6 +124,7 @@ fn what_nobody_serves_is_given_up() {
                 progress: None,
                 cancel: Some(&cancel),
                 served_too: ASKED_FOR,
+                ..Hooks::default()
             };
             lock_with(&target, CURRENT, hooks)
         });
@@ -193,6 +194,7 @@ fn a_tree_passes_over_a_carrier() {
                 progress: None,
                 cancel: Some(&cancel),
                 served_too: ASKED_FOR,
+                ..Hooks::default()
             };
             lock_with(&target, CURRENT, hooks)
         });

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use clap::Args;
-use mctl::advise::{Advice, Advise, Advised, Effect, Range};
+use mctl::advise::{Advice, Advise, Advised, Effect, Plan};
+use mctl::budget::Growth;
+use mctl::coverage::Bytes;
 use mctl::reclaim::{Change, Look};
 use mctl::{Errno, Error, ProcessSpec, Target};
 
 use crate::advising::bar::Bar;
+use crate::advising::bounds;
 use crate::advising::what::What;
 use crate::advising::{Opened, Who, parse, tell};
 use crate::exit;
 use crate::fail::{Ended, Fail};
 use crate::interrupt::Interrupt;
+use crate::report;
 
 /// The arguments about how it is done and told.
 #[derive(Args, Debug)]
@@ -23,6 +27,9 @@ pub(crate) struct How {
     /// Stop a thread no longer than this at a time, where the advice has to be run in the process; 20ms unless given
     #[arg(long, value_name = "TIME", value_parser = parse::some_duration, allow_hyphen_values = true)]
     max_stall: Option<Duration>,
+    /// Let a process grow by no more than this, and end there: 64M, 2G. Unless given, as far as there is room; collapse then passes over blocks that are less than half full
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes, allow_hyphen_values = true)]
+    max_growth: Option<Bytes>,
     /// Print what would be advised, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -72,8 +79,8 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) enum Done {
     Given(Box<Given>),
-    /// The ranges that would be advised, and how many bytes would be left to whoever serves them.
-    Planned(Vec<Range>, u64),
+    /// What would be advised, and how many bytes would be left to whoever serves them.
+    Planned(Plan, u64),
 }
 
 /// What was done and how it looked before and after.
@@ -180,16 +187,17 @@ impl Job<'_> {
         if self.served_too {
             advise = advise.served_too();
         }
-        advise
+        match self.how.max_growth {
+            Some(most) => advise.growth(Growth::AtMost(most)),
+            None => advise,
+        }
     }
 
     fn plan(&self, target: &Target) -> Result<Done, Error> {
         self.refuse_under_never(target)?;
-        self.advise().rehearse(target)?;
-        let ranges = self.what.ranges(target)?;
-        let served = self.advise().passed_over_for_their_server(target)?;
-        let (ranges, left_to_server) = mctl::advise::without(&ranges, &served);
-        Ok(Done::Planned(ranges, left_to_server))
+        let plan = self.advise().plan(target)?;
+        let left_to_server = plan.left_to_server;
+        Ok(Done::Planned(plan, left_to_server))
     }
 
     fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {
@@ -201,6 +209,11 @@ impl Job<'_> {
                 .zip(Some(major_faults(target)))
         };
         self.refuse_under_never(target)?;
+        if !self.how.quiet && !self.how.json && bounds::is_worth_a_look(self.advice, target) {
+            for said in bounds::passed_over(&self.advise().plan(target)?.bounds) {
+                report::note(&format!("process {}: {said}", target.pid()));
+            }
+        }
         let before = look();
         let label = format!("{} {} ({name})", self.advice, target.pid());
         let mut bar = Bar::new(label, self.how.quiet);

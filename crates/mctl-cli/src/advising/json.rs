@@ -1,6 +1,6 @@
 //! What `--json` prints.
 
-use mctl::advise::{Advised, Range, Skipped, Way};
+use mctl::advise::{Advised, Bounds, Plan, Range, Skipped, Way};
 use mctl::coverage::Bytes;
 use mctl::reclaim::Change;
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct Process<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<Seen<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<Plan>,
+    plan: Option<Planned<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<JsonError>,
 }
@@ -49,6 +49,7 @@ struct Summary<'a> {
     skipped_why: Vec<Reason>,
     skipped: &'a [Skipped],
     batches: u64,
+    bounds: &'a Bounds,
     cancelled: bool,
     ended: Option<&'a str>,
     left_to_server: u64,
@@ -72,11 +73,12 @@ struct Seen<'a> {
 }
 
 #[derive(Serialize)]
-struct Plan {
+struct Planned<'a> {
     mappings: usize,
     bytes: u64,
     ranges: Vec<Span>,
     left_to_server: u64,
+    bounds: &'a Bounds,
 }
 
 #[derive(Serialize)]
@@ -110,12 +112,13 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
     let (mut advised, mut change, mut plan, mut error) = (None, None, None, None);
     match &row.result {
         Err(failure) => error = Some(JsonError::of(failure)),
-        Ok(Done::Planned(ranges, left_to_server)) => {
-            plan = Some(Plan {
+        Ok(Done::Planned(Plan { ranges, bounds, .. }, left_to_server)) => {
+            plan = Some(Planned {
                 mappings: ranges.len(),
                 bytes: ranges.iter().map(|range| range.len).sum(),
                 ranges: ranges.iter().map(Span::from).collect(),
                 left_to_server: *left_to_server,
+                bounds,
             });
         }
         Ok(Done::Given(given)) => {
@@ -147,6 +150,7 @@ fn summary<'a>(job: &Job<'_>, advised: &'a Advised) -> Summary<'a> {
         skipped_why: reasons(job.advice, advised),
         skipped: &advised.skipped,
         batches: advised.batches,
+        bounds: &advised.bounds,
         cancelled: advised.cancelled,
         ended: advised.ended.as_deref(),
         left_to_server: advised.left_to_server,

@@ -1,6 +1,7 @@
 //! What the commands that give advice have in common.
 
 pub(crate) mod bar;
+mod bounds;
 mod job;
 mod json;
 pub(crate) mod parse;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mctl::advise::{ADVICES, Advice, Range};
+use mctl::coverage::Bytes;
 
 use crate::words::did_you_mean;
 
@@ -127,6 +128,14 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(bad)
 }
 
+/// A length in bytes: `4096`, `64M`, `2G`, `0x1000`; not none.
+pub(crate) fn bytes(text: &str) -> Result<Bytes, String> {
+    match size(text)? {
+        0 => Err("must be more than nothing".to_owned()),
+        bytes => Ok(Bytes(bytes)),
+    }
+}
+
 /// 0 to 100, with or without `%`.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
@@ -176,6 +185,15 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
         assert!(some_duration("0ms").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("64M"), Ok(Bytes(64 << 20)));
+        assert_eq!(bytes("2T"), Ok(Bytes(2 << 40)));
+        for bad in ["", "0", "-1", "64Q", "M", "1.5G", "99999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

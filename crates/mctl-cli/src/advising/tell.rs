@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use mctl::advise::{Advice, Advised, Range, Way};
+use mctl::advise::{Advice, Advised, Plan, Way};
 use mctl::coverage::{Bytes, Coverage};
-use mctl::reclaim::host_has_swap;
 
 use crate::advising::What;
+use crate::advising::bounds;
 use crate::advising::job::{Done, Given, Job, Row, Style, Sum};
 use crate::advising::json::Json;
 use crate::advising::passed_over::{reasons, why};
@@ -28,8 +28,8 @@ pub(crate) fn tell(job: &Job<'_>, sum: Sum) -> Ended {
                 let sentence = report::sentence(error, &who, &job.advice.to_string());
                 report::error(&sentence, error.hint().as_deref());
             }
-            Ok(Done::Planned(ranges, left)) if !job.how.json => {
-                planned(&mut out, job, row, ranges)?;
+            Ok(Done::Planned(plan, left)) if !job.how.json => {
+                planned(&mut out, job, row, plan)?;
                 out.flush()?;
                 left_to_server(row, *left, "would be");
             }
@@ -82,7 +82,8 @@ fn who(row: &Row) -> String {
     }
 }
 
-fn planned(out: &mut Out, job: &Job<'_>, row: &Row, ranges: &[Range]) -> io::Result<()> {
+fn planned(out: &mut Out, job: &Job<'_>, row: &Row, plan: &Plan) -> io::Result<()> {
+    let ranges = &plan.ranges;
     let bytes: u64 = ranges.iter().map(|range| range.len).sum();
     writeln!(
         out,
@@ -92,6 +93,9 @@ fn planned(out: &mut Out, job: &Job<'_>, row: &Row, ranges: &[Range]) -> io::Res
         Bytes(bytes),
         mappings(ranges.len() as u64)
     )?;
+    for said in bounds::planned(&plan.bounds) {
+        writeln!(out, "  {said}")?;
+    }
     if job.how.verbose {
         for range in ranges {
             writeln!(out, "  {}", span(range.start, range.len))?;
@@ -141,6 +145,11 @@ fn told(out: &mut Out, job: &Job<'_>, row: &Row, given: &Given) -> io::Result<()
     }
     if advised.skipped_total > 0 {
         passed_over(out, job, advised)?;
+    }
+    if advised.bounds.left_out.is_none() {
+        for said in bounds::passed_over(&advised.bounds) {
+            writeln!(out, "  {said}")?;
+        }
     }
     Ok(())
 }
@@ -279,7 +288,20 @@ fn is_well(job: &Job<'_>, row: &Row, given: &Given) -> bool {
 
 fn notes(job: &Job<'_>, pid: i32, given: &Given) {
     let (advice, advised) = (job.advice, &given.advised);
+    if let Some(why) = &advised.bounds.ended {
+        report::note(&format!(
+            "process {pid}: {advice}: {why}; the rest was not done"
+        ));
+    }
+    if job.style == Style::Terse && !job.how.verbose && advised.bounds.left_out.is_none() {
+        for said in bounds::passed_over(&advised.bounds) {
+            report::note(&format!("process {pid}: {advice}: {said}"));
+        }
+    }
     if advised.entries.is_empty() {
+        if bounds::nothing_left(&advised.bounds) {
+            return;
+        }
         report::note(&format!("process {pid}: it has no such mapping"));
         return;
     }
@@ -287,16 +309,6 @@ fn notes(job: &Job<'_>, pid: i32, given: &Given) {
         report::note(&format!(
             "process {pid}: {advice}: passed over {}",
             in_short(job, advised)
-        ));
-    }
-    let stays = given
-        .change
-        .is_some_and(|change| !could_be_huge(&change.before.memory).is_zero());
-    let entire = matches!(job.what, What::Entire);
-    if advice == Advice::PAGEOUT && entire && stays && !host_has_swap() {
-        report::note(&format!(
-            "process {pid}: the host has no swap: anonymous and shared memory stays, its huge \
-             pages may have been split; only pages of files could go"
         ));
     }
 }

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use mctl::advise::{Advise, Range, Selection};
-use mctl::{Error, Target};
 
 use crate::advising::parse;
 use crate::fail::Fail;
@@ -80,18 +79,6 @@ impl What {
             What::Entire => advise.entire_address_space(),
             What::Ranges(ranges) => advise.ranges(ranges.clone()),
             What::Selected(selection) => advise.selected(selection.clone()),
-        }
-    }
-
-    /// The mapped ranges that it is for a target now.
-    pub(crate) fn ranges(&self, target: &Target) -> Result<Vec<Range>, Error> {
-        match self {
-            What::Entire => Selection::all().ranges(target),
-            What::Ranges(ranges) => ranges
-                .iter()
-                .fold(Selection::all(), |all, range| all.within(*range))
-                .ranges(target),
-            What::Selected(selection) => selection.ranges(target),
         }
     }
 }

@@ -1,19 +1,23 @@
 //! `mctl lock`.
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use mctl::budget::Growth;
+use mctl::coverage::Bytes;
 use mctl::memlock::Lock;
 
-use crate::advising::Who;
+use crate::advising::{Who, parse};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
-use crate::locking::{How, Work, carry_out};
+use crate::locking::{Bounds, How, Work, carry_out};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "lock",
     about: "keep the memory of running processes from being reclaimed",
     long: "As mlockall(2), called in the process: what it has mapped now (unless --future alone \
            is given), what it maps later, or both. Its own RLIMIT_MEMLOCK and CAP_IPC_LOCK are \
-           what counts; they are looked at first, and said where they do not suffice. A carrier does \
+           what counts; they are looked at first, and said where they do not suffice. What has to come \
+           in is compared with what the host and the memory cgroups of the process have left, and \
+           refused where that is too little. A carrier does \
            it, a task of mctl's own that shares the memory, in small pieces; the process's threads go on. Memory that somebody \
            serves by userfaultfd(2) is passed over unless it is asked for. Children and the next \
            program that it executes start unlocked.",
@@ -51,6 +55,9 @@ struct Line {
     /// Lock memory that somebody serves by userfaultfd(2) too: all its pages are then asked for
     #[arg(long)]
     userfaultfd: bool,
+    /// Let a process grow by no more than this: 64M, 2G; what is there then is locked, the rest as it comes in
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes, allow_hyphen_values = true, conflicts_with = "onfault")]
+    max_growth: Option<Bytes>,
     #[command(flatten)]
     how: How,
 }
@@ -62,5 +69,9 @@ fn run(matches: &ArgMatches) -> Ended {
         future: line.future,
         on_fault: line.onfault,
     };
-    carry_out(Work::Lock(what, line.userfaultfd), &line.who, &line.how)
+    let bounds = Bounds {
+        served_too: line.userfaultfd,
+        growth: line.max_growth.map_or(Growth::Sparing, Growth::AtMost),
+    };
+    carry_out(Work::Lock(what, bounds), &line.who, &line.how)
 }

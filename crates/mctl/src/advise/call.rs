@@ -1,6 +1,7 @@
 //! `mctl_process_madvise()` with Rust's types.
 
 use super::{Advice, Advise, Advised, OwnMemoryMayGo, PmadvFlags, Range};
+use crate::budget::Growth;
 use crate::error::{Error, Result};
 use crate::target::{ProcessSpec, Target};
 
@@ -77,7 +78,10 @@ pub fn call(ranges: Option<&[Range]>, advice: Advice, flags: u32) -> Result<Advi
                 .to_owned(),
         });
     }
-    let mut advise = Advise::new(advice).flags(flags).strict();
+    let mut advise = Advise::new(advice)
+        .flags(flags)
+        .growth(Growth::AsAsked)
+        .strict();
     advise = match ranges {
         Some(ranges) => advise.ranges(ranges.to_vec()),
         None => advise.entire_address_space(),

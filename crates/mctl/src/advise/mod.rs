@@ -22,6 +22,7 @@ mod advice;
 mod call;
 pub(crate) mod carried;
 mod flags;
+mod front;
 mod giver;
 mod injected;
 pub(crate) mod listing;
@@ -40,12 +41,15 @@ use mctl_sys::raw::madvise::knows_advice;
 pub use advice::{ADVICES, Advice, AdviceInfo, Effect, Reach};
 pub use call::{P_PID, P_PIDFD, call, process_madvise, process_madvise_own_too};
 pub use flags::PmadvFlags;
+use front::Whole;
+pub use front::{Bounds, LeftOut, Plan};
 pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
 pub use result::{Advised, Entry, Progress, Skipped, Way};
 pub use select::Selection;
 pub use served::without;
 
 use crate::apply::{apply, dry_run};
+use crate::budget::{Allowed, Growth, Guard, Purpose};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
@@ -90,6 +94,7 @@ pub struct Advise<'a> {
     own_may_go: Option<OwnMemoryMayGo>,
     strict: bool,
     served_too: bool,
+    growth: Growth,
     pause: Duration,
     max_stall: Duration,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
@@ -128,6 +133,7 @@ impl<'a> Advise<'a> {
             own_may_go: None,
             strict: false,
             served_too: false,
+            growth: Growth::Sparing,
             pause: Duration::ZERO,
             max_stall: MAX_STALL,
             progress: None,
@@ -203,6 +209,14 @@ impl<'a> Advise<'a> {
         self
     }
 
+    /// How much the target may grow, and what is passed over for that; [`Growth::Sparing`] unless
+    /// set.
+    #[must_use]
+    pub fn growth(mut self, growth: Growth) -> Advise<'a> {
+        self.growth = growth;
+        self
+    }
+
     /// A pause between calls, which are then small.
     #[must_use]
     pub fn pace(mut self, pause: Duration) -> Advise<'a> {
@@ -240,7 +254,9 @@ impl<'a> Advise<'a> {
     /// In this order: `EINVAL` flags that do not go together, `SET_FORK_EXEC_DEFAULT` with anything
     /// but HUGEPAGE and NOHUGEPAGE, or an advice that this kernel does not know; `EPERM`
     /// destructive advice without [`allow_destructive`](Advise::allow_destructive), or no
-    /// permission; `ESRCH`; `EOPNOTSUPP`; `EBUSY`. Nothing was changed then.
+    /// permission; `ESRCH`; `EOPNOTSUPP`, also for `MADV_PAGEOUT` of memory that has no swap to go
+    /// to; `EBUSY`; `ENOMEM` what would come in has no room ([`crate::budget`]). Nothing was changed
+    /// then.
     pub fn give(self, target: &Target) -> Result<Advised> {
         with_room(|| self.give_here(target))
     }
@@ -255,12 +271,24 @@ impl<'a> Advise<'a> {
             Some(kind) => Some(self.look_at_default(kind, target)?),
             None => None,
         };
+        let whole = match self.what {
+            What::Entire => Whole::Yes,
+            What::Ranges(_) | What::Selected(_) => Whole::No,
+        };
         let served = self.passed_over_for_their_server(target)?;
         let mut entries = self.entries(target)?;
         let mut left_to_server = served.iter().map(|range| range.len).sum();
-        if self.what != What::Entire && !served.is_empty() {
+        if whole == Whole::No && !served.is_empty() {
             (entries, left_to_server) = served::without(&entries, &served);
         }
+        let (entries, bounds) = self.in_front(target, entries, whole)?;
+        let guard =
+            Purpose::of(self.advice).map(|purpose| Guard::new(target, purpose, self.growth));
+        let mut allow = || {
+            guard
+                .as_ref()
+                .map_or(Allowed::Bytes(u64::MAX), Guard::allowed)
+        };
         let bytes = if !self.pause.is_zero() {
             PACED_BYTES
         } else if self.advice.is_long() {
@@ -287,10 +315,26 @@ impl<'a> Advise<'a> {
             cancel: self.cancel,
             progress: self.progress.as_deref_mut(),
             listed: self.listed,
+            allow: guard.is_some().then_some(&mut allow),
             list: &mut list,
             apart: &mut apart,
         };
-        let mut advised = walk.run(entries, giver.as_mut())?;
+        let given = walk.run(entries, giver.as_mut());
+        let mut advised = given.map_err(|error| match &guard {
+            Some(guard) => guard.died(error),
+            None => error,
+        })?;
+        if let (Some(guard), Some(why)) = (&guard, &mut advised.ended)
+            && !target.is_alive()
+        {
+            *why = guard
+                .died(Error::NoProcess { pid: target.pid() })
+                .to_string();
+        }
+        advised.bounds = Bounds {
+            ended: advised.bounds.ended.take(),
+            ..bounds
+        };
         let stops = giver.stops();
         advised.longest_stop = stops.longest;
         advised.stopped = stops.total;

@@ -6,6 +6,7 @@ use mctl_abi::Errno;
 use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
+use super::front::Bounds;
 use crate::outcome::Outcome;
 
 /// So many passed-over mappings are named; beyond that they are counted.
@@ -133,6 +134,8 @@ pub struct Advised {
     pub left_to_server: u64,
     /// What is to be known about what was left behind in the target.
     pub note: Option<String>,
+    /// What bounded it, besides errors.
+    pub bounds: Bounds,
     /// What became of the default, where `SET_FORK_EXEC_DEFAULT` asked for one. Without
     /// `ENTIRE_ADDRESS_SPACE` it reaches further than the entries: its `now` says so.
     pub default: Option<Outcome>,
@@ -171,6 +174,7 @@ impl Advised {
             ended: None,
             left_to_server: 0,
             note: None,
+            bounds: Bounds::default(),
             default: None,
             longest_stop: Duration::ZERO,
             stopped: Duration::ZERO,

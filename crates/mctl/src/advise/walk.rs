@@ -16,6 +16,7 @@ use super::advice::Advice;
 use super::flags::PmadvFlags;
 use super::pieces::{Cut, HUGE, Mapped, Most, Piece, checked, cut};
 use super::result::{Advised, Progress, Way};
+use crate::budget::Allowed;
 use crate::error::Result;
 use state::{State, Uncut};
 
@@ -65,6 +66,8 @@ pub(crate) struct Walk<'a, 'p> {
     pub(crate) progress: Option<&'a mut (dyn FnMut(&Progress) + 'p)>,
     /// Whether each entry is a mapping, or a part of one, that was listed just now.
     pub(crate) listed: bool,
+    /// Says what the next call may bring in; `None`: this advice brings nothing in.
+    pub(crate) allow: Option<&'a mut dyn FnMut() -> Allowed>,
     /// Lists what is mapped.
     pub(crate) list: &'a mut dyn FnMut() -> Result<Mapped>,
     /// Whether memory is of a kind that most advice means nothing for: special, device, hugetlb.
@@ -190,6 +193,28 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// The most of the next batch. `None`: it ends here, as the state says.
+    fn allowed(&mut self, state: &mut State<'_>) -> Option<Most> {
+        let most = self.pace.most;
+        match self.allow.as_mut().map(|allow| allow()) {
+            None => Some(most),
+            Some(Allowed::Bytes(bytes)) => Some(Most {
+                bytes: most.bytes.min(bytes),
+                ..most
+            }),
+            Some(Allowed::Reached(why)) => {
+                state.done.bounds.ended = Some(why);
+                None
+            }
+            Some(Allowed::NoRoom(why)) => {
+                let entry = state.next_entry().unwrap_or(0);
+                state.done.fail(entry, Errno::ENOMEM, None);
+                state.done.ended = Some(why);
+                None
+            }
+        }
+    }
+
     fn batches(&mut self, state: &mut State<'_>, giver: &mut dyn Giver) -> Result<()> {
         let mut batch: Vec<Range> = Vec::new();
         let mut worked = false;
@@ -201,7 +226,10 @@ impl Walk<'_, '_> {
                 state.done.cancelled = true;
                 return Ok(());
             }
-            state.fill(&mut batch, self.pace.most);
+            let Some(most) = self.allowed(state) else {
+                return Ok(());
+            };
+            state.fill(&mut batch, most);
             let given = match giver.give(&batch) {
                 Ok(given) => given,
                 Err(error) => return state.end_early(error),

@@ -17,6 +17,7 @@ use crate::advise::carried::POPULATE;
 use crate::advise::listing::each_mapping;
 use crate::advise::served::{joined, served, without};
 use crate::advise::{Advice, Progress, Way};
+use crate::budget::{Allowed, Guard};
 use crate::carrier::{Carrying, HUGE, Halt, Size};
 use crate::coverage::Bytes;
 use crate::error::{Error, Result};
@@ -69,10 +70,17 @@ pub(super) struct Work<'w, 'c> {
     failed: u64,
     first_failure: Option<(Range, Errno)>,
     cancelled: bool,
+    guard: Option<Guard<'w>>,
+    /// Why no more was brought in.
+    bounded: Option<String>,
 }
 
 impl<'w, 'c> Work<'w, 'c> {
-    pub(super) fn new(target: &'w Target, hooks: &'w mut Hooks<'c>) -> Result<Work<'w, 'c>> {
+    pub(super) fn new(
+        target: &'w Target,
+        guard: Option<Guard<'w>>,
+        hooks: &'w mut Hooks<'c>,
+    ) -> Result<Work<'w, 'c>> {
         Ok(Work {
             target,
             carrying: Carrying::new(target, hooks.cancel)?,
@@ -84,6 +92,8 @@ impl<'w, 'c> Work<'w, 'c> {
             failed: 0,
             first_failure: None,
             cancelled: false,
+            guard,
+            bounded: None,
         })
     }
 
@@ -149,6 +159,10 @@ impl<'w, 'c> Work<'w, 'c> {
             if self.cancelled {
                 return Ok(());
             }
+            if self.bounded.is_some() && !on_fault {
+                // Nothing more comes in: the rest is locked as it does by itself.
+                return self.lock(true);
+            }
         }
         self.nothing_at_all("mlock2")
     }
@@ -186,7 +200,10 @@ impl<'w, 'c> Work<'w, 'c> {
                 start: at,
                 len: end - at,
             };
-            let pieces = size.cut(&[rest], PIECES);
+            let Some(most) = self.pieces(fill) else {
+                return Ok(());
+            };
+            let pieces = size.cut(&[rest], most);
             let mut calls = Vec::with_capacity(pieces.len() * 3);
             let mut of = Vec::with_capacity(pieces.len() * 3);
             for (index, piece) in pieces.iter().enumerate() {
@@ -226,6 +243,30 @@ impl<'w, 'c> Work<'w, 'c> {
             self.progress(len);
         }
         Ok(())
+    }
+
+    /// How many pieces may be brought in next. `None`: no more.
+    fn pieces(&mut self, fill: Fill) -> Option<usize> {
+        let guard = self.guard.as_ref().filter(|_| fill != Fill::Not);
+        match guard.map(Guard::allowed) {
+            None => Some(PIECES),
+            Some(Allowed::Bytes(bytes)) => {
+                let pieces = usize::try_from(bytes / HUGE).unwrap_or(PIECES);
+                Some(pieces.clamp(1, PIECES))
+            }
+            Some(Allowed::Reached(why) | Allowed::NoRoom(why)) => {
+                self.bounded = Some(why);
+                None
+            }
+        }
+    }
+
+    /// Why a target that is gone is gone.
+    pub(super) fn died(&self, error: Error) -> Error {
+        match &self.guard {
+            Some(guard) => guard.died(error),
+            None => error,
+        }
     }
 
     /// A process that has nearly as many mappings as it may have cannot have one split: then it is the
@@ -274,6 +315,11 @@ impl<'w, 'c> Work<'w, 'c> {
                  'mctl unlock' takes a lock back"
                     .to_owned(),
             );
+        }
+        if let Some(why) = &self.bounded {
+            notes.push(format!(
+                "{why}: what is there is locked, the rest is locked as it comes in"
+            ));
         }
         if self.left_to_server > 0 {
             notes.push(format!(

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mctl_abi::Errno;
 use mctl_sys::raw::madvise::{MAX_BYTES, MAX_ENTRIES, Range};
 
-use crate::advise::pieces::{Cut, Cutter, Mapped, Most, Piece, checked};
+use crate::advise::pieces::{Cut, Cutter, Mapped, Most, PAGE, Piece, checked};
 use crate::advise::result::{Advised, Entry, Progress, Skipped};
 use crate::error::{Error, Result};
 
@@ -101,6 +101,12 @@ impl State<'_> {
         let most_bytes = most.bytes.min(MAX_BYTES);
         let (mut bytes, mut mappings) = (0u64, 0usize);
         for piece in self.pending.iter().take(MAX_ENTRIES) {
+            if batch.is_empty() && piece.range.len > most_bytes {
+                // Less is allowed than what the pieces were cut to.
+                let len = (most_bytes - most_bytes % PAGE).max(PAGE);
+                batch.push(Range { len, ..piece.range });
+                break;
+            }
             bytes = bytes.saturating_add(piece.range.len);
             mappings = mappings.saturating_add(piece.mappings);
             if !batch.is_empty() && (bytes > most_bytes || mappings > most.mappings) {

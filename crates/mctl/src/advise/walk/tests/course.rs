@@ -135,6 +135,7 @@ fn page_by_page_advice_passes_over_what_fails_and_no_more() {
         cancel: None,
         progress: None,
         listed: false,
+        allow: None,
         list: &mut list,
         apart: &mut |_| Ok(false),
     };
@@ -221,6 +222,7 @@ fn what_was_listed_is_not_listed_again() {
         cancel: None,
         progress: None,
         listed: true,
+        allow: None,
         list: &mut list,
         apart: &mut |_| Ok(false),
     };

@@ -195,6 +195,7 @@ impl Setup {
             cancel,
             progress: None,
             listed: false,
+            allow: None,
             list: &mut list,
             apart: &mut |_| Ok(false),
         };
