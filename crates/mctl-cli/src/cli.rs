@@ -51,7 +51,7 @@ fn fill(command: Command) -> Command {
     if entry.name == "run" {
         after = format!("{after}\n\n{}", statuses_text(exit::RUN_TABLE));
     }
-    (entry.define)(command)
+    crate::patience::define((entry.define)(command))
         .about(capital(entry.about))
         .long_about(format!("{}.\n\n{}", capital(entry.about), entry.long))
         .after_help(after)
@@ -194,7 +194,10 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
         return exit::USAGE;
     };
     let ended = match ENTRIES.iter().find(|entry| entry.name == name) {
-        Some(entry) => (entry.run)(matches),
+        Some(entry) => {
+            crate::patience::heed(name, matches);
+            (entry.run)(matches)
+        }
         None => Err(Fail::usage(format!("'{name}' is no command"))),
     };
     match ended {

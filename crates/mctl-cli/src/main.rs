@@ -13,6 +13,7 @@ mod interrupt;
 mod limits;
 mod locking;
 mod output;
+mod patience;
 mod report;
 mod splitting;
 mod table;

@@ -55,6 +55,37 @@ left_alone! {
     recv_timeout: "recv", "timeout=30";
     recvmsg: "recvmsg";
     recvmsg_in_halves: "recvmsg", "waitall=1";
+    blocked_write_stream: "blocked", "kind=write-stream";
+    blocked_writev_stream: "blocked", "kind=writev-stream";
+    blocked_send_tcp: "blocked", "kind=send-tcp";
+    blocked_sendmsg_stream: "blocked", "kind=sendmsg-stream";
+    blocked_read_stream: "blocked", "kind=read-stream";
+    blocked_readv_stream: "blocked", "kind=readv-stream";
+    blocked_recv_waitall: "blocked", "kind=recv-waitall";
+    blocked_recv_lowat: "blocked", "kind=recv-lowat";
+    blocked_recvmmsg: "blocked", "kind=recvmmsg";
+    blocked_accept4: "blocked", "kind=accept4";
+    blocked_connect: "blocked", "kind=connect";
+    blocked_close_linger: "blocked", "kind=close-linger";
+    blocked_splice_stream: "blocked", "kind=splice-stream";
+    blocked_write_pipe_large: "blocked", "kind=write-pipe-large";
+    blocked_splice_pipe: "blocked", "kind=splice-pipe";
+    blocked_tee: "blocked", "kind=tee";
+    blocked_read_fifo: "blocked", "kind=read-fifo";
+    blocked_open_fifo: "blocked", "kind=open-fifo";
+    blocked_readv_pipe: "blocked", "kind=readv-pipe";
+    blocked_write_eventfd: "blocked", "kind=write-eventfd";
+    blocked_flock: "blocked", "kind=flock";
+    blocked_ofd: "blocked", "kind=ofd";
+    blocked_futex_pi: "blocked", "kind=futex-pi";
+    blocked_futex_waitv: "blocked", "kind=futex-waitv";
+    blocked_pidfd_poll: "blocked", "kind=pidfd-poll";
+    blocked_ptrace_wait: "blocked", "kind=ptrace-wait";
+    blocked_sigwaitinfo: "blocked", "kind=sigwaitinfo";
+    blocked_on_time: "blocked", "kind=write-stream", "timeout=40";
+    notify: "notify", "every=50";
+    served: "served", "every=50";
+    int80: "int80";
     sigwaitinfo: "sigtimedwait";
     sigtimedwait: "sigtimedwait", "timeout=30";
     sigsuspend: "sigsuspend";
@@ -129,4 +160,14 @@ restless! {
     thread_churn: "thread_churn";
     mmap_churn: "mmap_churn";
     counters: "counters", "mib=16";
+}
+
+/// Those that are long in a call without sleeping.
+#[test]
+fn long_calls() {
+    for kind in ["getrandom", "dev-zero", "dev-urandom", "sendfile"] {
+        let fixture = start!("blocked", format!("kind={kind}"), "size=100000");
+        std::thread::sleep(Duration::from_millis(120));
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
 }
