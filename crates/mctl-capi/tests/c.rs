@@ -37,6 +37,7 @@ fn contract(compiler: &str) {
 
 #[test]
 fn contract_with_gcc() {
+    common::require_cargo!();
     if !has("gcc", &["--version"]) {
         mctl_testkit::skip!("no gcc");
     }
@@ -45,6 +46,7 @@ fn contract_with_gcc() {
 
 #[test]
 fn contract_with_clang() {
+    common::require_cargo!();
     if !has("clang", &["--version"]) {
         mctl_testkit::skip!("no clang");
     }
@@ -53,6 +55,7 @@ fn contract_with_clang() {
 
 #[test]
 fn the_header_alone_in_every_language() {
+    common::require_cargo!();
     let dir = folder();
     let languages = C
         .iter()
@@ -97,6 +100,7 @@ fn the_header_alone_in_every_language() {
 
 #[test]
 fn a_libc_with_an_mctl_of_its_own() {
+    common::require_cargo!();
     let dir = folder();
     for compiler in C {
         if !has(compiler, &["--version"]) {
@@ -115,6 +119,7 @@ fn a_libc_with_an_mctl_of_its_own() {
 
 #[test]
 fn examples_in_c() {
+    common::require_cargo!();
     let dir = folder();
     for compiler in C {
         if !has(compiler, &["--version"]) {
@@ -148,6 +153,7 @@ fn examples_in_c() {
 
 #[test]
 fn examples_in_cxx() {
+    common::require_cargo!();
     let dir = folder();
     for compiler in CXX {
         if !has(compiler, &["--version"]) {
@@ -168,6 +174,7 @@ fn examples_in_cxx() {
 
 #[test]
 fn under_the_sanitizers() {
+    common::require_cargo!();
     let dir = folder();
     if !has("gcc", &["--version"]) {
         mctl_testkit::skip!("no gcc");
@@ -195,6 +202,7 @@ fn under_the_sanitizers() {
 
 #[test]
 fn under_valgrind() {
+    common::require_cargo!();
     if !has("valgrind", &["--version"]) {
         mctl_testkit::skip!("no valgrind");
     }
@@ -217,6 +225,7 @@ fn under_valgrind() {
 
 #[test]
 fn loads_unloads_and_loads() {
+    common::require_cargo!();
     let dir = folder();
     if !has("gcc", &["--version"]) {
         mctl_testkit::skip!("no gcc");

@@ -9,6 +9,7 @@ use common::{has, library, source, words};
 
 #[test]
 fn exactly_the_functions_of_the_header_each_with_its_version() {
+    common::require_cargo!();
     if !has("nm", &["--version"]) {
         mctl_testkit::skip!("no nm");
     }
@@ -39,6 +40,7 @@ fn exactly_the_functions_of_the_header_each_with_its_version() {
 
 #[test]
 fn soname_and_needs() {
+    common::require_cargo!();
     if !has("readelf", &["--version"]) {
         mctl_testkit::skip!("no readelf");
     }

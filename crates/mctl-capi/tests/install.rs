@@ -30,6 +30,7 @@ fn install(into: &Path) {
 
 #[test]
 fn installed_with_plain_cargo() {
+    common::require_cargo!();
     for tool in ["gcc", "pkg-config"] {
         if !has(tool, &["--version"]) {
             mctl_testkit::skip!("no {tool}");
@@ -52,6 +53,7 @@ fn installed_with_plain_cargo() {
 /// this test alone.
 #[test]
 fn installed_with_cargo_c() {
+    common::require_cargo!();
     let cargo = || Command::new(env!("CARGO"));
     for (tool, has) in [
         ("gcc", has("gcc", &["--version"])),
@@ -125,6 +127,7 @@ fn programs_are_built_with(prefix: &Path) {
 
 #[test]
 fn a_mistyped_option_is_refused() {
+    common::require_cargo!();
     let output = Command::new("sh")
         .arg(source("install.sh"))
         .arg("--prefx")

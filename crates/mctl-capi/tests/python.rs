@@ -8,6 +8,7 @@ use common::{has, library, source, words};
 
 #[test]
 fn example_in_python() {
+    common::require_cargo!();
     if !has("python3", &["-c", "import ctypes"]) {
         mctl_testkit::skip!("no python3 with ctypes");
     }

@@ -46,6 +46,9 @@ pub(crate) struct Change {
     /// Demand CAP_SYS_ADMIN over the processes, as the mctl() system call does
     #[arg(long)]
     admin: bool,
+    /// Change a process of your own though a seccomp filter on it may forbid the call: a filter that does not expect prctl(2) may kill the process for it
+    #[arg(long, conflicts_with_all = ["tree", "cgroup", "atomic"])]
+    through_filter: bool,
     /// Where one process fails, put back those already changed
     #[arg(long)]
     atomic: bool,
@@ -160,6 +163,9 @@ fn check_words(args: &Change, specs: &[ProcessSpec]) -> Result<(), Fail> {
             hint: Some("give process numbers, or --cgroup PATH".to_owned()),
         }),
         (Some(_), [_, ..]) => Err(Fail::usage("name processes or a cgroup, not both at once")),
+        (_, [_, _, ..]) if args.through_filter => Err(Fail::usage(
+            "--through-filter takes one process: each may die of it",
+        )),
         (_, [_, _, ..]) if args.tree && args.atomic => {
             Err(Fail::usage("--atomic takes one tree at a time"))
         }
@@ -213,11 +219,20 @@ impl Work<'_> {
             sum.take(outcome?);
             return Ok(sum);
         }
+        if self.args.through_filter && !self.args.quiet {
+            report::note(
+                "--through-filter: a filter that does not expect prctl(2) may kill the process for it",
+            );
+        }
         // Every process is opened, and so held, before the first is touched.
         let mut targets = Vec::with_capacity(specs.len());
         let mut seen = HashSet::with_capacity(specs.len());
         for spec in specs {
-            match Target::open(*spec) {
+            let opened = Target::open(*spec).and_then(|target| match self.args.through_filter {
+                true => target.through_filter(),
+                false => Ok(target),
+            });
+            match opened {
                 // A process that was named twice is held already: it is the same one.
                 Ok(target) if !seen.insert(target.pid()) => {}
                 Ok(target) => targets.push(target),

@@ -78,7 +78,13 @@ fn what_cannot_be_executed() {
         (file.to_str().unwrap(), 126, "EACCES"),
         ("/", 126, "EACCES"),
     ] {
-        let ran = never(&[program]).assert(code);
+        // A folder of PATH that this user may not search makes it EACCES, as of env(1).
+        let mut command = command();
+        command
+            .args(NEVER)
+            .arg(program)
+            .env("PATH", "/usr/bin:/bin");
+        let ran = common::ran(&mut command).assert(code);
         assert!(
             ran.err.starts_with(&format!("mctl: {program}: ")),
             "{ran:?}"

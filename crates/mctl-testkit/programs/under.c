@@ -1,9 +1,10 @@
 /*
  * A tool, not a fixture: becomes another program under a seccomp filter that refuses some calls.
  *
- *   under [refuse=NR[/ARG0]:ERRNO]... -- PROGRAM [ARGUMENT]...
+ *   under [refuse=NR[/ARG0]:ERRNO]... [kill=NR[/ARG0]]... -- PROGRAM [ARGUMENT]...
  *
- * NR is a system call of this architecture; with ARG0 it is refused only where that is its first argument.
+ * NR is a system call of this architecture; with ARG0 it is refused, or the process killed, only where that is its
+ * first argument.
  */
 #include "fixture.h"
 #include <linux/filter.h>
@@ -20,9 +21,11 @@ int main(int argc, char **argv)
 
 	for (i = 1; i < argc && strcmp(argv[i], "--"); i++) {
 		long nr, arg = -1;
-		int err, at = 0;
+		int err = 0, at = 0;
 
-		if (i > MOST || sscanf(argv[i], "refuse=%ld%n", &nr, &at) != 1)
+		bool kills = !strncmp(argv[i], "kill=", 5);
+
+		if (i > MOST || sscanf(argv[i], kills ? "kill=%ld%n" : "refuse=%ld%n", &nr, &at) != 1)
 			return 64;
 		if (argv[i][at] == '/') {
 			int more = 0;
@@ -31,7 +34,7 @@ int main(int argc, char **argv)
 				return 64;
 			at += more;
 		}
-		if (sscanf(argv[i] + at, ":%d", &err) != 1)
+		if (kills ? argv[i][at] != 0 : sscanf(argv[i] + at, ":%d", &err) != 1)
 			return 64;
 		code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
 		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, arg < 0 ? 1 : 3);
@@ -40,7 +43,8 @@ int main(int argc, char **argv)
 								 offsetof(struct seccomp_data, args[0]));
 			code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arg, 0, 1);
 		}
-		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | err);
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, kills ? SECCOMP_RET_KILL_PROCESS
+								      : SECCOMP_RET_ERRNO | err);
 	}
 	if (i + 1 >= argc)
 		return 64;

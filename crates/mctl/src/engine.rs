@@ -1,7 +1,5 @@
 //! The checks of the contract on a stock kernel, in its order, and the plan that they end in.
 
-use std::os::fd::AsFd;
-
 use mctl_abi::permission::Holds;
 use mctl_abi::{Checks, Errno, Thp, check};
 use mctl_sys::inject::{InjectError, Prepared, Refusal, may_attach};
@@ -158,7 +156,7 @@ impl Checks for Facts<'_, '_> {
             return Ok(());
         }
         if self.looked.is_none() {
-            self.looked = Some(Prepared::look(self.target.pid(), self.target.as_fd()));
+            self.looked = Some(self.target.look_for_switches());
         }
         match self.refused() {
             Some(error) if error.errno() == Errno::ESRCH => {
@@ -205,6 +203,14 @@ impl Checks for Facts<'_, '_> {
         let planned = plan(self.request, self.caps, standing, space.as_ref())
             .and_then(|plan| with_huge_zero(self.request, plan, self.huge_zero()));
         match planned {
+            Ok(plan)
+                if self.target.goes_through_filter() && !plan.steps.iter().all(is_one_prctl) =>
+            {
+                self.fail(crate::plan::unsupported(
+                    &self.request.words(),
+                    "through a seccomp filter nothing but prctl(2) is called, and this takes more",
+                ))
+            }
             Ok(plan) => {
                 self.plan = Some(plan);
                 Ok(())
@@ -224,4 +230,12 @@ impl Checks for Facts<'_, '_> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether it is done by short calls of prctl(2) alone. (Taking merging back walks all memory, and a carrier does it.)
+fn is_one_prctl(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::SetThpDisable { .. } | Step::SetMerge { on: true }
+    )
 }

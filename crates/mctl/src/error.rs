@@ -91,6 +91,15 @@ pub enum Error {
         /// Why.
         source: InjectError,
     },
+    /// It ended while a call was made through its seccomp filter.
+    #[error(
+        "process {pid}: it ended while prctl(2) was called in it through its seccomp filter (ESRCH), which \
+         most likely killed it for the call"
+    )]
+    KilledByFilter {
+        /// The target.
+        pid: i32,
+    },
     /// The target refused the call itself.
     #[error("process {pid}: {call} failed in it: {errno}")]
     TargetCall {
@@ -139,7 +148,9 @@ impl Error {
             Error::BadTarget { .. } | Error::Invalid { .. } | Error::IsThread { .. } => {
                 Errno::EINVAL
             }
-            Error::NoProcess { .. } | Error::Recycled { .. } => Errno::ESRCH,
+            Error::NoProcess { .. } | Error::Recycled { .. } | Error::KilledByFilter { .. } => {
+                Errno::ESRCH
+            }
             Error::NoInodes | Error::View { .. } | Error::Unsupported { .. } => Errno::EOPNOTSUPP,
             Error::NotPidfd { .. } => Errno::EBADF,
             Error::Permission { .. } => Errno::EPERM,
@@ -160,6 +171,11 @@ impl Error {
                 Refusal::Traced { tracer, .. } => {
                     Some(format!("see what process {tracer} does: ps -p {tracer}"))
                 }
+                Refusal::Seccomp => Some(
+                    "'mctl set' and 'clear' of one process of your own take --through-filter; a filter that \
+                     does not expect prctl(2) may kill it for the call"
+                        .to_owned(),
+                ),
                 Refusal::NotPermitted if !rustix::process::geteuid().is_root() => {
                     Some("sudo mctl …".to_owned())
                 }

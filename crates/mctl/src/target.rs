@@ -1,5 +1,6 @@
 //! Naming a process so that no other is ever hit.
 
+mod filter;
 mod spec;
 
 use std::fmt;
@@ -22,6 +23,8 @@ pub struct Target {
     pid: i32,
     /// `None` is the calling process, which needs none.
     pidfd: Option<OwnedFd>,
+    /// Policies are set through its seccomp filter.
+    through_filter: bool,
     /// It is the one that we act for, and its calls on itself are made by this.
     principal: Option<Box<dyn OwnCalls>>,
 }
@@ -89,6 +92,7 @@ impl Target {
         let target = Target {
             pid,
             pidfd: Some(pidfd),
+            through_filter: false,
             principal: None,
         };
         target.is_shown()?;
@@ -111,6 +115,7 @@ impl Target {
         Ok(Target {
             pid,
             pidfd: pidfd_open(pid).ok(),
+            through_filter: false,
             principal: None,
         })
     }
@@ -120,6 +125,7 @@ impl Target {
         Target {
             pid: own_pid(),
             pidfd: None,
+            through_filter: false,
             principal: None,
         }
     }
@@ -154,6 +160,7 @@ impl Target {
         let target = Target {
             pid,
             pidfd: Some(pidfd),
+            through_filter: false,
             principal: None,
         };
         crate::view::check(|| format!("process {pid}"))?;
@@ -217,6 +224,40 @@ impl Target {
     pub fn as_principal(mut self, calls: Box<dyn OwnCalls>) -> Target {
         self.principal = Some(calls);
         self
+    }
+
+    /// Lets policies be set on it though it runs under a seccomp filter that the caller may not suspend
+    /// (that takes CAP_SYS_ADMIN): prctl(2) is called in it all the same.
+    ///
+    /// **A filter that does not expect the call may kill the process for it.** What a filter does is not to be
+    /// seen without privilege; only what is known to kill or hold is refused. Advice and locks are not given
+    /// through a filter.
+    ///
+    /// # Errors
+    /// `EPERM` it is another user's, in strict mode, or under a filter whose listener an ancestor holds; `ESRCH`.
+    pub fn through_filter(mut self) -> Result<Target> {
+        // Whoever may suspend the filter does so, and takes no risk.
+        if !crate::Caller::ask().suspends_seccomp {
+            filter::check(&self)?;
+            self.through_filter = true;
+        }
+        Ok(self)
+    }
+
+    /// Whether policies are set through its filter.
+    pub(crate) fn goes_through_filter(&self) -> bool {
+        self.through_filter
+    }
+
+    /// The look before prctl(2) is called in it.
+    pub(crate) fn look_for_switches(
+        &self,
+    ) -> Result<mctl_sys::inject::Prepared<'_>, mctl_sys::inject::InjectError> {
+        use mctl_sys::inject::Prepared;
+        with_room(|| match self.through_filter {
+            true => Prepared::look_through(self.pid, self.as_fd()),
+            false => Prepared::look(self.pid, self.as_fd()),
+        })
     }
 
     /// Whether this is the calling process, or the one that it acts for.

@@ -38,6 +38,16 @@ pub(crate) fn library() -> &'static Path {
     })
 }
 
+/// Skips the rest of a test that builds the library where this user may not run cargo.
+macro_rules! require_cargo {
+    () => {
+        if !$crate::common::has(env!("CARGO"), &["--version"]) {
+            mctl_testkit::skip!("needs a cargo that this user may run");
+        }
+    };
+}
+pub(crate) use require_cargo;
+
 /// Builds the library as this test was built, and returns where libmctl.so is.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));

@@ -44,7 +44,7 @@ pub enum Refusal {
     /// suspend the filter.
     #[error(
         "it runs under seccomp, whose filter might kill it for our call; \
-         suspending the filter needs CAP_SYS_ADMIN"
+         suspending the filter needs CAP_SYS_ADMIN, and no filter on the caller"
     )]
     Seccomp,
     /// Syscall User Dispatch would turn the call into SIGSYS.

@@ -22,6 +22,8 @@ pub struct Prepared<'fd> {
     pub(super) pidfd: BorrowedFd<'fd>,
     pub(super) insn: Option<u64>,
     pub(super) candidates: Candidates,
+    /// Calls are made through a seccomp filter that cannot be suspended.
+    pub(super) through_filter: bool,
 }
 
 /// How often, a millisecond apart, a look is repeated while another injector is at the target.
@@ -133,12 +135,40 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// [`InjectError::Gone`], or the [`Refusal`] that applies.
     pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        settled(pidfd, || bounded::run(|| Self::look_once(pid, pidfd))?)
+        Self::look_as(pid, pidfd, false)
     }
 
-    fn look_once(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
+    /// As [`look`](Prepared::look), for calls that are made also where a seccomp filter stands in the way
+    /// and may not be suspended. A filter that does not allow a call may kill the target for it.
+    ///
+    /// # Errors
+    /// As [`look`](Prepared::look), but for [`Refusal::Seccomp`].
+    pub fn look_through(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
+        Self::look_as(pid, pidfd, true)
+    }
+
+    /// The look that was taken, once more.
+    pub(super) fn again(&self) -> Result<Prepared<'fd>, InjectError> {
+        Self::look_as(self.pid, self.pidfd, self.through_filter)
+    }
+
+    fn look_as(
+        pid: i32,
+        pidfd: BorrowedFd<'fd>,
+        through_filter: bool,
+    ) -> Result<Prepared<'fd>, InjectError> {
+        settled(pidfd, || {
+            bounded::run(|| Self::look_once(pid, pidfd, through_filter))?
+        })
+    }
+
+    fn look_once(
+        pid: i32,
+        pidfd: BorrowedFd<'fd>,
+        through_filter: bool,
+    ) -> Result<Prepared<'fd>, InjectError> {
         let (candidates, best) = candidates(pid)?;
-        if best.seccomp && !may_suspend_seccomp() {
+        if best.seccomp && !through_filter && !may_suspend_seccomp() {
             return Err(Refusal::Seccomp.into());
         }
         // Asleep and not to be woken: a task in the freezer of cgroup v1 looks like that, and to
@@ -160,6 +190,7 @@ impl<'fd> Prepared<'fd> {
             pidfd,
             insn,
             candidates,
+            through_filter,
         })
     }
 

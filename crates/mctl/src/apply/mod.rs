@@ -8,7 +8,6 @@ mod unmerge;
 
 pub use list::{ListOutcome, apply_list};
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mctl_abi::permission::Holds;
@@ -249,7 +248,7 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
         // The first step uses the look that the checks took; a later one looks again.
         let prepared = match item.work.prepared.take() {
             Some(prepared) => Ok(prepared),
-            None => Prepared::look(item.work.target.pid(), item.work.target.as_fd()),
+            None => item.work.target.look_for_switches(),
         };
         match prepared {
             Ok(prepared) => {
@@ -272,6 +271,10 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
             Ok(report) => {
                 item.work.outcome.stopped += Duration::from_nanos(report.stopped_ns);
                 note_disturbance(&mut item.work.outcome, &report);
+            }
+            Err(InjectError::Gone) if item.work.target.goes_through_filter() => {
+                let pid = item.work.target.pid();
+                item.work.failed = Some(Error::KilledByFilter { pid });
             }
             Err(error) => {
                 item.work.failed = Some(Error::inject(item.work.target.pid(), error));

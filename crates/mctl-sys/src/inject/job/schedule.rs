@@ -13,7 +13,6 @@ use super::{Job, State, Work};
 use crate::bounded::{self, End};
 use crate::inject::error::{InjectError, Refusal};
 use crate::inject::idle::Awake;
-use crate::inject::look::Prepared;
 use crate::inject::moment::{Harm, Moment};
 use crate::inject::pick::KEEP;
 use crate::inject::remaining::{Finite, SOON_NS};
@@ -317,7 +316,7 @@ impl Job<'_> {
 
     /// Looks again; true if the job is to be run again.
     fn look_again(&mut self) -> bool {
-        let new = match Prepared::look(self.prepared.pid, self.prepared.pidfd) {
+        let new = match self.prepared.again() {
             Ok(new) => new,
             Err(error) => {
                 self.why_not = Some(error);

@@ -225,7 +225,10 @@ impl Job<'_> {
         }
         // Always asked for, and looked at again where it is denied: it may have got a filter since.
         let suspend = stopped.may_suspend_seccomp();
-        if !suspend && (candidate.seccomp || may_be_filtered(candidate.tid)) {
+        if !suspend
+            && !self.prepared.through_filter
+            && (candidate.seccomp || may_be_filtered(candidate.tid))
+        {
             return Err(State::Seccomp);
         }
         // Nor do ranges of one program mean anything in the next.
