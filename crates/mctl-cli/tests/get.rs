@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use common::{AsUser, NO_PROCESS, command, mctl};
+use common::{AsUser, NO_PROCESS, command, host_says, mctl};
 use mctl_testkit::{has_native_call, require_root, slower, spawn_tree, start};
 
 #[test]
@@ -170,6 +170,32 @@ fn advice_shows() {
     assert_eq!(json["processes"][0]["advised"], wanted);
     let json = mctl(&["get", "--maps", "--json", &pid]).assert(0).json();
     assert_eq!(json["processes"][0]["advised"], wanted);
+}
+
+/// No stock kernel keeps "always": on a host that says madvise, what `set hugepage` did shows in
+/// the advice of the mappings, and only there.
+#[test]
+fn what_set_hugepage_advised_shows() {
+    if host_says().as_deref() != Some("madvise") || has_native_call() {
+        mctl_testkit::skip!("needs a stock kernel whose knob says madvise");
+    }
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    fixture.ask("map 8388608").unwrap();
+    let read = || {
+        let json = mctl(&["get", "--json", &pid]).assert(0).json();
+        json["processes"][0].clone()
+    };
+    let before = read();
+    assert_eq!(before["advised"]["mappings"], 0);
+    mctl(&["set", "-q", "hugepage", &pid]).assert(0);
+    let after = read();
+    assert!(
+        after["advised"]["mappings"].as_u64().unwrap() > 0,
+        "{after}"
+    );
+    assert!(after["advised"]["bytes"].as_u64().unwrap() >= 8 << 20);
+    assert_eq!(after["thp"], before["thp"], "the policy is what it was");
 }
 
 #[test]
