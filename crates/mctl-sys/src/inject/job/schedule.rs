@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 const FIRST_SLICE_NS: u64 = 3_000_000;
 const LONGEST_SLICE_NS: u64 = 50_000_000;
 /// How often a target is looked at for a finite wait.
-const FINITE_ROUNDS: u32 = 4;
+const FINITE_ROUNDS: u32 = 8;
 /// How many threads are waited for at once, by a descriptor each.
 const MOST_ARMS: usize = 256;
 /// How many targets are served in one shield: during it our own thread stands still.
@@ -80,10 +80,12 @@ fn enter_finite_waits_again(jobs: &mut [Job<'_>]) {
         for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
             some |= job.look_for_finite_waits();
         }
-        if !some {
+        if some {
+            settle(jobs);
+        } else if round > 1 {
             return;
         }
-        settle(jobs);
+        // A thread that was just awake is most likely back in its wait at the next look.
         let patient = |job: &Job<'_>| job.is_waiting() && job.limits.wait_ms > 0;
         if round == FINITE_ROUNDS || !jobs.iter().any(patient) {
             return;

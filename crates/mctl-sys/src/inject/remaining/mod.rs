@@ -41,7 +41,7 @@ const ROOM: u64 = 256;
 /// SCHED_OTHER, SCHED_BATCH, SCHED_IDLE.
 const FAIR: [u32; 3] = [0, 3, 5];
 /// A wait that ends sooner is waited for.
-pub(super) const SOON_NS: u64 = 20_000_000;
+pub(super) const SOON_NS: u64 = 10_000_000;
 
 /// A thread that is asleep in a finite wait, of which all is known that can be known before the stop.
 #[derive(Clone, Copy, Debug)]
