@@ -79,8 +79,8 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) enum Done {
     Given(Box<Given>),
-    /// What would be advised, and how many bytes would be left to whoever serves them.
-    Planned(Plan, u64),
+    /// What would be advised.
+    Planned(Box<Plan>),
 }
 
 /// What was done and how it looked before and after.
@@ -187,17 +187,14 @@ impl Job<'_> {
         if self.served_too {
             advise = advise.served_too();
         }
-        match self.how.max_growth {
-            Some(most) => advise.growth(Growth::AtMost(most)),
-            None => advise,
-        }
+        let growth = self.how.max_growth.map_or(Growth::Sparing, Growth::AtMost);
+        advise.growth(growth)
     }
 
     fn plan(&self, target: &Target) -> Result<Done, Error> {
         self.refuse_under_never(target)?;
         let plan = self.advise().plan(target)?;
-        let left_to_server = plan.left_to_server;
-        Ok(Done::Planned(plan, left_to_server))
+        Ok(Done::Planned(Box::new(plan)))
     }
 
     fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {

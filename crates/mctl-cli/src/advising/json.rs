@@ -112,7 +112,12 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
     let (mut advised, mut change, mut plan, mut error) = (None, None, None, None);
     match &row.result {
         Err(failure) => error = Some(JsonError::of(failure)),
-        Ok(Done::Planned(Plan { ranges, bounds, .. }, left_to_server)) => {
+        Ok(Done::Planned(planned)) => {
+            let Plan {
+                ranges,
+                left_to_server,
+                bounds,
+            } = &**planned;
             plan = Some(Planned {
                 mappings: ranges.len(),
                 bytes: ranges.iter().map(|range| range.len).sum(),

@@ -28,10 +28,10 @@ pub(crate) fn tell(job: &Job<'_>, sum: Sum) -> Ended {
                 let sentence = report::sentence(error, &who, &job.advice.to_string());
                 report::error(&sentence, error.hint().as_deref());
             }
-            Ok(Done::Planned(plan, left)) if !job.how.json => {
+            Ok(Done::Planned(plan)) if !job.how.json => {
                 planned(&mut out, job, row, plan)?;
                 out.flush()?;
-                left_to_server(row, *left, "would be");
+                left_to_server(row, plan.left_to_server, "would be");
             }
             Ok(Done::Planned(..)) => {}
             Ok(Done::Given(given)) => {

@@ -57,6 +57,7 @@ impl Advise<'_> {
     /// As [`give`](Advise::give). What only a mapping refuses is not found out.
     pub fn plan(mut self, target: &Target) -> Result<Plan> {
         self.rehearse(target)?;
+        self.growth = Some(self.bound());
         let what = match std::mem::replace(&mut self.what, What::Entire) {
             What::Entire => Selection::all().ranges(target)?,
             What::Ranges(ranges) => ranges
@@ -83,16 +84,17 @@ impl Advise<'_> {
         whole: Whole,
     ) -> Result<(Vec<Range>, Bounds)> {
         let mut bounds = Bounds::default();
-        if self.advice == Advice::PAGEOUT && self.growth != Growth::AsAsked {
+        let growth = self.bound();
+        if self.advice == Advice::PAGEOUT && growth != Growth::AsAsked {
             let entries = self.with_somewhere_to_go(target, entries, whole, &mut bounds)?;
             return Ok((entries, bounds));
         }
         let Some(purpose) = Purpose::of(self.advice) else {
             return Ok((entries, bounds));
         };
-        if self.advice != Advice::COLLAPSE || self.growth == Growth::AsAsked {
+        if self.advice != Advice::COLLAPSE || growth == Growth::AsAsked {
             let cost = cost(target, purpose, &entries)?;
-            cost.check(target.pid(), purpose, self.growth)?;
+            cost.check(target.pid(), purpose, growth)?;
             bounds.cost = Some(cost);
             return Ok((entries, bounds));
         }
@@ -103,12 +105,12 @@ impl Advise<'_> {
             }
             Whole::No => entries,
         };
-        let chosen = choose(target, entries, self.growth)?;
+        let chosen = choose(target, entries, growth)?;
         let cost = Cost {
             bytes: chosen.need,
             room: Room::of(target)?,
         };
-        cost.check(target.pid(), purpose, self.growth)?;
+        cost.check(target.pid(), purpose, growth)?;
         bounds.cost = Some(cost);
         if chosen.spared != Spared::default() {
             bounds.sparse = Some(chosen.spared);

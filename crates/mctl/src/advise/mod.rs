@@ -94,7 +94,7 @@ pub struct Advise<'a> {
     own_may_go: Option<OwnMemoryMayGo>,
     strict: bool,
     served_too: bool,
-    growth: Growth,
+    growth: Option<Growth>,
     pause: Duration,
     max_stall: Duration,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
@@ -133,7 +133,7 @@ impl<'a> Advise<'a> {
             own_may_go: None,
             strict: false,
             served_too: false,
-            growth: Growth::Sparing,
+            growth: None,
             pause: Duration::ZERO,
             max_stall: MAX_STALL,
             progress: None,
@@ -209,11 +209,11 @@ impl<'a> Advise<'a> {
         self
     }
 
-    /// How much the target may grow, and what is passed over for that; [`Growth::Sparing`] unless
-    /// set.
+    /// How much the target may grow, and what is passed over for that. Unless set, ranges are done
+    /// as asked ([`Growth::AsAsked`]), and the rest is [`Growth::Sparing`].
     #[must_use]
     pub fn growth(mut self, growth: Growth) -> Advise<'a> {
-        self.growth = growth;
+        self.growth = Some(growth);
         self
     }
 
@@ -283,7 +283,7 @@ impl<'a> Advise<'a> {
         }
         let (entries, bounds) = self.in_front(target, entries, whole)?;
         let guard =
-            Purpose::of(self.advice).map(|purpose| Guard::new(target, purpose, self.growth));
+            Purpose::of(self.advice).map(|purpose| Guard::new(target, purpose, self.bound()));
         let mut allow = || {
             guard
                 .as_ref()
@@ -388,6 +388,13 @@ impl<'a> Advise<'a> {
             return Ok(Vec::new());
         }
         served::served(target)
+    }
+
+    fn bound(&self) -> Growth {
+        self.growth.unwrap_or(match self.what {
+            What::Ranges(_) => Growth::AsAsked,
+            What::Entire | What::Selected(_) => Growth::Sparing,
+        })
     }
 
     /// The flags against each other and against the advice. They need no target.
