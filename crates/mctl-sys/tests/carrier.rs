@@ -155,11 +155,17 @@ fn killing_its_keeper_ends_the_carrier_and_harms_no_target() {
         child.wait().expect("ended");
         let begun = Instant::now();
         while !children(pid).is_empty() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{:?}",
-                children(pid)
-            );
+            if begun.elapsed() > Duration::from_secs(60) {
+                let told = children(pid).into_iter().map(|child| {
+                    let text = std::fs::read_to_string(format!("/proc/{child}/status"));
+                    text.unwrap_or_default()
+                        .lines()
+                        .take(9)
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                });
+                panic!("left behind: {:?}", told.collect::<Vec<_>>());
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         late += u64::from(begun.elapsed() > Duration::from_millis(100));
@@ -352,4 +358,96 @@ fn an_idle_carrier_ends() {
     assert_eq!(carrier.run(&mut calls, &never), Err(Undone::Ended));
     assert_eq!(carrier.end().left, None);
     fixture.finish().expect("a verdict").assert_clean(1);
+}
+
+/// Every program ends somehow: one without a C library, and one that has it linked in, without threads.
+#[test]
+fn programs_of_all_kinds_can_bear_one() {
+    let linked_in = Fixture::builder("pause").cflag("-static").start();
+    for fixture in [Ok(start!("nolibc_static")), linked_in] {
+        let fixture = match fixture {
+            Ok(fixture) => fixture,
+            // No static C library here.
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                continue;
+            }
+        };
+        let (pid, fd) = (fixture.pid(), fixture.pidfd());
+        let mut carrier = match Carrier::start(pid, fd, None, Limits::default(), LIMIT, &never) {
+            Ok(carrier) => carrier,
+            // Written by hand, it may set the number anywhere.
+            Err(InjectError::Refused(Refusal::NoExitInstructions)) => {
+                eprintln!("none in it: left alone");
+                fixture.finish().expect("a verdict").assert_clean(1);
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let mut calls = [CarriedCall::new(libc::SYS_getppid, [0; 6])];
+        assert_eq!(carrier.run(&mut calls, &never), Ok(()));
+        assert_eq!(calls[0].result, Some(i64::from(fixture.pid())));
+        assert_eq!(carrier.end().left, None);
+        assert_eq!(children(fixture.pid()), Vec::<String>::new());
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
+
+/// A carrier is gone as soon as its target, though it may be in a call that takes long: nothing of it is
+/// left in the target's cgroup.
+#[test]
+fn a_target_that_ends_leaves_an_empty_cgroup() {
+    let Some(group) = OwnGroup::make() else {
+        mctl_testkit::skip!("no cgroup of our own to be had");
+    };
+    let fixture = start!("uffd_served", "mode=3");
+    let (start, _) = memory_of(&fixture);
+    std::fs::write(group.0.join("cgroup.procs"), fixture.pid().to_string()).expect("moved");
+    let mut carrier = begin(&fixture, LIMIT);
+    let mut calls = populate(start, 2 * MIB);
+    let members = || std::fs::read_to_string(group.0.join("cgroup.procs")).expect("members");
+    assert_eq!(members().lines().count(), 2, "the target and its carrier");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| carrier.run(&mut calls, &never));
+        std::thread::sleep(Duration::from_millis(20));
+        fixture
+            .signal(rustix::process::Signal::KILL)
+            .expect("killed");
+        let begun = Instant::now();
+        while !members().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", members());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        eprintln!("empty after {:?}", begun.elapsed());
+        run.join().expect("ran").expect_err("it ended");
+    });
+    carrier.end();
+}
+
+/// A cgroup of this test's, removed in the end.
+struct OwnGroup(std::path::PathBuf);
+
+impl OwnGroup {
+    fn make() -> Option<OwnGroup> {
+        let roots = [
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/pids",
+        ];
+        roots.iter().find_map(|root| {
+            let root = std::path::Path::new(root);
+            let dir = root.join(format!("mctl-carrier-{}", std::process::id()));
+            let usable = root.join("cgroup.procs").exists() && std::fs::create_dir(&dir).is_ok();
+            usable.then(|| OwnGroup(dir))
+        })
+    }
+}
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        let begun = Instant::now();
+        while std::fs::remove_dir(&self.0).is_err() && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

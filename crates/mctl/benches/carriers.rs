@@ -89,6 +89,21 @@ impl Memory {
     }
 }
 
+/// What any stop costs here and now, for a call that does nothing. A carrier needs two.
+fn one_stop(memory: &mut Memory) {
+    const PR_GET_KEEPCAPS: u64 = 7;
+    memory.fill();
+    let mut times: Vec<Duration> = (0..101)
+        .map(|_| memory.borrowed(NR_PRCTL, [PR_GET_KEEPCAPS, 0, 0, 0, 0, 0]))
+        .collect();
+    times.sort_unstable();
+    println!(
+        "a call that does nothing: {:?} (median of {})",
+        times[50],
+        times.len()
+    );
+}
+
 fn tell(what: &str, mut borrowed: Vec<Duration>, mut carried: Vec<Duration>) {
     borrowed.sort_unstable();
     carried.sort_unstable();
@@ -217,6 +232,7 @@ fn main() {
         .and_then(|mib| mib.parse().ok())
         .unwrap_or(1024);
     let mut memory = Memory::new(mib << 20);
+    one_stop(&mut memory);
     locking(&mut memory);
     unmerging(&mut memory);
     waiting(&mut memory);

@@ -91,14 +91,16 @@ impl Arch for Aarch64 {
         regs.pstate & MODE_32BIT != 0
     }
 
-    const EXIT_GADGETS: &'static [&'static [u8]] = &[
+    const EXIT_GADGETS: &'static [(&'static [u8], u64)] = &[
         // mov x8, #93; svc #0
-        &[0xa8, 0x0b, 0x80, 0xd2, 0x01, 0, 0, 0xd4],
+        (&[0xa8, 0x0b, 0x80, 0xd2, 0x01, 0, 0, 0xd4], 93),
         // mov w8, #93; svc #0
-        &[0xa8, 0x0b, 0x80, 0x52, 0x01, 0, 0, 0xd4],
+        (&[0xa8, 0x0b, 0x80, 0x52, 0x01, 0, 0, 0xd4], 93),
+        // mov x8, #94; svc #0
+        (&[0xc8, 0x0b, 0x80, 0xd2, 0x01, 0, 0, 0xd4], 94),
+        // mov w8, #94; svc #0
+        (&[0xc8, 0x0b, 0x80, 0x52, 0x01, 0, 0, 0xd4], 94),
     ];
-
-    const NR_EXIT: u64 = 93;
 
     /// The kernel takes the number of a call that has been entered from a register set of its own
     /// (NT_ARM_SYSTEM_CALL), which has to be written too.
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(regs.x[..6], call.args);
         let after = Aarch64::after_call(&regs, 0x7000);
         assert_eq!((after.x[0], after.pc), (0, 0x7000));
-        for gadget in Aarch64::EXIT_GADGETS {
+        for (gadget, _) in Aarch64::EXIT_GADGETS {
             assert!(gadget.ends_with(Aarch64::SYSCALL_INSN));
         }
     }

@@ -71,12 +71,10 @@ pub trait Arch {
     /// Whether the thread runs in 32-bit mode.
     fn is_32bit(regs: &Self::Regs) -> bool;
 
-    /// Instructions that end a task whatever its other registers hold: exit(2), the number set and the
-    /// kernel entered, as compilers and C libraries write it. The kernel is entered by the last of them.
-    const EXIT_GADGETS: &'static [&'static [u8]];
-
-    /// `__NR_exit`.
-    const NR_EXIT: u64;
+    /// Instructions that end a process of one task whatever its other registers hold, with the number of
+    /// the call that they make: exit(2) or exit_group(2), as compilers and C libraries write them. The
+    /// kernel is entered by the last instruction.
+    const EXIT_GADGETS: &'static [(&'static [u8], u64)];
 
     /// The image, at a call's entry stop, that makes another call of it and goes on at `pc` after it.
     fn swapped(at_entry: &Self::Regs, call: SyscallArgs, pc: u64) -> Self::Regs;

@@ -148,14 +148,14 @@ impl Arch for X86_64 {
         regs.cs != USER_CS_64
     }
 
-    const EXIT_GADGETS: &'static [&'static [u8]] = &[
+    const EXIT_GADGETS: &'static [(&'static [u8], u64)] = &[
         // mov $60, %eax; syscall
-        &[0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05],
+        (&[0xb8, 0x3c, 0, 0, 0, 0x0f, 0x05], 60),
         // xor %eax, %eax; mov $60, %al; syscall
-        &[0x31, 0xc0, 0xb0, 0x3c, 0x0f, 0x05],
+        (&[0x31, 0xc0, 0xb0, 0x3c, 0x0f, 0x05], 60),
+        // mov $231, %eax; syscall: a static program without threads has this only
+        (&[0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05], 231),
     ];
-
-    const NR_EXIT: u64 = 60;
 
     fn swapped(at_entry: &Regs, call: SyscallArgs, pc: u64) -> Regs {
         let [rdi, rsi, rdx, r10, r8, r9] = call.args;
@@ -370,7 +370,7 @@ mod tests {
             0x7000,
         );
         assert_eq!((after.rip, after.orig_rax, after.rax), (0x7000, NO_CALL, 0));
-        for gadget in X86_64::EXIT_GADGETS {
+        for (gadget, _) in X86_64::EXIT_GADGETS {
             assert!(gadget.ends_with(X86_64::SYSCALL_INSN));
         }
     }

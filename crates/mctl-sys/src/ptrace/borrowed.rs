@@ -210,6 +210,11 @@ impl Borrowed {
         self.filters(true)
     }
 
+    /// Whether our calls pass over its seccomp filters.
+    pub(crate) fn suspends(&self) -> bool {
+        self.suspend
+    }
+
     /// Lets seccomp filters stand, or passes over them. Of a thread at its entry or exit stop.
     fn filters(&mut self, stand: bool) -> Result<(), NoResult> {
         if !self.suspend {

@@ -22,6 +22,9 @@ pub(crate) struct Gadget {
     pub(crate) start: u64,
     /// The address behind the last, by which the kernel is entered.
     pub(crate) end: u64,
+    /// The number of the call that they make: exit(2) or exit_group(2), which is one to a process of its
+    /// own.
+    pub(crate) number: u64,
 }
 
 /// Why a call of a carrier has no result. The carrier is of no use then.
@@ -111,7 +114,7 @@ impl Carried {
             watch().map(Broken::Watched)
         })?;
         match Entry::of(self.tid).map_err(|errno| self.os(errno))? {
-            Some(entry) if entry.number == Native::NR_EXIT && entry.ip == self.gadget.end => {}
+            Some(entry) if entry.number == self.gadget.number && entry.ip == self.gadget.end => {}
             _ => return Err(Broken::Elsewhere),
         }
         let regs = raw::get_regs::<Regs>(self.tid).map_err(|errno| self.os(errno))?;

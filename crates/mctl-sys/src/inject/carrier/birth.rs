@@ -7,7 +7,6 @@ use mctl_abi::Errno;
 use super::mailbox::{ENDED, End, Mailbox, POSTED, READY};
 use crate::arch::{Arch, Native, SyscallArgs};
 use crate::inject::files::path_of;
-use crate::inject::filtered::may_be_filtered;
 use crate::inject::memory::Memory;
 use crate::inject::pick::KEEP;
 use crate::ptrace::carried::{Broken, Carried, Gadget};
@@ -136,7 +135,7 @@ impl Birth {
             self.refused = Some(Refused::PidNamespace);
             return Ok(0);
         }
-        self.filtered = may_be_filtered(tid);
+        self.filtered = borrowed.suspends();
         let call = SyscallArgs {
             number: libc::SYS_clone.cast_unsigned(),
             args: Native::clone_args(FLAGS, STACK),

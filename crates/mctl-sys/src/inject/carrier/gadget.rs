@@ -108,12 +108,13 @@ fn remember(file: File, at: Found) {
 }
 
 fn gadget_at(start: u64, which: usize) -> Gadget {
-    let len = Native::EXIT_GADGETS
+    let (len, number) = Native::EXIT_GADGETS
         .get(which)
-        .map_or(0, |gadget| gadget.len());
+        .map_or((0, 0), |(gadget, number)| (gadget.len(), *number));
     Gadget {
         start,
         end: start + len as u64,
+        number,
     }
 }
 
@@ -127,7 +128,7 @@ fn place(text: &Text, offset: u64, which: usize) -> Option<Gadget> {
 /// Whether the bytes are there now: what was found in a file may be of another one by now, and its page
 /// has to be there before a thread is stopped.
 fn is_there(tid: i32, gadget: Gadget, which: usize) -> bool {
-    let Some(wanted) = Native::EXIT_GADGETS.get(which) else {
+    let Some((wanted, _)) = Native::EXIT_GADGETS.get(which) else {
         return false;
     };
     let mut bytes = [0u8; 16];
@@ -140,7 +141,7 @@ fn is_there(tid: i32, gadget: Gadget, which: usize) -> bool {
 fn search(tid: i32, text: &Text, buffer: &mut [u8]) -> Result<Found, Errno> {
     let longest = Native::EXIT_GADGETS
         .iter()
-        .map(|g| g.len())
+        .map(|(gadget, _)| gadget.len())
         .max()
         .unwrap_or(0);
     let mut at = text.start;
@@ -152,7 +153,7 @@ fn search(tid: i32, text: &Text, buffer: &mut [u8]) -> Result<Found, Errno> {
         let found = Native::EXIT_GADGETS
             .iter()
             .enumerate()
-            .filter_map(|(which, gadget)| Some((memmem::find(bytes, gadget)?, which)))
+            .filter_map(|(which, (gadget, _))| Some((memmem::find(bytes, gadget)?, which)))
             .min();
         if let Some((index, which)) = found {
             return Ok(Some((at + index as u64, which)));
@@ -183,7 +184,8 @@ mod tests {
             let mut bytes = [0u8; 16];
             let len = usize::try_from(gadget.end - gadget.start).unwrap();
             assert_eq!(read_memory(pid, gadget.start, &mut bytes[..len]), Ok(len));
-            assert!(Native::EXIT_GADGETS.contains(&&bytes[..len]));
+            let known = |(known, _): &(&[u8], u64)| *known == &bytes[..len];
+            assert!(Native::EXIT_GADGETS.iter().any(known));
         }
     }
 

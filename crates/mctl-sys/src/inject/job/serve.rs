@@ -16,6 +16,10 @@ use crate::ptrace::tracee::{NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
 use crate::time::Deadline;
 
+/// How often an ended carrier is waited for where its keeper was killed, and the pause between two tries.
+const LEAVES: u32 = 200;
+const LEAVE_PAUSE_NS: u64 = 5_000_000;
+
 impl Job<'_> {
     /// Serves it by one of the threads that may be stopped now.
     pub(super) fn execute(&mut self) {
@@ -59,16 +63,37 @@ impl Job<'_> {
         };
         birth.note_stop(report.stopped_ns);
         birth.serve(&served);
-        // Only in the very call in which it was chosen. Else its keeper looks for another moment.
-        let again = birth.is_to_be_reaped();
-        if let Some(Some(candidate)) = candidates.get(index).filter(|_| again)
-            && candidate.is_still_there()
-            && let Ok(again) = self.try_thread(candidate)
-            && let Work::Carry(birth) = &mut self.work
-        {
-            birth.note_stop(again.stopped_ns);
+        if let Some(Some(candidate)) = candidates.get(index) {
+            self.take_leave(candidate);
         }
         report
+    }
+
+    /// Has the thread that bore a carrier wait for it, in the very call in which it was chosen. Else its keeper looks
+    /// for another moment; where there is no keeper any more, this is tried for a while.
+    fn take_leave(&mut self, candidate: &Candidate) {
+        for _ in 0..LEAVES {
+            if !matches!(&self.work, Work::Carry(birth) if birth.is_to_be_reaped()) {
+                return;
+            }
+            if candidate.is_still_there() {
+                match self.try_thread(candidate) {
+                    Ok(again) => {
+                        if let Work::Carry(birth) = &mut self.work {
+                            birth.note_stop(again.stopped_ns);
+                        }
+                    }
+                    // It may still be attached: only our end lets it go.
+                    Err(State::NoThread(_)) => return,
+                    Err(_) => {}
+                }
+            }
+            if !shield::is_orphaned() {
+                return;
+            }
+            // It has only just been let go, perhaps, and is on its way back to sleep.
+            crate::time::wait_for_sigchld(LEAVE_PAUSE_NS);
+        }
     }
 
     fn may_interrupt(&self, candidate: &Candidate) -> bool {
