@@ -102,6 +102,15 @@ impl Prctl {
     ];
 }
 
+/// How mctl is asked for, beside its arguments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// By the owner rule.
+    pub owner_rule: bool,
+    /// As far as it can be had, and not exactly or not at all.
+    pub best_effort: bool,
+}
+
 /// The entries of process_madvise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entries {
@@ -201,8 +210,8 @@ pub enum Call {
     OpenOther(FdIx),
     /// close(2).
     Close(FdIx),
-    /// mctl() by numbers; the last is whether the owner rule is asked for.
-    Mctl(Whom, i32, u32, bool),
+    /// mctl() by numbers, and how it is asked for.
+    Mctl(Whom, i32, u32, How),
     /// prctl(2).
     Prctl(Prctl, [u64; 4]),
     /// mmap(2), until only so many more mappings may be made.

@@ -19,6 +19,8 @@ use crate::run::{Verdict, run};
 pub enum Control {
     /// mctl and the extended process_madvise say yes and do nothing.
     Nothing,
+    /// The engine on a stock kernel does what it can and claims that everything is enforced.
+    Claims,
     /// A fault of the model.
     Mutant(Mutant),
 }
@@ -33,6 +35,8 @@ pub struct Controls {
     pub mutants: Vec<(Mutant, BTreeSet<String>)>,
     /// The cases that ask the engine for something and hold although it does nothing.
     pub hold_under_nothing: BTreeSet<String>,
+    /// The cases that notice an engine that claims that everything is enforced.
+    pub notice_claims: BTreeSet<String>,
     /// How many ask it for something.
     pub asking: usize,
     /// Each case's sentences.
@@ -83,6 +87,7 @@ impl Controls {
         Controls {
             mutants,
             asking: asking.len(),
+            notice_claims: differing(cases, Control::Claims),
             hold_under_nothing: asking.difference(&noticed).cloned().collect(),
             shows,
         }
@@ -131,6 +136,17 @@ impl Controls {
                 there.first().map_or("none", |name| name)
             );
         }
+        let _ = writeln!(
+            out,
+            "\n## An engine that claims that everything is enforced\n\n\
+             On a stock kernel it does what it can and says that all four guarantees are enforced. \
+             Noticed by: {}.",
+            self.notice_claims
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
         let _ = write!(
             out,
             "\n## An engine that says yes and does nothing\n\n\

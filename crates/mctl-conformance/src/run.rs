@@ -2,10 +2,10 @@
 
 use mctl_abi::{Action, Errno};
 
-use crate::backend::engine::Short;
+use crate::backend::engine::{Short, Told};
 use crate::backend::{Answer, Backend, NewFile, Start, Trouble};
 use crate::call::{Addr, Call, Look, Step};
-use crate::lang::{Line, Names, Scenario, Wanted, print_step};
+use crate::lang::{Line, Names, Scenario, Wanted, WantedOutcome, print_step};
 use crate::view::{Scope, View, life_word};
 
 /// What a scenario came to on one backend.
@@ -109,6 +109,11 @@ fn run_steps(
     if let Some(reason) = model_only.chain(not_here.map(|(_, why)| why)).next() {
         return Verdict::NotPossible(reason.clone());
     }
+    if scenario.stock && name == "native" {
+        let why = "the case is about kernels that have no mctl() themselves";
+        return Verdict::NotPossible(why.to_owned());
+    }
+    backend.as_stock(scenario.stock);
     if let Err(trouble) = backend.begin(&scenario.needs, &scenario.names) {
         return troubled(&trouble, 0, "begin");
     }
@@ -250,6 +255,12 @@ pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
         Wanted::Between(low, high) => answer.is_ok_and(|value| (low..=high).contains(&value)),
         Wanted::Fails(errno) => answer == Err(errno),
     };
+    if right && !line.outcome.is_empty() {
+        return Ok(match outcome_differs(line, backend.told()) {
+            None => Ok(answer),
+            Some(difference) => Err(difference),
+        });
+    }
     // EOPNOTSUPP: this kernel cannot do it exactly (docs/CONTRACT.md#check-cannot).
     if !right && answer == Err(Errno::EOPNOTSUPP) && backend.name() == "stock" {
         let why = backend.reason().unwrap_or("EOPNOTSUPP");
@@ -268,6 +279,23 @@ pub fn run_line(line: &Line, backend: &mut dyn Backend) -> Checked {
         }
         Err((wanted_text(line.wanted), got))
     })
+}
+
+/// Where an outcome says something else than it must.
+fn outcome_differs(line: &Line, told: Option<Told>) -> Option<(String, String)> {
+    let Some(told) = told else {
+        return Some((line.outcome.words(), "no outcome".to_owned()));
+    };
+    let parts = line.outcome.guarantees.iter().zip(told.guarantees);
+    let same = parts
+        .clone()
+        .all(|(wanted, got)| wanted.is_none_or(|wanted| wanted == got))
+        && line.outcome.exact.is_none_or(|exact| exact == told.exact);
+    let got = WantedOutcome {
+        guarantees: told.guarantees.map(Some),
+        exact: Some(told.exact),
+    };
+    (!same).then(|| (line.outcome.words(), got.words()))
 }
 
 fn differs<T: PartialEq>(

@@ -66,3 +66,28 @@ fn the_page_is_current() {
         "cargo run -p mctl-conformance -- controls --write docs/suite-controls.md"
     );
 }
+
+/// A sentence whose row of the table is less than enforced has a case that notices the claim.
+#[test]
+fn an_engine_that_claims_everything_is_noticed_at_every_row_that_is_less() {
+    let cases = built_in().expect("the cases");
+    for anchor in [
+        "outcome-exact",
+        "outcome-strict",
+        "check-cannot",
+        "stock-never",
+        "stock-advised",
+        "stock-mergeable",
+        "stock-always-on-madvise",
+        "stock-always-on-always",
+        "stock-always-is-inherit",
+        "stock-clear-residual",
+        "stock-huge-zero",
+    ] {
+        let noticed = cases.iter().any(|case| {
+            case.scenario.shows.iter().any(|shown| shown == anchor)
+                && controls().notice_claims.contains(&case.name)
+        });
+        assert!(noticed, "nobody notices a false claim about {anchor}");
+    }
+}

@@ -4,6 +4,7 @@ pub mod engine;
 pub mod model;
 mod remote;
 pub mod stock;
+mod stock_model;
 
 use mctl_abi::Errno;
 use thiserror::Error;
@@ -76,6 +77,10 @@ pub struct NewFile {
 pub trait Backend {
     /// What reports call it.
     fn name(&self) -> &'static str;
+
+    /// From the next history on: whether the scenario is about kernels that have no mctl()
+    /// themselves. The model plays one then.
+    fn as_stock(&mut self, _stock: bool) {}
 
     /// Whether a fact is so on this backend's kernel.
     fn fact(&self, _fact: Fact) -> bool {
@@ -153,6 +158,11 @@ pub trait Backend {
 
     /// Why the last call of mctl or of the extended process_madvise failed, in its own words.
     fn reason(&self) -> Option<&str> {
+        None
+    }
+
+    /// What the outcome of the last call of mctl said, where it told one.
+    fn told(&self) -> Option<engine::Told> {
         None
     }
 

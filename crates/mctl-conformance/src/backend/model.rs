@@ -8,6 +8,7 @@ use mctl_model::{
     PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState, page_align,
 };
 
+use super::engine::Told;
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Addr, Call, Entries, Life, Look, Place, Prctl, Source};
 use crate::control::Control;
@@ -21,7 +22,10 @@ pub struct ModelBackend {
     /// What a scenario does not name is as here.
     host: Setup,
     /// A fault on purpose.
-    control: Option<Control>,
+    pub(super) control: Option<Control>,
+    /// It plays a kernel without mctl(), and the engine on it.
+    pub(super) stock: bool,
+    pub(super) told: Option<Told>,
     image: Image,
     tasks: Vec<Option<TaskId>>,
     /// The numbers of tasks, kept after their death.
@@ -78,6 +82,8 @@ impl ModelBackend {
             model: Model::new(Knobs::default()),
             host: Setup::default(),
             control: None,
+            stock: false,
+            told: None,
             image,
             tasks: Vec::new(),
             pids: Vec::new(),
@@ -237,6 +243,14 @@ impl Backend for ModelBackend {
         "model"
     }
 
+    fn as_stock(&mut self, stock: bool) {
+        self.stock = stock;
+    }
+
+    fn told(&self) -> Option<Told> {
+        self.told
+    }
+
     fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
         let setup = needs.over(&self.host);
         self.model = Model::new(Knobs {
@@ -249,7 +263,7 @@ impl Backend for ModelBackend {
             huge_zero_write: setup.huge_zero_write,
             mutant: match self.control {
                 Some(Control::Mutant(mutant)) => Some(mutant),
-                Some(Control::Nothing) | None => None,
+                Some(Control::Nothing | Control::Claims) | None => None,
             },
             ..Knobs::default()
         });
@@ -394,15 +408,18 @@ impl Backend for ModelBackend {
             }),
             Call::Close(fd) => unit(self.model.close(id, self.fd(*fd))),
             // An engine that says yes and does nothing.
-            Call::Mctl(..) if self.control == Some(Control::Nothing) => Ok(0),
+            Call::Mctl(..) if self.control == Some(Control::Nothing) => {
+                self.told = Some(Told::ENFORCED);
+                Ok(0)
+            }
             Call::Pmadvise(_, _, _, Entries::List(list), _)
                 if self.control == Some(Control::Nothing) =>
             {
                 Ok(number(list.iter().map(|(_, len)| len).sum()))
             }
             Call::Pmadvise(..) if self.control == Some(Control::Nothing) => Ok(1 << 20),
-            Call::Mctl(whom, action, flags, owner) => {
-                return self.mctl(id, *whom, *action, *flags, *owner);
+            Call::Mctl(whom, action, flags, how) => {
+                return self.mctl(id, *whom, *action, *flags, *how);
             }
             Call::Prctl(which, args) => self.prctl(id, *which, *args),
             Call::FillMappings(left) => return self.fill_mappings(id, *left),
@@ -460,6 +477,9 @@ impl Backend for ModelBackend {
     }
 
     fn policy(&mut self, task: u16) -> Result<u32, Trouble> {
+        if self.stock {
+            return self.stock_policy(self.task(task)?);
+        }
         let mm = self.model.mm(self.task(task)?);
         mm.map(|mm| mm.policy().mask())
             .ok_or_else(|| Trouble::broken("the task has no address space"))

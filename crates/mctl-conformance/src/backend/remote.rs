@@ -5,7 +5,7 @@ use mctl_model::{IdType, Rule, Target, TaskId, WholeOrVec};
 
 use super::model::{ModelBackend, number};
 use super::{Answer, Trouble};
-use crate::call::{Call, Entries, Whom};
+use crate::call::{Call, Entries, How, Whom};
 
 impl ModelBackend {
     /// The target of a call, and the descriptor to be closed after it.
@@ -42,14 +42,22 @@ impl ModelBackend {
         whom: Whom,
         action: i32,
         flags: u32,
-        owner: bool,
+        how: How,
     ) -> Result<Answer, Trouble> {
         let meant = match self.target(caller, whom)? {
             Ok(meant) => meant,
             Err(errno) => return Ok(Err(errno)),
         };
-        let rule = if owner { Rule::Owner } else { Rule::Admin };
-        let answer = self.model.mctl(caller, meant.target, action, flags, rule);
+        let rule = if how.owner_rule {
+            Rule::Owner
+        } else {
+            Rule::Admin
+        };
+        let answer = if self.stock {
+            self.stock_mctl(caller, meant.target, action, flags, how)
+        } else {
+            self.model.mctl(caller, meant.target, action, flags, rule)
+        };
         self.close_after(caller, meant);
         Ok(answer.map(i64::from))
     }

@@ -3,8 +3,8 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use mctl_model::{Caps, CloneKind, Madvise, PAGE, VmFlags};
 
-use crate::call::{Addr, Base, Call, Entries, Place, Prctl, Source, Step, TaskIx, Whom};
-use crate::lang::{Line, Names, Scenario, Wanted};
+use crate::call::{Addr, Base, Call, Entries, How, Place, Prctl, Source, Step, TaskIx, Whom};
+use crate::lang::{Line, Names, Scenario, Wanted, WantedOutcome};
 
 /// What a history may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl History {
     #[must_use]
     pub fn to_scenario(&self, sentence: &str, wanted: &[Wanted]) -> Scenario {
         let lines = self.steps.iter().enumerate().map(|(at, step)| Line {
+            outcome: WantedOutcome::default(),
             number: 0,
             step: step.clone(),
             wanted: wanted.get(at).copied().unwrap_or(Wanted::Any),
@@ -230,7 +231,11 @@ impl Made {
                 } else {
                     *u.choose(&[1, 1, 1, 1, 1, 1, 2])?
                 };
-                Ok(Call::Mctl(whom, action, flags, u.ratio(1, 2)?))
+                let how = How {
+                    owner_rule: u.ratio(1, 2)?,
+                    best_effort: false,
+                };
+                Ok(Call::Mctl(whom, action, flags, how))
             }
             5 => {
                 // process_madvise(2) takes a descriptor.

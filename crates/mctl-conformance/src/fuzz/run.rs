@@ -10,7 +10,7 @@ use super::generate::{History, Menu};
 use super::shrink::shrink;
 use crate::backend::{Answer, Backend, Trouble};
 use crate::call::{Call, Life, Step, TaskIx, Whom};
-use crate::lang::{Line, Needs, Scenario, Wanted, print_scenario, print_step};
+use crate::lang::{Line, Needs, Scenario, Wanted, WantedOutcome, print_scenario, print_step};
 use crate::run::{answer_text, run_line};
 use crate::view::{Scope, View};
 
@@ -194,6 +194,7 @@ fn perform(step: &Step, backend: &mut dyn Backend) -> Result<Answer, Trouble> {
         number: 0,
         step: step.clone(),
         wanted: Wanted::Any,
+        outcome: WantedOutcome::default(),
     };
     match run_line(&line, backend)? {
         Ok(answer) => Ok(answer),

@@ -6,7 +6,7 @@ use mctl_model::{CloneKind, Madvise, VmFlags};
 use super::SyntaxError;
 use super::lex::{Word, Words, parse_number};
 use super::parse::{Kind, Parser, caps_word, number_word, place, size_word};
-use crate::call::{Addr, Call, Entries, Place, Prctl, Source, Whom};
+use crate::call::{Addr, Call, Entries, How, Place, Prctl, Source, Whom};
 
 const VERBS: &str = "a verb: map, unmap, protect, remap, brk, madvise, lock, lock2, unlock, \
     lockall, unlockall, touch, fork, vfork, clone-vm, thread, exec, exit, exit-thread, wait, kill, \
@@ -198,17 +198,19 @@ impl Parser {
         let word = words.take(expected)?;
         let action = action_word(&word.text).ok_or_else(|| words.wrong(&word, expected))?;
         let mut flags = 0;
-        let mut owner = false;
+        let mut how = How::default();
         loop {
             if words.take_if("default-exec") {
                 flags |= 1;
             } else if words.take_if("owner-rule") {
-                owner = true;
+                how.owner_rule = true;
+            } else if words.take_if("best-effort") {
+                how.best_effort = true;
             } else if let Some(value) = words.take_key("flags") {
                 flags = u32::try_from(number_word(words, &value)?)
                     .map_err(|_| words.wrong(&value, "flags of 32 bits"))?;
             } else {
-                return Ok(Call::Mctl(whom, action, flags, owner));
+                return Ok(Call::Mctl(whom, action, flags, how));
             }
         }
     }

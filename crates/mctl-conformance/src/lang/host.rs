@@ -87,6 +87,8 @@ pub struct Needs {
     pub max_map_count: Option<u64>,
     /// Yama's ptrace_scope is this.
     pub yama: Option<u32>,
+    /// The kernel does this at a write to the huge zero page.
+    pub huge_zero_write: Option<HugeZeroWrite>,
 }
 
 impl Needs {
@@ -100,6 +102,7 @@ impl Needs {
             hugetlb_pages: Some(host.hugetlb_pages),
             max_map_count: Some(host.max_map_count),
             yama: Some(host.yama),
+            huge_zero_write: Some(host.huge_zero_write),
         }
     }
 
@@ -113,7 +116,7 @@ impl Needs {
             hugetlb_pages: self.hugetlb_pages.unwrap_or(host.hugetlb_pages),
             max_map_count: self.max_map_count.unwrap_or(host.max_map_count),
             yama: self.yama.unwrap_or(host.yama),
-            huge_zero_write: host.huge_zero_write,
+            huge_zero_write: self.huge_zero_write.unwrap_or(host.huge_zero_write),
         }
     }
 
@@ -150,6 +153,11 @@ impl Needs {
             (
                 self.yama.is_none_or(|yama| yama == host.yama),
                 "kernel.yama.ptrace_scope",
+            ),
+            (
+                self.huge_zero_write
+                    .is_none_or(|write| write == host.huge_zero_write),
+                "way of the kernel with the huge zero page",
             ),
         ];
         let (_, what) = lacks.iter().find(|(has, _)| !has)?;

@@ -21,6 +21,7 @@ mod parse;
 mod print;
 mod print_call;
 
+use mctl::Guarantee;
 use mctl_abi::Errno;
 use thiserror::Error;
 
@@ -28,6 +29,7 @@ use crate::call::Step;
 
 pub use host::{Fact, Needs, Setup};
 pub use parse::Parser;
+pub(crate) use parse::guarantee;
 pub use print::{print_scenario, print_step};
 
 /// What is wrong with a scenario, and where.
@@ -60,6 +62,40 @@ pub enum Wanted {
     Any,
 }
 
+/// What an outcome must say; `None` where it does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WantedOutcome {
+    /// Now, future, fork, exec.
+    pub guarantees: [Option<Guarantee>; 4],
+    /// Whether it matches the contract exactly.
+    pub exact: Option<bool>,
+}
+
+impl WantedOutcome {
+    /// The words of the four parts.
+    pub const PARTS: [&'static str; 4] = ["now", "future", "fork", "exec"];
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == WantedOutcome::default()
+    }
+
+    /// In the words of the language.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut words: Vec<String> = WantedOutcome::PARTS
+            .iter()
+            .zip(self.guarantees)
+            .filter_map(|(part, wanted)| Some(format!("{part}={}", wanted?)))
+            .collect();
+        if let Some(exact) = self.exact {
+            words.push(format!("exact={}", if exact { "yes" } else { "no" }));
+        }
+        words.join(" ")
+    }
+}
+
 /// A step with its place and what it must come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -69,6 +105,8 @@ pub struct Line {
     pub step: Step,
     /// What must come of it.
     pub wanted: Wanted,
+    /// What its outcome must say.
+    pub outcome: WantedOutcome,
 }
 
 /// The names that a scenario gives; steps hold places in these lists.
@@ -91,6 +129,8 @@ pub struct Scenario {
     pub sentence: String,
     /// The anchors of the contract's sentences that it shows.
     pub shows: Vec<String>,
+    /// It is about the engine on kernels that have no mctl() themselves.
+    pub stock: bool,
     /// Why it can run on the model only, if so.
     pub model_only: Option<String>,
     /// Backends of real processes that it is no matter for, and why.

@@ -1,11 +1,12 @@
 //! Lines and headers.
 
+use mctl::Guarantee;
 use mctl_abi::Errno;
 use mctl_abi::thp::Host;
-use mctl_model::Caps;
+use mctl_model::{Caps, HugeZeroWrite};
 
 use super::lex::{Word, Words, parse_number, parse_size};
-use super::{Fact, Line, Names, Scenario, SyntaxError, Wanted};
+use super::{Fact, Line, Names, Scenario, SyntaxError, Wanted, WantedOutcome};
 use crate::call::{Addr, Base, Step};
 
 /// Reads a scenario line by line. A REPL gives it lines as they are typed.
@@ -36,7 +37,7 @@ impl Kind {
 }
 
 const ANCHOR: &str = "an anchor of the contract, such as `clear-returns`";
-const STEPS: &str = "`case`, `shows`, `model-only`, `not-on`, `differs-where`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
+const STEPS: &str = "`case`, `shows`, `kernel`, `model-only`, `not-on`, `differs-where`, `host`, `spawn`, `file`, `reclaim`, `recycle`, `expect` or the name of a task";
 
 impl Parser {
     /// The scenario as far as it was read.
@@ -84,6 +85,16 @@ impl Parser {
                 }
                 return Ok(None);
             }
+            "kernel" => {
+                let expected = "`stock`";
+                let word = words.take(expected)?;
+                if word.text != "stock" {
+                    return Err(words.wrong(&word, expected));
+                }
+                self.scenario.stock = true;
+                words.done()?;
+                return Ok(None);
+            }
             "model-only" => {
                 self.scenario.model_only = Some(words.quoted("a reason in quotes")?);
                 words.done()?;
@@ -129,11 +140,13 @@ impl Parser {
             }
         };
         let wanted = wanted(&mut words)?;
+        let outcome = outcome(&mut words)?;
         words.done()?;
         Ok(Some(Line {
             number: self.line,
             step,
             wanted,
+            outcome,
         }))
     }
 
@@ -153,8 +166,16 @@ impl Parser {
             } else if let Some(word) = words.take_key("yama") {
                 let number = number_word(words, &word)?;
                 needs.yama = Some(u32::try_from(number).unwrap_or(u32::MAX));
+            } else if let Some(word) = words.take_key("huge-zero") {
+                let expected = "`stays-huge`, `turns-small` or `as-table`";
+                needs.huge_zero_write = Some(match word.text.as_str() {
+                    "stays-huge" => HugeZeroWrite::Huge,
+                    "turns-small" => HugeZeroWrite::Small,
+                    "as-table" => HugeZeroWrite::AsTable,
+                    _ => return Err(words.wrong(&word, expected)),
+                });
             } else if let Some(word) = words.peek().cloned() {
-                let expected = "`thp=`, `shmem=`, `swap=`, `hugetlb=`, `max-map-count=` or `yama=`";
+                let expected = "`thp=`, `shmem=`, `swap=`, `hugetlb=`, `max-map-count=`, `yama=` or `huge-zero=`";
                 return Err(words.wrong(&word, expected));
             }
         }
@@ -311,6 +332,44 @@ pub(super) fn caps_word(words: &Words, word: &Word) -> Result<Caps, SyntaxError>
         caps = caps.with(Caps::from_name(name).ok_or_else(|| words.wrong(word, expected))?);
     }
     Ok(caps)
+}
+
+/// `now=enforced exec=exceeds exact=no`, after what follows the arrow.
+fn outcome(words: &mut Words) -> Result<WantedOutcome, SyntaxError> {
+    let mut wanted = WantedOutcome::default();
+    'words: while !words.is_empty() {
+        for (part, slot) in WantedOutcome::PARTS.iter().zip(&mut wanted.guarantees) {
+            if let Some(value) = words.take_key(part) {
+                let known = GUARANTEES.iter().find(|known| known.word() == value.text);
+                let expected = "enforced, supervised, eventual, not-covered or exceeds";
+                *slot = Some(*known.ok_or_else(|| words.wrong(&value, expected))?);
+                continue 'words;
+            }
+        }
+        if let Some(value) = words.take_key("exact") {
+            wanted.exact = match value.text.as_str() {
+                "yes" => Some(true),
+                "no" => Some(false),
+                _ => return Err(words.wrong(&value, "`yes` or `no`")),
+            };
+        } else {
+            break;
+        }
+    }
+    Ok(wanted)
+}
+
+const GUARANTEES: [Guarantee; 5] = [
+    Guarantee::Enforced,
+    Guarantee::Supervised,
+    Guarantee::Eventual,
+    Guarantee::NotCovered,
+    Guarantee::Exceeds,
+];
+
+/// The guarantee with this word.
+pub(crate) fn guarantee(word: &str) -> Option<Guarantee> {
+    GUARANTEES.into_iter().find(|known| known.word() == word)
 }
 
 /// What follows the arrow.

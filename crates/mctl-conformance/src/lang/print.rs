@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mctl_abi::thp::Host;
 use mctl_abi::{Action, PolicyKind, Verb};
-use mctl_model::{Caps, VmFlags};
+use mctl_model::{Caps, HugeZeroWrite, VmFlags};
 
 use super::print_call::{Named, print_call};
 use super::{Line, Names, Scenario, Wanted};
@@ -19,6 +19,9 @@ pub fn print_scenario(scenario: &Scenario) -> String {
     }
     if !scenario.shows.is_empty() {
         let _ = writeln!(out, "shows {}", scenario.shows.join(" "));
+    }
+    if scenario.stock {
+        out.push_str("kernel stock\n");
     }
     if let Some(reason) = &scenario.model_only {
         let _ = writeln!(out, "model-only \"{}\"", escape(reason));
@@ -42,6 +45,14 @@ pub fn print_scenario(scenario: &Scenario) -> String {
             .max_map_count
             .map(|count| format!("max-map-count={count}")),
         needs.yama.map(|scope| format!("yama={scope}")),
+        needs.huge_zero_write.map(|write| {
+            let word = match write {
+                HugeZeroWrite::Huge => "stays-huge",
+                HugeZeroWrite::Small => "turns-small",
+                HugeZeroWrite::AsTable => "as-table",
+            };
+            format!("huge-zero={word}")
+        }),
     ];
     let knobs: Vec<String> = knobs.into_iter().flatten().collect();
     if !knobs.is_empty() {
@@ -55,6 +66,9 @@ pub fn print_scenario(scenario: &Scenario) -> String {
 
 fn print_line(line: &Line, names: &Names) -> String {
     let step = print_step(&line.step, names);
+    if !line.outcome.is_empty() && line.wanted == Wanted::Ok {
+        return format!("{step} -> ok {}", line.outcome.words());
+    }
     match line.wanted {
         Wanted::Ok => step,
         Wanted::Any => format!("{step} -> any"),

@@ -142,7 +142,7 @@ pub(super) fn print_call(call: &Call, n: &Named<'_>) -> String {
         }
         Call::OpenOther(fd) => format!("open-other {}", n.fd(*fd)),
         Call::Close(fd) => format!("close {}", n.fd(*fd)),
-        Call::Mctl(whom, action, flags, owner) => {
+        Call::Mctl(whom, action, flags, how) => {
             let mut out = format!("mctl {} {}", n.whom(*whom), action_text(*action));
             match flags {
                 0 => {}
@@ -151,8 +151,11 @@ pub(super) fn print_call(call: &Call, n: &Named<'_>) -> String {
                     let _ = write!(out, " flags={other:#x}");
                 }
             }
-            if *owner {
+            if how.owner_rule {
                 out.push_str(" owner-rule");
+            }
+            if how.best_effort {
+                out.push_str(" best-effort");
             }
             out
         }

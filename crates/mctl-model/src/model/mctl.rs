@@ -122,17 +122,7 @@ impl Model {
         flags: u32,
         rule: Rule,
     ) -> Result<u32, Errno> {
-        self.running(caller)?;
-        let mut facts = Facts {
-            model: self,
-            caller,
-            target,
-            rule,
-            named: None,
-            reached: None,
-        };
-        let request = check(action, flags, &mut facts)?;
-        let reached = facts.reached.ok_or(Errno::ESRCH)?;
+        let (reached, request) = self.mctl_checked(caller, target, action, flags, rule)?;
         let mm = self
             .tasks
             .get(&reached)
@@ -146,6 +136,37 @@ impl Model {
                 0
             }
         })
+    }
+
+    /// The checks of `mctl()` alone: whom it reaches, and what is asked.
+    ///
+    /// # Errors
+    /// As [`Model::mctl`].
+    pub fn mctl_checked(
+        &self,
+        caller: TaskId,
+        target: Target,
+        action: i32,
+        flags: u32,
+        rule: Rule,
+    ) -> Result<(TaskId, Request), Errno> {
+        self.running(caller)?;
+        let mut facts = Facts {
+            model: self,
+            caller,
+            target,
+            rule,
+            named: None,
+            reached: None,
+        };
+        let request = check(action, flags, &mut facts)?;
+        Ok((facts.reached.ok_or(Errno::ESRCH)?, request))
+    }
+
+    /// Whether two tasks are of one process.
+    #[must_use]
+    pub fn same_process(&self, a: TaskId, b: TaskId) -> bool {
+        self.relation(a, b) == Relation::Own
     }
 
     pub(super) fn relation(&self, caller: TaskId, target: TaskId) -> Relation {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use mctl_abi::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::wire::{Identity, Named, Order, Say, receive, send};
+use super::wire::{Identity, Named, Order, Say, Words, receive, send};
 use super::{Caller, Done, Engine, EngineAdvice, EngineCall, EngineTarget, OwnProcess};
 use crate::backend::Trouble;
 
@@ -151,11 +151,17 @@ impl Deputy {
                     let result = own.syscall(nr, args)?;
                     send(self.socket.as_fd(), &Order::Result(result), None)?;
                 }
-                Some(Say::Done { value, said, short }) => {
+                Some(Say::Done {
+                    value,
+                    said,
+                    short,
+                    told,
+                }) => {
                     return Ok(Done {
                         answer: value.map_err(Errno::from_raw),
                         said,
                         short,
+                        told: told.as_ref().and_then(Words::told),
                     });
                 }
             }
@@ -253,8 +259,8 @@ impl Engine for Library {
             target,
             action: call.action,
             flags: call.flags,
-            owner_rule: call.owner_rule,
-            best_effort: self.best_effort,
+            owner_rule: call.how.owner_rule,
+            best_effort: self.best_effort || call.how.best_effort,
         };
         self.deputy(call.caller)?.ask(&order, fd.as_ref(), own)
     }

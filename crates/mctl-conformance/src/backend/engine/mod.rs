@@ -8,12 +8,14 @@ mod library;
 mod native;
 mod wire;
 
+use mctl::Guarantee;
 use mctl_model::Madvise;
 
 pub use library::{DEPUTY, Library, deputy};
 pub use native::{Native, announced};
 
 use super::{Answer, Trouble};
+use crate::call::How;
 
 /// How a call names its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,8 @@ pub struct EngineCall {
     pub action: i32,
     /// The flags.
     pub flags: u32,
-    /// The owner rule rather than the admin rule.
-    pub owner_rule: bool,
+    /// How it is asked for.
+    pub how: How,
 }
 
 /// One `mctl_process_madvise` call.
@@ -96,6 +98,25 @@ pub struct Done {
     pub said: Option<String>,
     /// Where it is less than was asked.
     pub short: Short,
+    /// The outcome, where the engine tells one.
+    pub told: Option<Told>,
+}
+
+/// What an outcome says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Now, future, fork, exec.
+    pub guarantees: [Guarantee; 4],
+    /// Whether it matches the contract exactly.
+    pub exact: bool,
+}
+
+impl Told {
+    /// All four enforced.
+    pub const ENFORCED: Told = Told {
+        guarantees: [Guarantee::Enforced; 4],
+        exact: true,
+    };
 }
 
 /// Where an outcome is less, or more, than what was asked.
@@ -116,6 +137,7 @@ impl Done {
             answer,
             said: None,
             short: Short::Nowhere,
+            told: None,
         }
     }
 }

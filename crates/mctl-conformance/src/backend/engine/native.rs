@@ -96,7 +96,7 @@ impl Engine for Native {
     }
 
     fn mctl(&mut self, call: &EngineCall, own: &mut dyn OwnProcess) -> Result<Done, Trouble> {
-        if call.owner_rule {
+        if call.how.owner_rule {
             let why = "the system call knows the admin rule only; the owner rule is the library's";
             return Err(Trouble::NotPossible(why.to_owned()));
         }

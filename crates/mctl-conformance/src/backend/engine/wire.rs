@@ -12,8 +12,9 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Short;
+use super::{Short, Told};
 use crate::backend::Trouble;
+use crate::lang::guarantee;
 
 /// Whose credentials a deputy carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +78,33 @@ pub(super) enum Say {
         value: Result<i64, i32>,
         said: Option<String>,
         short: Short,
+        told: Option<Words>,
     },
+}
+
+/// An outcome in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Words {
+    guarantees: [String; 4],
+    exact: bool,
+}
+
+impl Words {
+    pub(super) fn of(outcome: &mctl::Outcome) -> Words {
+        let g = outcome.guarantees;
+        Words {
+            guarantees: [g.now, g.future, g.fork, g.exec].map(|part| part.word().to_owned()),
+            exact: outcome.is_exact(),
+        }
+    }
+
+    pub(super) fn told(&self) -> Option<Told> {
+        let [now, future, fork, exec] = self.guarantees.each_ref().map(|word| guarantee(word));
+        Some(Told {
+            guarantees: [now?, future?, fork?, exec?],
+            exact: self.exact,
+        })
+    }
 }
 
 /// The longest message.

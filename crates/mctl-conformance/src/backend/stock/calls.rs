@@ -114,7 +114,7 @@ impl StockBackend {
                 let number = self.fd(*fd);
                 self.close(task, number)
             }
-            Call::Mctl(whom, action, flags, owner_rule) => {
+            Call::Mctl(whom, action, flags, how) => {
                 let (target, close) = match self.name(task, *whom)? {
                     Ok(named) => named,
                     Err(errno) => return Ok(Err(errno)),
@@ -124,7 +124,7 @@ impl StockBackend {
                     target,
                     action: *action,
                     flags: *flags,
-                    owner_rule: *owner_rule,
+                    how: *how,
                 };
                 let StockBackend { engine, tasks, .. } = self;
                 let own = tasks.get_mut(usize::from(task)).and_then(Option::as_mut);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use mctl_model::{HugeZeroWrite, Image};
 
-use super::engine::{Done, Engine, Library, Native, Short};
+use super::engine::{Done, Engine, Library, Native, Short, Told};
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::Life;
 use crate::lang::Setup;
@@ -58,6 +58,7 @@ pub struct StockBackend {
     arranges: Option<Setup>,
     reason: Option<String>,
     shortfall: Option<(String, Short)>,
+    told: Option<Told>,
     image: Image,
     tasks: Vec<Option<Task>>,
     fds: Vec<Option<i64>>,
@@ -96,6 +97,7 @@ impl StockBackend {
             arranges: None,
             reason: None,
             shortfall: None,
+            told: None,
             image: Image::default(),
             tasks: Vec::new(),
             fds: Vec::new(),
@@ -106,7 +108,13 @@ impl StockBackend {
             names: 0,
         };
         backend.image = backend.measure_image()?;
-        backend.host.huge_zero_write = backend.measure_huge_zero_write()?;
+        // Memory may be too scattered for a huge page at the first try.
+        for _ in 0..8 {
+            backend.host.huge_zero_write = backend.measure_huge_zero_write()?;
+            if backend.host.huge_zero_write != HugeZeroWrite::AsTable {
+                break;
+            }
+        }
         Ok(backend)
     }
 
@@ -143,6 +151,7 @@ impl StockBackend {
             self.shortfall = Some((said, done.short));
         }
         self.reason = done.said;
+        self.told = done.told;
         done.answer
     }
 

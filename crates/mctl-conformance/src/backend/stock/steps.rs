@@ -6,9 +6,9 @@ use super::hand::order;
 use super::identity::{identity, memlock};
 use super::proc;
 use super::{StockBackend, Task, host, nr};
-use crate::backend::engine::Short;
+use crate::backend::engine::{Short, Told};
 use crate::backend::{Answer, Backend, NewFile, Places, Start, Trouble};
-use crate::call::{Call, Life, Look};
+use crate::call::{Call, How, Life, Look};
 use crate::lang::{Fact, Names, Needs, Setup};
 use crate::view::{Scope, View};
 
@@ -26,6 +26,7 @@ impl Backend for StockBackend {
         self.files.clear();
         self.reason = None;
         self.shortfall = None;
+        self.told = None;
         self.engine.begin(self.best_effort);
         if self.arranges.is_some() {
             host::arrange(&self.host, &needs.over(&self.host))?;
@@ -149,6 +150,10 @@ impl Backend for StockBackend {
         self.reason.as_deref()
     }
 
+    fn told(&self) -> Option<Told> {
+        self.told
+    }
+
     fn shortfall(&self) -> Option<(&str, Short)> {
         self.shortfall
             .as_ref()
@@ -164,7 +169,7 @@ impl Backend for StockBackend {
             crate::call::Whom::SelfThread,
             mctl_abi::Action::GetPolicy.number(),
             0,
-            false,
+            How::default(),
         );
         match self.carry_out(task, &call)? {
             Ok(mask) => u32::try_from(mask).map_err(Trouble::broken),

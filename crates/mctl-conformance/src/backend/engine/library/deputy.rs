@@ -16,7 +16,7 @@ use rustix::thread::{
 };
 
 use super::super::Short;
-use super::super::wire::{Identity, Named, Order, Say, receive, send};
+use super::super::wire::{Identity, Named, Order, Say, Words, receive, send};
 use crate::backend::Trouble;
 use crate::backend::stock::nr;
 
@@ -25,6 +25,7 @@ struct Outcome {
     value: i64,
     said: Option<String>,
     short: Short,
+    told: Option<Words>,
 }
 
 /// Serves orders from the standard input until it is closed. For the program that is started
@@ -44,11 +45,13 @@ pub fn serve() -> Result<(), Trouble> {
                 value: Ok(outcome.value),
                 said: outcome.said,
                 short: outcome.short,
+                told: outcome.told,
             },
             Err(error) => Say::Done {
                 value: Err(error.errno().raw()),
                 said: Some(error.to_string()),
                 short: Short::Nowhere,
+                told: None,
             },
         };
         send(socket.as_fd(), &say, None)?;
@@ -100,6 +103,7 @@ fn obey(order: &Order, fd: Option<OwnedFd>, socket: &OwnedFd) -> mctl::Result<Ou
                 value: 0,
                 said: (!notes.is_empty()).then(|| notes.join("; ")),
                 short: short(&outcome),
+                told: Some(Words::of(&outcome)),
             })
         }
         Order::Advise {
@@ -171,6 +175,7 @@ fn exactly(value: i64) -> Outcome {
         value,
         said: None,
         short: Short::Nowhere,
+        told: None,
     }
 }
 
