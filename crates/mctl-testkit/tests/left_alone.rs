@@ -121,6 +121,8 @@ left_alone! {
     storm_read_restart: "storm", "call=read", "restart=1";
     seccomp_strict: "seccomp_strict";
     vdso_flips: "vdso_flips", "filter=0";
+    vdso_odd: "vdso_odd";
+    fuse_stuck: "fuse_stuck";
     seccomp_kill: "misc_loop", "kind=seccomp-kill";
     seccomp_errno: "misc_loop", "kind=seccomp-errno";
     seccomp_trap: "misc_loop", "kind=seccomp-trap";

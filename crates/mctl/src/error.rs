@@ -194,7 +194,11 @@ impl Error {
 
     pub(crate) fn read(what: impl Into<String>, error: &std::io::Error) -> Error {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        let text = error.to_string();
+        // /proc itself never says so: the look was cut short.
+        let text = match errno {
+            Errno::EBUSY => Refusal::NoAnswer.to_string(),
+            _ => error.to_string(),
+        };
         // The errno is named beside it anyway.
         let why = text
             .split(" (os error")

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn without_the_call_the_counters_are_spread() {
         // It answers ENOTTY, as a pagemap file does before Linux 6.7.
-        let file = std::fs::File::open("/dev/null").unwrap();
+        let file = mctl_sys::bounded::ProcFile::open("/dev/null").unwrap();
         let mut tables = Tables::Open(Regions::new(file));
         let own = Target::own().unwrap();
         let mut cells = Vec::new();

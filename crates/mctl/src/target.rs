@@ -7,6 +7,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
+use mctl_sys::bounded::ProcFile;
 use mctl_sys::raw::madvise::{Range, madvise_self};
 use mctl_sys::raw::native::Native;
 use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
@@ -339,13 +340,13 @@ impl Target {
     ///
     /// # Errors
     /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
-    pub(crate) fn open_proc(&self, file: &str) -> Result<std::fs::File> {
+    pub(crate) fn open_proc(&self, file: &str) -> Result<ProcFile> {
         if self.pidfd.is_none() || self.is_own() {
             // Not looked at when it was made.
             crate::view::check(|| format!("process {}", self.pid))?;
         }
         let path = format!("/proc/{}/{file}", self.pid);
-        let opened = std::fs::File::open(&path);
+        let opened = ProcFile::open(&path);
         // Alive now means that the number was its own when the file was opened.
         if !self.is_alive() {
             return Err(Error::NoProcess { pid: self.pid });

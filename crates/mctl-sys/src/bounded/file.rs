@@ -9,10 +9,27 @@ use mctl_abi::Errno;
 
 use super::{call, call_on};
 
-/// An open file of another process in /proc (maps, smaps, auxv, …). Opening and reading it fail with `EBUSY`
-/// where the kernel does not answer, see [`PATIENCE_MS`](super::PATIENCE_MS).
+/// An open file of another process in /proc. Opening and reading it fail with `EBUSY` where the kernel does not
+/// answer, see [`PATIENCE_MS`](super::PATIENCE_MS).
 #[derive(Debug)]
-pub struct ProcFile(File);
+pub struct ProcFile {
+    file: File,
+    /// Whether it may wait for the process's locks at all.
+    waits: bool,
+}
+
+/// Files that take neither the lock of the mappings nor that of execve(2) (fs/proc/, Linux 6.18): they answer for any
+/// process, and reading them costs no task.
+const AT_ONCE: [&[u8]; 8] = [
+    b"status",
+    b"stat",
+    b"comm",
+    b"limits",
+    b"cgroup",
+    b"mountinfo",
+    b"children",
+    b"schedstat",
+];
 
 fn io(errno: Errno) -> Error {
     Error::from_raw_os_error(errno.raw())
@@ -27,15 +44,25 @@ impl ProcFile {
         use std::os::unix::ffi::OsStrExt as _;
         // Nothing may be allocated where the task may end.
         let path = std::ffi::CString::new(path.as_ref().as_os_str().as_bytes())?;
+        let name = path.to_bytes().rsplit(|byte| *byte == b'/').next();
+        let waits = !name.is_some_and(|name| AT_ONCE.contains(&name));
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let opened = call(|| rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty()));
-        Ok(ProcFile(File::from(opened.map_err(io)??)))
+        let open = || rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty());
+        let opened = match waits {
+            true => call(open).map_err(io)?,
+            false => open(),
+        };
+        let file = File::from(opened?);
+        Ok(ProcFile { file, waits })
     }
 }
 
 impl Read for ProcFile {
     fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        let file = &self.0;
+        let file = &self.file;
+        if !self.waits {
+            return Ok(rustix::io::read(file, into)?);
+        }
         let read = call_on(file.as_raw_fd(), || rustix::io::read(file, into));
         Ok(read.map_err(io)??)
     }
@@ -43,12 +70,12 @@ impl Read for ProcFile {
 
 impl AsFd for ProcFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
 impl From<ProcFile> for File {
     fn from(file: ProcFile) -> File {
-        file.0
+        file.file
     }
 }

@@ -13,6 +13,7 @@ use super::rights::may_suspend_seccomp;
 use super::vdso;
 use crate::bounded;
 use crate::procfs::status::Status;
+use crate::procfs::syscall::TaskSyscall;
 use crate::raw::pidfd::is_alive;
 
 /// A target that was looked at and may be stopped.
@@ -20,7 +21,9 @@ use crate::raw::pidfd::is_alive;
 pub struct Prepared<'fd> {
     pub(super) pid: i32,
     pub(super) pidfd: BorrowedFd<'fd>,
+    /// The system-call instruction of its vDSO; where that is of no use, the one by which the best thread is in a call.
     pub(super) insn: Option<u64>,
+    pub(super) own: Option<u64>,
     pub(super) candidates: Candidates,
     /// Calls are made through a seccomp filter that cannot be suspended.
     pub(super) through_filter: bool,
@@ -113,6 +116,16 @@ fn candidates(pid: i32) -> Result<(Candidates, Best), InjectError> {
     Ok((found, best))
 }
 
+/// Where a blocked thread goes on: behind the instruction by which it entered the kernel.
+fn entered_behind(pid: i32, tid: i32) -> Option<u64> {
+    let mut buffer = [0u8; 256];
+    let text = read_small(&format!("/proc/{pid}/task/{tid}/syscall"), &mut buffer).ok()?;
+    match TaskSyscall::parse(text) {
+        Ok(TaskSyscall::Blocked { pc, .. }) => Some(pc),
+        _ => None,
+    }
+}
+
 fn may_stop_once(pid: i32) -> Result<(), InjectError> {
     let (_, best) = candidates(pid)?;
     if best.moment == Moment::Unreachable && is_frozen(pid) {
@@ -182,13 +195,14 @@ impl<'fd> Prepared<'fd> {
         let insn = match read_small(&path, &mut auxv) {
             // Not even to be stopped: a 32-bit call that this made fail we could not mend.
             Ok(auxv) if vdso::is_32bit(auxv) => return Err(Refusal::Bits32.into()),
-            Ok(auxv) => vdso::syscall_insn(best.tid, auxv),
+            Ok(auxv) => vdso::find(pid, best.tid, auxv, || entered_behind(pid, best.tid)),
             Err(errno) => return Err(reading(pid, errno)),
         };
         Ok(Prepared {
             pid,
             pidfd,
-            insn,
+            insn: insn.vdso,
+            own: insn.own,
             candidates,
             through_filter,
         })

@@ -58,12 +58,21 @@ pub(crate) fn begin() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
 }
 
-/// A wait in which the shield holds nobody yet: it may be cut short, and ends with us, or by a timer where we are gone.
-pub(crate) fn holding_nobody<R>(wait: impl FnOnce() -> R) -> R {
-    set_death_signal(libc::SIGKILL);
-    let timer = is_orphaned().then(|| Timer::kill_me_after(PATIENCE_MS * 1_000_000));
+/// A wait in which the shield holds nobody: it may be cut short. It ends with us, unless something is left to do then
+/// (`outlives`); a timer bounds it where nobody watches.
+pub(crate) fn holding_nobody<R>(outlives: bool, wait: impl FnOnce() -> R) -> R {
+    let alone = outlives || is_orphaned();
+    let timer = match alone {
+        true => Timer::kill_me_after(PATIENCE_MS * 1_000_000).ok(),
+        false => {
+            set_death_signal(libc::SIGKILL);
+            None
+        }
+    };
     let result = crate::bounded::may_wait(wait);
-    set_death_signal(0);
+    if !alone {
+        set_death_signal(0);
+    }
     drop(timer);
     result
 }

@@ -225,7 +225,7 @@ impl Arm {
     fn begin(&mut self, jobs: &[Job<'_>]) {
         crate::bounded::next_item();
         // It stays attached until the shield ends, whatever comes.
-        if shield::holding_nobody(|| Seized::seize(self.tid)).is_err() {
+        if shield::holding_nobody(false, || Seized::seize(self.tid)).is_err() {
             return;
         }
         self.state = State::Seized;

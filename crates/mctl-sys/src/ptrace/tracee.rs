@@ -242,8 +242,7 @@ impl Stopped {
     /// The instruction by which the thread itself entered the kernel, if it is in a call.
     pub(crate) fn own_syscall_insn(&self, blocked: Option<&BlockedCall>) -> Option<u64> {
         Native::interrupted_call(&self.regs, blocked)?;
-        let insn = Native::pc(&self.regs).checked_sub(Native::SYSCALL_INSN.len() as u64)?;
-        self.has_syscall_insn(insn).then_some(insn)
+        Native::pc(&self.regs).checked_sub(Native::SYSCALL_INSN.len() as u64)
     }
 
     /// The call that the stop made fail with `EINTR`, with the instruction pointer and the stack pointer.

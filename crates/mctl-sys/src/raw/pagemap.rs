@@ -176,7 +176,8 @@ fn scan_masked(
     // SAFETY: `arg` has the size that the request declares. `vec` and `vec_len` are those of a
     // slice that is borrowed mutably until the call returns, and the kernel writes nothing else;
     // any bits are a valid PageRegion.
-    let ret = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let scan = || unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let ret = crate::bounded::call_on(pagemap.as_raw_fd(), scan)?;
     let filled = checked(libc::c_long::from(ret))?;
     Ok(Scanned {
         regions: usize::try_from(filled).unwrap_or(0).min(regions.len()),
@@ -195,7 +196,8 @@ pub fn is_exclusive(pagemap: BorrowedFd<'_>, address: u64) -> Result<bool, Errno
     const PRESENT: u64 = 1 << 63;
     let mut entry = [0u8; 8];
     let at = address / 4096 * 8;
-    let read = rustix::io::pread(pagemap, &mut entry, at)
+    let read = || rustix::io::pread(pagemap, &mut entry, at);
+    let read = crate::bounded::call_on(pagemap.as_raw_fd(), read)?
         .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
     if read != entry.len() {
         return Err(Errno::EIO);

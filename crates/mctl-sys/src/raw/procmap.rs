@@ -58,15 +58,34 @@ const PROCMAP_QUERY: libc::c_ulong = (3 << 30)
 /// # Errors
 /// `ENOENT` no such VMA; `ENOTTY` before Linux 6.11; `ESRCH` the address space is gone.
 pub fn query(maps: BorrowedFd<'_>, address: u64, flags: u64) -> Result<ProcmapQuery, Errno> {
+    query_named(maps, address, flags, &mut [])
+}
+
+/// The same, and the VMA's name, as the text has it: `vma_name_size` bytes with its NUL, 0 where it has none.
+///
+/// # Errors
+/// As [`query`]; `ENAMETOOLONG`: the room is too small for the name.
+pub fn query_named(
+    maps: BorrowedFd<'_>,
+    address: u64,
+    flags: u64,
+    name: &mut [u8],
+) -> Result<ProcmapQuery, Errno> {
     let mut query = ProcmapQuery {
         size: size_of::<ProcmapQuery>() as u64,
         query_flags: flags,
         query_addr: address,
+        vma_name_size: u32::try_from(name.len()).unwrap_or(u32::MAX),
+        vma_name_addr: match name.is_empty() {
+            true => 0,
+            false => name.as_mut_ptr().expose_provenance() as u64,
+        },
         ..ProcmapQuery::default()
     };
-    // SAFETY: the structure has the size that the request declares; no name or build ID buffer is
-    // given, so the kernel writes nothing else.
-    let ret = unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY, &raw mut query) };
+    // SAFETY: the structure has the size that the request declares, and the room for the name the one that it
+    // says; no build ID buffer is given, so the kernel writes nothing else.
+    let ask = || unsafe { libc::ioctl(maps.as_raw_fd(), PROCMAP_QUERY, &raw mut query) };
+    let ret = crate::bounded::call_on(maps.as_raw_fd(), ask)?;
     checked(libc::c_long::from(ret))?;
     Ok(query)
 }
@@ -99,6 +118,11 @@ mod tests {
                 assert!(text.lines().any(|line| line.starts_with(&edge)));
             }
             Err(errno) => assert_eq!(errno, Errno::ENOTTY, "before 6.11"),
+        }
+        let mut name = [0u8; 16];
+        if let Ok(vma) = query_named(maps.as_fd(), address, 0, &mut name) {
+            // A test's thread has a stack without a name.
+            assert!(vma.vma_name_size == 0 || name.starts_with(b"["));
         }
         match query(maps.as_fd(), 0, 0) {
             Ok(_) => panic!("page 0 is not mapped"),

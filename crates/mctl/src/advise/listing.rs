@@ -1,9 +1,9 @@
 //! What a target has mapped, and how far its user space goes.
 
-use std::fs::File;
 use std::sync::OnceLock;
 
 use mctl_abi::Errno;
+use mctl_sys::bounded::ProcFile;
 use mctl_sys::procfs::ReadError;
 use mctl_sys::procfs::maps::{MapLine, MapsReader};
 use mctl_sys::raw::madvise::{Range, process_madvise};
@@ -137,7 +137,7 @@ impl<'t> Apart<'t> {
 /// `all` reads a listing and says whether anything is in it.
 fn read(
     target: &Target,
-    mut all: impl FnMut(&mut MapsReader<File>) -> std::result::Result<bool, ReadError>,
+    mut all: impl FnMut(&mut MapsReader<ProcFile>) -> std::result::Result<bool, ReadError>,
 ) -> Result<()> {
     // The first thread may have exited while others run: its own listing is empty then.
     through_a_thread(target, |prefix| {

@@ -1,9 +1,9 @@
 //! The populated stretches of an address space, one after the other.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 
 use mctl_abi::Errno;
+use mctl_sys::bounded::ProcFile;
 use mctl_sys::raw::pagemap::{Categories, PageRegion, Scan, scan};
 
 use super::State;
@@ -20,7 +20,7 @@ const TOLD: Categories = POPULATED.and(Categories::HUGE).and(Categories::PFNZERO
 /// A stream of regions by rising address. Memory that is asked about must rise too.
 #[derive(Debug)]
 pub(super) struct Regions {
-    pagemap: File,
+    pagemap: ProcFile,
     room: Vec<PageRegion>,
     /// The regions not yet handed out are `room[at..filled]`.
     at: usize,
@@ -31,7 +31,7 @@ pub(super) struct Regions {
 
 impl Regions {
     /// Takes over an open `/proc/PID/pagemap`.
-    pub(super) fn new(pagemap: File) -> Regions {
+    pub(super) fn new(pagemap: ProcFile) -> Regions {
         Regions {
             pagemap,
             room: vec![PageRegion::default(); ROOM],

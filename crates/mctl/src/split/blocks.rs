@@ -1,9 +1,9 @@
 //! The huge pages of a target that may be split, one after the other.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 
 use mctl_abi::Errno;
+use mctl_sys::bounded::ProcFile;
 use mctl_sys::procfs::vmflags::VmFlag;
 use mctl_sys::raw::madvise::Range;
 use mctl_sys::raw::pagemap::{Categories, PageRegion, Scan, is_exclusive, scan};
@@ -52,7 +52,7 @@ pub(super) enum Became {
 /// The page tables of a target, as `/proc/PID/pagemap` shows them.
 #[derive(Debug)]
 pub(super) struct Tables {
-    pagemap: File,
+    pagemap: ProcFile,
     pid: i32,
 }
 

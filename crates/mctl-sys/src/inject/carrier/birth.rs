@@ -93,7 +93,7 @@ impl Birth {
     }
 
     /// Its number in the target's eyes, where it was born.
-    pub(super) fn child(&self) -> Option<i64> {
+    pub(in crate::inject) fn child(&self) -> Option<i64> {
         self.child
     }
 

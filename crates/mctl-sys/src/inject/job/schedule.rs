@@ -325,7 +325,7 @@ impl Job<'_> {
                 return false;
             }
         };
-        if self.state == State::NoInsn && new.insn.is_none() {
+        if self.state == State::NoInsn && new.insn.is_none() && new.own.is_none() {
             return false;
         }
         match &mut self.work {

@@ -117,9 +117,11 @@ impl Job<'_> {
         // Should the task end here, or at a look at the stopped thread's memory, that is what it says.
         self.state = State::NoAnswer;
         let seized =
-            shield::holding_nobody(|| Seized::seize(tid)).map_err(|errno| match errno {
-                Errno::ESRCH => State::Gone,
-                errno => State::Attach(errno),
+            shield::holding_nobody(self.is_to_reap(), || Seized::seize(tid)).map_err(|errno| {
+                match errno {
+                    Errno::ESRCH => State::Gone,
+                    errno => State::Attach(errno),
+                }
             })?;
         // From here nobody else gets the thread's number, unless it calls exec itself. Is it still
         // the process that was meant?
@@ -240,6 +242,11 @@ impl Job<'_> {
             .map_err(State::Failed)
     }
 
+    /// Whether a carrier was born that its parent has still to wait for.
+    fn is_to_reap(&self) -> bool {
+        matches!(&self.work, Work::Carry(birth) if birth.child().is_some())
+    }
+
     /// Whether calls can be run on this stopped thread: with which instruction, and whether past its seccomp filters.
     fn suitable(&self, stopped: &Stopped, candidate: &Candidate) -> Result<(u64, bool), State> {
         if stopped.is_32bit() {
@@ -271,6 +278,9 @@ impl Job<'_> {
             Some(_) => Err(State::Replaced),
             None => stopped
                 .own_syscall_insn(candidate.call.as_ref())
+                // Only where it was looked at: other memory is not read.
+                .filter(|insn| Some(*insn) == self.prepared.own)
+                .filter(|insn| stopped.has_syscall_insn(*insn))
                 .ok_or(State::NoInsn),
         }?;
         Ok((insn, suspend))

@@ -24,7 +24,7 @@ fn stop_in_its_wait(pid: i32) -> Done {
     };
     let mut auxv = [0u8; 1024];
     let auxv = read_small(&format!("/proc/{pid}/auxv"), &mut auxv).unwrap();
-    let insn = vdso::syscall_insn(pid, auxv).unwrap();
+    let insn = vdso::find(pid, pid, auxv, || None).vdso.unwrap();
     let mut done = Done::Refused;
     shield::run(|| {
         let Some(known) = finite.know() else { return };

@@ -1,0 +1,107 @@
+//! Whatever a process does to hold the kernel's answers about it back, we do not wait for ever, and leave nothing.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use common::{inject, prctl, set};
+use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Refusal, run};
+use mctl_sys::raw::pidfd::pidfd_open;
+use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
+use mctl_testkit::start;
+
+/// Far beyond the bound, on any machine; without one it would be for ever.
+const NEVER: Duration = Duration::from_secs(60);
+
+fn children() -> Vec<String> {
+    let own = rustix::thread::gettid().as_raw_nonzero();
+    let text = std::fs::read_to_string(format!("/proc/self/task/{own}/children"));
+    let text = text.unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A vDSO that is not the kernel's is not used, nor is what lies in its place read: the thread's own instruction does
+/// as well, and no handler is lost.
+#[test]
+fn an_odd_vdso_is_left_alone() {
+    for kind in [
+        "kind=not-executable",
+        "kind=gone",
+        "kind=moved",
+        "kind=patched",
+        "kind=unserved",
+    ] {
+        let fixture = start!("vdso_odd", kind);
+        fixture.wait_blocked(NEVER).expect("asleep");
+        let begun = Instant::now();
+        for n in 0..20 {
+            set(fixture.pid(), fixture.pidfd(), n % 2 == 0).expect(kind);
+        }
+        assert!(begun.elapsed() < NEVER, "{kind}");
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
+
+#[test]
+fn a_process_that_executes_from_a_stuck_file_system() {
+    for how in ["how=exec", "how=flush"] {
+        let fixture = start!("fuse_stuck", how);
+        let pid = fixture.target();
+        let pidfd = pidfd_open(pid).expect("a pidfd");
+        let (before, begun) = (children(), Instant::now());
+        let outcome = inject(pid, pidfd.as_fd(), &mut [prctl(PR_GET_THP_DISABLE, 0)]);
+        assert!(
+            matches!(outcome, Err(InjectError::Refused(Refusal::NoAnswer))),
+            "{how}: {outcome:?}"
+        );
+        assert!(begun.elapsed() < NEVER, "{how}");
+        assert_eq!(children(), before, "{how}");
+        drop(fixture);
+    }
+}
+
+/// The others of the same call are served, before and behind it.
+#[test]
+fn one_that_does_not_answer_keeps_nobody_else() {
+    let stuck = start!("fuse_stuck", "how=exec");
+    let good = [start!("poll", "every=0"), start!("poll", "every=0")];
+    let pid = stuck.target();
+    let pidfd = pidfd_open(pid).expect("a pidfd");
+    let mut calls = [prctl(PR_GET_THP_DISABLE, 0); 3];
+    let [first, second, third] = &mut calls;
+    let look = |pid, pidfd| Prepared::look(pid, pidfd).expect("may be looked at");
+    let mut jobs = [
+        Job::script(
+            look(good[0].pid(), good[0].pidfd()),
+            std::slice::from_mut(first),
+            Limits::default(),
+        ),
+        Job::script(
+            look(pid, pidfd.as_fd()),
+            std::slice::from_mut(second),
+            Limits::default(),
+        ),
+        Job::script(
+            look(good[1].pid(), good[1].pidfd()),
+            std::slice::from_mut(third),
+            Limits::default(),
+        ),
+    ];
+    let before = children();
+    run(&mut jobs);
+    assert_eq!(children(), before);
+    let outcomes: Vec<_> = jobs.iter().map(Job::outcome).collect();
+    drop(jobs);
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    assert_eq!(outcomes[1], Err(Refusal::NoAnswer.into()));
+    assert_eq!(calls.map(|call| call.result), [Some(0), None, Some(0)]);
+    for fixture in good {
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
