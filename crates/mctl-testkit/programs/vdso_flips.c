@@ -1,14 +1,14 @@
 /*
  * A hostile program: a second thread flips the bytes of the vDSO's first system-call instruction, so that whoever
  * borrows it for the sleeping first thread makes that run something else (how=…):
- *   jump   a jump to code of our own, which makes a call that our seccomp filter forbids
+ *   jump   a return, by an address on the thread's stack, to code that makes a call which our seccomp filter forbids
  *   loop   a jump to itself
- *   spin   a jump to an endless loop of ours
+ *   spin   a return to an endless loop
  *   ud2    SIGILL, for which there is a handler
  *   hlt    SIGSEGV, for which there is a handler
  *   int3   SIGTRAP, for which there is a handler
  *   int80  the i386 call of that number
- *   mov    an instruction that does nothing, before code that makes the right call with other arguments
+ *   mov    a return to code that makes the right call with another argument
  * dwell=µs: flip so seldom, not as quickly as can be. filter=0: without the filter. The forbidden call is counted in any case: a directory "escaped" appears.
  * No handler may run or be lost, and no register change.
  */
@@ -18,7 +18,9 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 
+#if defined(__x86_64__)
 static volatile uint16_t *insn;
+static uint8_t *elsewhere;
 static uint16_t other;
 static _Atomic int handled;
 static char path[] = "escaped";
@@ -70,10 +72,10 @@ static void filter(void)
 	FX_NEED(mkdir(path, 0755) == -1 && errno == EPERM);
 }
 
-/* Where the instruction is in the vDSO's image, and behind it a jump to code of ours nearby. */
+/* Finds the instruction in the vDSO's image, of which no other byte may differ. */
 static void prepare(const char *how)
 {
-	uint8_t *image = (uint8_t *)getauxval(AT_SYSINFO_EHDR), *code, *at = NULL;
+	uint8_t *image = (uint8_t *)getauxval(AT_SYSINFO_EHDR), *at = NULL;
 	unsigned long lo = 0, hi = 0;
 	char line[512];
 	FILE *maps = fopen("/proc/self/maps", "r");
@@ -91,37 +93,33 @@ static void prepare(const char *how)
 		if (p[0] == 0x0f && p[1] == 0x05)
 			at = p;
 	FX_NEED(at);
-	code = mmap((void *)(hi + 0x10000), 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	FX_NEED(code != MAP_FAILED);
-	int64_t distance = code - (at + 7);
-	int32_t near = (int32_t)distance;
-	FX_NEED(near == distance);
+	elsewhere = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	FX_NEED(elsewhere != MAP_FAILED);
 
 	if (!strcmp(how, "mov")) {
 		/* mov $0, %esi; syscall; jmp . */
 		uint8_t body[] = { 0xbe, 0, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xfe };
-		memcpy(code, body, sizeof(body));
+		memcpy(elsewhere, body, sizeof(body));
 	} else if (!strcmp(how, "spin")) {
 		/* jmp . */
-		memcpy(code, "\xeb\xfe", 2);
+		memcpy(elsewhere, "\xeb\xfe", 2);
 	} else {
 		/* mov $SYS_mkdir, %eax; movabs $path, %rdi; mov $0755, %esi; syscall; jmp . */
 		uint8_t body[] = { 0xb8, SYS_mkdir, 0, 0, 0, 0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0,
 				   0xbe, 0xed, 1, 0, 0, 0x0f, 0x05, 0xeb, 0xfe };
 		char *p = path;
 		memcpy(body + 7, &p, 8);
-		memcpy(code, body, sizeof(body));
+		memcpy(elsewhere, body, sizeof(body));
 	}
-	at[2] = 0xe9;
-	memcpy(at + 3, &near, 4);
 	insn = (volatile uint16_t *)at;
 
 	static const struct {
 		const char *name;
 		uint16_t bytes;
 	} kinds[] = {
-		{ "jump", 0x00eb }, { "mov", 0x00eb }, { "spin", 0x00eb }, { "loop", 0xfeeb }, { "ud2", 0x0b0f },
-		{ "hlt", 0x90f4 },  { "int3", 0x90cc }, { "int80", 0x80cd },
+		/* ret; nop: what the thread has on its stack is the address of code of ours. */
+		{ "jump", 0x90c3 }, { "mov", 0x90c3 },	{ "spin", 0x90c3 },  { "loop", 0xfeeb },
+		{ "ud2", 0x0b0f },  { "hlt", 0x90f4 }, { "int3", 0x90cc }, { "int80", 0x80cd },
 	};
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(how, kinds[i].name))
@@ -129,14 +127,31 @@ static void prepare(const char *how)
 	FX_NEED(other);
 }
 
+/* A read with an address of our choice on top of the stack (and below the red zone). */
+static long read_with(int fd, char *byte, void *top)
+{
+	long r = SYS_read;
+
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n"
+			 "push %[top]\n"
+			 "syscall\n"
+			 "lea 136(%%rsp), %%rsp\n"
+			 : "+a"(r)
+			 : "D"((long)fd), "S"(byte), "d"(1L), [top] "r"(top)
+			 : "rcx", "r11", "memory");
+	return r;
+}
+
+#endif
+
 int main(int argc, char **argv)
 {
+	fx_init(argc, argv, "vdso_flips");
+#if defined(__x86_64__)
 	static const int raised[] = { SIGILL, SIGSEGV, SIGTRAP, SIGBUS, SIGFPE, SIGSYS };
 	int ends[2];
 	pthread_t thread;
 
-	fx_init(argc, argv, "vdso_flips");
-#if defined(__x86_64__)
 	for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++)
 		fx_handle(raised[i], on_signal);
 	prepare(fx_word("how", "jump"));
@@ -152,7 +167,7 @@ int main(int argc, char **argv)
 	fx_ready(SYS_read);
 	while (!fx_stop) {
 		char byte;
-		long r = FX_CALL(SYS_read, ends[0], &byte, 1);
+		long r = read_with(ends[0], &byte, elsewhere);
 
 		if (r != -EINTR || !fx_stop)
 			fx_violation("result", "returned %ld", r);
