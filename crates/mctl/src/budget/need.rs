@@ -1,6 +1,6 @@
 //! How much has to come in, from the page tables.
 
-use std::fs::File;
+use mctl_sys::bounded::ProcFile;
 use std::os::fd::AsFd;
 
 use mctl_abi::Errno;
@@ -62,7 +62,7 @@ impl Lists {
 /// The page tables of a target, as far as the kernel shows them by range.
 #[derive(Debug)]
 pub(super) struct Tables {
-    pagemap: Option<File>,
+    pagemap: Option<ProcFile>,
     pid: i32,
     room: Vec<PageRegion>,
 }
