@@ -52,3 +52,35 @@ fn what_a_user_may_do_is_said() {
     let ran = AsUser::new().mctl(&["probe"]).assert(0);
     assert!(ran.out.contains("no: it needs CAP_SYS_ADMIN"), "{ran:?}");
 }
+
+/// What `probe` promises for a process is what `set` then does on one, for root and for anybody.
+#[test]
+fn set_does_what_was_promised() {
+    let json = mctl(&["probe", "--json"]).assert(0).json();
+    for row in json["policies"].as_array().unwrap() {
+        let fixture = mctl_testkit::start!("pause");
+        let pid = fixture.pid().to_string();
+        let mut words = vec!["set", row["policy"].as_str().unwrap(), "--json", &pid];
+        if row["inherit"].as_bool().unwrap() {
+            words.push("--inherit");
+        }
+        for strict in [true, false] {
+            let mut words = words.clone();
+            if strict {
+                words.push("--strict");
+            }
+            let ran = mctl(&words);
+            let may = row["cells"].is_object() && (!strict || row["strict"].as_bool().unwrap());
+            assert_eq!(ran.code, Some(i32::from(!may)), "{words:?} {row}: {ran:?}");
+            if !may {
+                continue;
+            }
+            let outcome = &ran.json()["processes"][0]["outcome"];
+            for stretch in ["now", "future", "fork", "exec"] {
+                let promised = &row["cells"][stretch]["guarantee"];
+                let kept = &outcome["guarantees"][stretch];
+                assert_eq!(promised, kept, "{words:?} {stretch}: {ran:?}");
+            }
+        }
+    }
+}

@@ -4,11 +4,8 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{AsUser, NOBODY, Ran, mctl};
 use mctl_testkit::{Fixture, require_root, start};
-use rustix::process::Signal;
 
 /// The options of each command that has a dry run, but for the process.
 const COMMANDS: &[&[&str]] = &[
@@ -68,15 +65,13 @@ fn an_ordinary_user_on_own_processes() {
 }
 
 #[test]
-fn a_stopped_process() {
-    let fixture = start!("touch");
-    let pid = fixture.pid().to_string();
+fn a_traced_process() {
+    let fixture = start!("held");
+    let pid = fixture.target().to_string();
     let saved = mctl(&["get", "--json", &pid]).assert(0);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("saved.json");
     std::fs::write(&file, &saved.out).unwrap();
-    fixture.signal(Signal::STOP).unwrap();
-    fixture.wait_state("T", Duration::from_secs(60)).unwrap();
     for words in [
         &["advise", "mergeable", "--anon"][..],
         &["lock"],

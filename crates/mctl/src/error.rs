@@ -215,6 +215,11 @@ impl Error {
     pub(crate) fn inject(pid: i32, source: InjectError) -> Error {
         match source {
             InjectError::Gone => Error::NoProcess { pid },
+            InjectError::Os { step, errno } if step == mctl_sys::inject::NO_TASK => Error::Read {
+                what: format!("process {pid}"),
+                why: crate::tasks::why_none(),
+                errno,
+            },
             source => Error::Inject { pid, source },
         }
     }

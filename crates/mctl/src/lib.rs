@@ -32,6 +32,7 @@ mod room;
 pub mod saved;
 pub mod split;
 mod target;
+mod tasks;
 pub mod tree;
 mod view;
 pub mod why;

@@ -166,6 +166,10 @@ impl Refusal {
     }
 }
 
+/// The step of [`InjectError::Os`] in which the task that does the work could not be started (`EAGAIN`): a limit on
+/// the number of tasks.
+pub const NO_TASK: &str = "starting the shield task";
+
 /// Why an injection did not happen or did not finish.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

@@ -34,7 +34,7 @@ mod waits_on;
 mod witness;
 
 pub use carrier::{CARRIER_NAME, CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
-pub use error::{InjectError, Refusal};
+pub use error::{InjectError, NO_TASK, Refusal};
 pub use files::read_small;
 pub(crate) use files::read_status;
 pub(crate) use files::{call_of, path_of};

@@ -11,7 +11,7 @@ use super::{LeftOut, Members};
 use crate::error::{Error, Result};
 use mctl_sys::inject::is_carrier;
 
-pub(super) use find::cgroup_dir;
+pub(crate) use find::cgroup_dir;
 
 /// All processes of a cgroup and of the cgroups below it, now.
 ///

@@ -13,8 +13,9 @@ use std::path::Path;
 use mctl_abi::{Errno, PolicyKind, Verb};
 use serde::Serialize;
 
+pub(crate) use cgroup::cgroup_dir;
+use cgroup::list_cgroup;
 pub use cgroup::members_of_cgroup;
-use cgroup::{cgroup_dir, list_cgroup};
 use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, orphans, own_pid};
 
 use crate::apply::{apply_each, restore};

@@ -13,7 +13,7 @@ impl Job<'_> {
     pub(super) fn explain(&self) -> InjectError {
         let os = |step, errno| InjectError::Os { step, errno };
         match self.state {
-            State::NotRun | State::Done(_) => os("starting the shield task", Errno::EAGAIN),
+            State::NotRun | State::Done(_) => os(crate::inject::NO_TASK, Errno::EAGAIN),
             State::Gone
             | State::NoThread(NotStopped::Gone)
             | State::Failed(NoResult::Gone)

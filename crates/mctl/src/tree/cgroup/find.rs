@@ -36,7 +36,7 @@ pub(super) fn is_version_1(dir: &Path) -> bool {
 ///
 /// # Errors
 /// `ENOENT` there is none of that name here; `EINVAL` the words name none.
-pub(in crate::tree) fn cgroup_dir(path: &Path) -> Result<PathBuf> {
+pub(crate) fn cgroup_dir(path: &Path) -> Result<PathBuf> {
     if is_cgroup_dir(path) {
         return Ok(path.to_path_buf());
     }
