@@ -95,7 +95,7 @@ fn mutated_text_is_read_or_refused() {
             let _ = diagnostic.to_string();
         }
         assert!(
-            start.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(120),
             "slow input: {text}"
         );
         runs += 1;
@@ -139,7 +139,7 @@ fn large_inputs_take_time_in_proportion() {
         assert_eq!(parsed.specs.len(), 2_000);
         assert!(parsed.specs.iter().all(|s| s.signature.is_some()));
         assert!(
-            start.elapsed() < Duration::from_secs(30),
+            start.elapsed() < Duration::from_secs(120),
             "{:?}",
             start.elapsed()
         );
@@ -156,7 +156,7 @@ fn large_inputs_take_time_in_proportion() {
         50_000
     );
     assert!(
-        start.elapsed() < Duration::from_secs(30),
+        start.elapsed() < Duration::from_secs(120),
         "{:?}",
         start.elapsed()
     );

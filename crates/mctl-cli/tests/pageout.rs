@@ -152,7 +152,7 @@ fn ctrl_c_ends_it_between_two_batches() {
     let ours = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(ours, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let out = String::from_utf8(output.stdout).unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{out} {err}");
