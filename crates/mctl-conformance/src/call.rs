@@ -20,6 +20,8 @@ pub enum Base {
     Region(RegionIx),
     /// The page after the heap's end at the start of the process.
     Heap,
+    /// The highest page of the first stack.
+    Stack,
 }
 
 /// An address: a base and an offset in bytes.

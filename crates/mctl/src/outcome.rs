@@ -162,6 +162,8 @@ pub enum Note {
         /// On how many mappings.
         mappings: u64,
     },
+    /// The first stack of a program that the target executes is mapped before the policy comes.
+    NotTheStackAfterExec,
     /// ksmd does not run: pages are mergeable, but nobody merges them.
     KsmNotRunning,
     /// Unmerging walks all resident memory with the address space locked; one thread waits for
@@ -223,6 +225,10 @@ impl fmt::Display for Note {
                 f,
                 "{mappings} mappings have HUGEPAGE advice now in the place of NOHUGEPAGE: clearing \
                  the policy does not bring that back"
+            ),
+            Note::NotTheStackAfterExec => f.write_str(
+                "the stack of a program that it executes is not mergeable: the kernel maps it \
+                 before the policy comes",
             ),
             Note::KsmNotRunning => f.write_str(
                 "ksmd does not run (/sys/kernel/mm/ksm/run is not 1): nothing is merged for now",

@@ -235,6 +235,7 @@ impl Draft {
             self.note(Note::UnmergeWalks);
         } else {
             self.exec_by_prctl(inherit);
+            self.note(Note::NotTheStackAfterExec);
             if caps.ksm_run.is_some_and(|run| run != 1) {
                 self.note(Note::KsmNotRunning);
             }

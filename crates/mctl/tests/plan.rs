@@ -305,9 +305,12 @@ fn a_ksm_that_sleeps_is_mentioned() {
     };
     assert_eq!(
         made(&request, &asleep).unwrap().promised.notes,
-        [Note::KsmNotRunning]
+        [Note::NotTheStackAfterExec, Note::KsmNotRunning]
     );
-    assert!(made(&request, &newest()).unwrap().promised.notes.is_empty());
+    assert_eq!(
+        made(&request, &newest()).unwrap().promised.notes,
+        [Note::NotTheStackAfterExec]
+    );
 }
 
 #[test]

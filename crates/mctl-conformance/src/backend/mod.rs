@@ -7,6 +7,7 @@ pub mod stock;
 mod stock_model;
 
 use mctl_abi::Errno;
+use mctl_model::{Image, PAGE, Region, VmFlags, page_align};
 use thiserror::Error;
 
 use crate::call::{Addr, Base, Call, FileIx, Life, Look, TaskIx};
@@ -177,10 +178,16 @@ pub trait Backend {
 pub struct Places {
     regions: Vec<Option<u64>>,
     heap: u64,
+    stack: u64,
 }
 
 impl Places {
-    pub(crate) fn reset(&mut self, regions: usize, heap: u64) {
+    pub(crate) fn reset(&mut self, regions: usize, image: &Image) {
+        let heap = page_align(image.brk).unwrap_or(image.brk);
+        let grows = |region: &&Region| region.flags.has(VmFlags::GROWSDOWN);
+        let stack = image.regions.iter().filter(grows);
+        let ends = stack.map(|region| region.start + region.len);
+        self.stack = ends.max().unwrap_or(0).saturating_sub(PAGE);
         self.regions.clear();
         self.regions.resize(regions, None);
         self.heap = heap;
@@ -208,6 +215,7 @@ impl Places {
         let base = match addr.base {
             Base::Zero => 0,
             Base::Heap => self.heap,
+            Base::Stack => self.stack,
             Base::Region(at) => self
                 .regions
                 .get(usize::from(at))

@@ -5,7 +5,7 @@ use mctl_abi::permission::Yama;
 use mctl_abi::thp::Host;
 use mctl_model::{
     CloneArgs, ExecArgs, FileId, FileInfo, Image, IoVec, Knobs, Limits, MapArgs, MapSource, Model,
-    PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState, page_align,
+    PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState,
 };
 
 use super::engine::Told;
@@ -272,8 +272,7 @@ impl Backend for ModelBackend {
         self.pids.clear();
         self.fds.clear();
         self.files.clear();
-        let heap = page_align(self.image.brk).unwrap_or(self.image.brk);
-        self.places.reset(names.regions.len(), heap);
+        self.places.reset(names.regions.len(), &self.image);
         Ok(())
     }
 

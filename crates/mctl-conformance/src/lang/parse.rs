@@ -243,7 +243,7 @@ impl Parser {
     pub(super) fn name(&mut self, words: &mut Words, kind: Kind) -> Result<u16, SyntaxError> {
         let word = words.take(kind.word())?;
         let reserved = [
-            "heap", "self", "expect", "spawn", "file", "reclaim", "recycle",
+            "heap", "stack", "self", "expect", "spawn", "file", "reclaim", "recycle",
         ];
         let starts = word.text.chars().next().is_some_and(char::is_alphabetic);
         let plain = word
@@ -290,6 +290,8 @@ impl Parser {
         };
         let base = if name == "heap" {
             Base::Heap
+        } else if name == "stack" {
+            Base::Stack
         } else {
             let at = place(self.list(Kind::Region), name);
             Base::Region(at.ok_or_else(|| words.wrong(word, expected))?)

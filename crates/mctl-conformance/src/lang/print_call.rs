@@ -36,6 +36,7 @@ impl Named<'_> {
             Base::Zero => return format!("{:#x}", addr.offset),
             Base::Region(at) => self.region(at),
             Base::Heap => "heap".to_owned(),
+            Base::Stack => "stack".to_owned(),
         };
         if addr.offset == 0 {
             base

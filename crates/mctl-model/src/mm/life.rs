@@ -58,6 +58,10 @@ impl Mm {
                 epoch: 0,
             };
             mm.finish_flags(&mut vma);
+            if vma.flags.has(VmFlags::GROWSDOWN) {
+                // The stack is mapped before the policy comes to the new image.
+                vma.flags = vma.flags.without(VmFlags::MERGEABLE);
+            }
             mm.vmas.insert(vma);
         }
         mm

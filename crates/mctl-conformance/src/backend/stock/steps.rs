@@ -1,6 +1,6 @@
 //! The steps of a history on real processes.
 
-use mctl_model::{Caps, page_align};
+use mctl_model::Caps;
 
 use super::hand::order;
 use super::identity::{identity, memlock};
@@ -38,8 +38,7 @@ impl Backend for StockBackend {
         if let Some(lacks) = needs.missing_on(&self.host) {
             return Err(Trouble::NotPossible(lacks));
         }
-        let heap = page_align(self.image.brk).unwrap_or(self.image.brk);
-        self.places.reset(names.regions.len(), heap);
+        self.places.reset(names.regions.len(), &self.image);
         Ok(())
     }
 
