@@ -32,6 +32,9 @@ pub struct Prepared<'fd> {
 /// How often, a millisecond apart, a look is repeated while another injector is at the target.
 const WAIT_FOR_SHIELD: u32 = 250;
 
+/// So often a tracer that is no shield must be seen before it is named.
+const SEEN_TRACED: u32 = 4;
+
 /// Whether this tracer is the shield task of another injector: it blocks every signal that can be
 /// blocked (but SIGCHLD, while it waits for that). No debugger does.
 fn is_shield(tracer: i32) -> bool {
@@ -66,7 +69,7 @@ fn settled<T>(
     pidfd: BorrowedFd<'_>,
     mut look: impl FnMut() -> Result<T, InjectError>,
 ) -> Result<T, InjectError> {
-    let (mut waited, mut looked) = (0, 0);
+    let (mut waited, mut looked, mut seen) = (0, 0, 0);
     loop {
         match look() {
             // Another injector's shield is gone in a moment.
@@ -74,6 +77,11 @@ fn settled<T>(
                 if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
             {
                 waited += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            // Nor is it one look that tells a tracer: a shield that is just ending may show no blocked signals.
+            Err(InjectError::Refused(Refusal::Traced { .. })) if seen < SEEN_TRACED => {
+                seen += 1;
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             // A recycled number, whatever its new bearer is like. A zombie is told as one.
