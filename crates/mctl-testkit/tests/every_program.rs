@@ -6,7 +6,7 @@ fn every_program_has_a_test() {
     let readme = include_str!("../programs/README.md");
     for name in mctl_testkit::program_names().expect("the programs") {
         let named = tests.contains(&format!("\"{name}\""));
-        let tool = ["rude_tracer", "under"].contains(&name.as_str());
+        let tool = ["rude_tracer", "under", "map_times"].contains(&name.as_str());
         assert!(named || tool, "{name} has no test");
         assert!(
             readme.contains(&format!("`{name}`")),

@@ -83,6 +83,8 @@ left_alone! {
     blocked_ptrace_wait: "blocked", "kind=ptrace-wait";
     blocked_sigwaitinfo: "blocked", "kind=sigwaitinfo";
     blocked_on_time: "blocked", "kind=write-stream", "timeout=40";
+    epoll_wait_libc: "epoll_wait_libc", "timeout=30";
+    epoll_wait_libc_threads: "epoll_wait_libc", "timeout=30", "threads=2";
     notify: "notify", "every=50";
     served: "served", "every=50";
     int80: "int80";
