@@ -11,6 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Random, rounds, set, thp_enabled};
+use mctl_sys::inject::{InjectError, Refusal};
 use mctl_testkit::{Fixture, slower, start};
 
 /// Injections into each program.
@@ -21,8 +22,15 @@ fn times() -> u64 {
 fn hundreds(fixture: &Fixture) {
     let pid = fixture.target();
     let mut random = Random::new(u64::from(pid.unsigned_abs()));
+    let mut served = 0;
     for n in 0..times() {
-        let report = set(pid, fixture.pidfd(), n % 2 == 0).expect("injected");
+        let report = match set(pid, fixture.pidfd(), n % 2 == 0) {
+            Ok(report) => report,
+            // On a starved machine a program that wakes for microseconds may not be met within a second.
+            Err(InjectError::Refused(Refusal::NoHarmlessMoment { .. })) => continue,
+            Err(error) => panic!("{error:?}"),
+        };
+        served += 1;
         assert!(report.stopped_ns > 0);
         let seen = thp_enabled(report.tid);
         assert!(seen.is_none() || seen == Some(n % 2 == 1), "{seen:?}");
@@ -31,6 +39,7 @@ fn hundreds(fixture: &Fixture) {
             std::thread::sleep(Duration::from_micros(random.below(2000)));
         }
     }
+    assert!(served > 0, "never served");
 }
 
 macro_rules! cannot_tell {
@@ -118,7 +127,10 @@ macro_rules! on_time {
             let pid = fixture.target();
             // Each waits for about a timeout.
             for n in 0..times() / 10 {
-                set(pid, fixture.pidfd(), n % 2 == 0).expect("injected");
+                match set(pid, fixture.pidfd(), n % 2 == 0) {
+                    Ok(_) | Err(InjectError::Refused(Refusal::NoHarmlessMoment { .. })) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
             }
             std::thread::sleep(Duration::from_millis(100 * slower()));
             fixture.finish().expect("a verdict").assert_clean(5);
