@@ -13,7 +13,7 @@ use mctl_conformance::backend::Backend;
 use mctl_conformance::backend::engine::{DEPUTY, deputy};
 use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::StockBackend;
-use mctl_conformance::control::Controls;
+use mctl_conformance::control::{Controls, idle_steps};
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
@@ -82,6 +82,9 @@ enum Command {
         /// Write the page here
         #[arg(long)]
         write: Option<PathBuf>,
+        /// Take each step out in turn instead, and list those without which a case still holds
+        #[arg(long, conflicts_with = "write")]
+        without_steps: bool,
     },
     /// Run random histories on the model and this kernel side by side
     Fuzz {
@@ -220,7 +223,16 @@ fn go(cli: Cli) -> Result<Ended> {
             repl(std::io::stdin().lock(), out)?;
             Ok(Ended::Well)
         }
-        Command::Controls { write } => {
+        Command::Controls {
+            without_steps: true,
+            ..
+        } => {
+            for idle in idle_steps(&built_in()?) {
+                writeln!(out, "{}:{}: {}", idle.case, idle.line, idle.step)?;
+            }
+            Ok(Ended::Well)
+        }
+        Command::Controls { write, .. } => {
             let controls = Controls::run(&built_in()?);
             let page = controls.markdown();
             match write {
