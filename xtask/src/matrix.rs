@@ -68,7 +68,14 @@ fn add(rows: &mut Rows, kernel: &str, json: &[u8], known: &BTreeMap<&str, &str>)
             _ => Fate::Differs(known.get(text("case")).map(|r| (*r).to_owned())),
         };
         let entry = rows.entry(text("case").to_owned());
-        let entry = entry.or_insert_with(|| (text("sentence").to_owned(), BTreeMap::new()));
+        let words = text("sentence").replace('|', "\\|");
+        // As mctl-conformance's own `matrix` has it: the words of the case, a link to the contract's.
+        let shown = row.get("shows").and_then(|shows| shows.get(0));
+        let cell = match shown.and_then(|anchor| anchor.as_str()) {
+            Some(anchor) => format!("[{words}](CONTRACT.md#{anchor})"),
+            None => words,
+        };
+        let entry = entry.or_insert_with(|| (cell, BTreeMap::new()));
         entry.1.insert(kernel.to_owned(), fate);
     }
     Ok(())
@@ -78,7 +85,7 @@ fn render(rows: &Rows, heads: &[Results]) -> String {
     let mut out = String::from(
         "# The contract on every kernel\n\n\
          Written by `cargo xtask guest matrix` from real runs in guests. ✓ holds, ✗ differs (with the\n\
-         number of its reason), · cannot be tried there.\n\n## Runs\n\n\
+         number of its reason), · cannot be tried there, ? was not run there since the case is as it is.\n\n## Runs\n\n\
          | kernel | Linux | sentences hold | differ | not possible | jobs passed | failed | skipped | single tests passed | failed | skipped | seconds |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
@@ -145,7 +152,7 @@ fn reasons_and_rows(out: &mut String, rows: &Rows, heads: &[Results]) {
     out.push_str(&"---|".repeat(heads.len()));
     out.push('\n');
     for (case, (sentence, fates)) in rows {
-        let _ = write!(out, "| {case} | {} |", sentence.replace('|', "\\|"));
+        let _ = write!(out, "| {case} | {sentence} |");
         for head in heads {
             let mark = match fates.get(&head.kernel) {
                 Some(Fate::Holds) => "✓".to_owned(),
@@ -155,7 +162,7 @@ fn reasons_and_rows(out: &mut String, rows: &Rows, heads: &[Results]) {
                     format!("✗ {number}")
                 }
                 Some(Fate::Differs(None)) => "✗ **unexplained**".to_owned(),
-                None => String::new(),
+                None => "?".to_owned(),
             };
             let _ = write!(out, " {mark} |");
         }
@@ -171,7 +178,7 @@ mod tests {
     fn every_fate_has_its_mark_and_its_reason() {
         let json = br#"{"rows":[
             {"case":"1/a","sentence":"A | B","backends":{"stock":{"verdict":"holds"}}},
-            {"case":"1/b","sentence":"B","backends":{"stock":{"verdict":"differs"}}},
+            {"case":"1/b","sentence":"B","shows":["clear-returns"],"backends":{"stock":{"verdict":"differs"}}},
             {"case":"1/c","sentence":"C","backends":{"stock":{"verdict":"differs"}}},
             {"case":"1/d","sentence":"D","backends":{"stock":{"verdict":"not-possible","why":"no swap"}}}
         ]}"#;
@@ -190,7 +197,7 @@ mod tests {
         let text = render(&rows, &[head]);
         for part in [
             "| 1/a | A \\| B | ✓ |",
-            "| 1/b | B | ✗ 1 |",
+            "| 1/b | [B](CONTRACT.md#clear-returns) | ✗ 1 |",
             "| 1/c | C | ✗ **unexplained** |",
             "| 1/d | D | · |",
             "1. too old",

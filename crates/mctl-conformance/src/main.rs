@@ -17,6 +17,7 @@ use mctl_conformance::control::{Controls, idle_steps};
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
+use mctl_conformance::matrix::refreshed;
 use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, built_in, load};
 use mctl_conformance::run::Verdict;
@@ -85,6 +86,11 @@ enum Command {
         /// Take each step out in turn instead, and list those without which a case still holds
         #[arg(long, conflicts_with = "write")]
         without_steps: bool,
+    },
+    /// Give docs/kernel-matrix.md a row for each case and no other
+    Matrix {
+        /// The page
+        page: PathBuf,
     },
     /// Run random histories on the model and this kernel side by side
     Fuzz {
@@ -221,6 +227,12 @@ fn go(cli: Cli) -> Result<Ended> {
         }
         Command::Repl => {
             repl(std::io::stdin().lock(), out)?;
+            Ok(Ended::Well)
+        }
+        Command::Matrix { page } => {
+            let text = std::fs::read_to_string(&page)?;
+            let new = refreshed(&text, &built_in()?).context("the page has no table")?;
+            std::fs::write(page, new)?;
             Ok(Ended::Well)
         }
         Command::Controls {

@@ -133,6 +133,8 @@ pub struct Row {
     pub case: String,
     /// The sentence.
     pub sentence: String,
+    /// The anchors of the contract that it shows.
+    pub shows: Vec<String>,
     /// Each backend's fate.
     pub backends: BTreeMap<String, Fate>,
 }
@@ -191,6 +193,7 @@ impl Report {
             let mut row = Row {
                 case: case.name.clone(),
                 sentence: case.scenario.sentence.clone(),
+                shows: case.scenario.shows.clone(),
                 backends: BTreeMap::new(),
             };
             for backend in backends.iter_mut() {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use mctl_conformance::contract::{
     Instead, Sentence, TEXT, WITHOUT_CASE, faults, sentences, without_case,
 };
+use mctl_conformance::matrix::refreshed;
 use mctl_conformance::report::{Case, built_in};
 
 fn root() -> PathBuf {
@@ -119,6 +120,18 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// The page of all kernels has a row for each case and no other.
+#[test]
+fn the_kernel_matrix_has_the_rows_of_today() {
+    let path = root().join("docs/kernel-matrix.md");
+    let page = std::fs::read_to_string(path).expect("docs/kernel-matrix.md");
+    let wanted = refreshed(&page, &built_in().expect("the cases"));
+    assert!(
+        wanted.as_deref() == Some(page.as_str()),
+        "cargo run -p mctl-conformance -- matrix docs/kernel-matrix.md"
+    );
 }
 
 /// The check itself notices: each kind of fault, one at a time.
