@@ -20,7 +20,7 @@
 
 #define SOCK_STREAM 1
 
-enum { OP_SYSCALL, OP_TOUCH, OP_CLONE, OP_EXEC, OP_POKE, OP_SCRATCH };
+enum { OP_SYSCALL, OP_TOUCH, OP_CLONE, OP_EXEC, OP_POKE, OP_FILL };
 enum { KIND_FORK, KIND_VFORK, KIND_VM, KIND_THREAD };
 
 typedef unsigned long word;
@@ -129,6 +129,21 @@ static long touch(word start, word len, word write)
 
 		if (signal)
 			return signal == SIGSEGV ? -14 : -6;
+	}
+	return 0;
+}
+
+/* So many mappings of a page each, side by side. Neighbours with other rights stay apart. */
+static long fill(word start, word count)
+{
+	word i;
+
+	for (i = 0; i < count; i++) {
+		/* MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | MAP_PRIVATE */
+		long at = sys(SYS_mmap, start + i * 4096, 4096, i & 1, 0x100022, -1UL, 0);
+
+		if (at < 0 && at > -4096)
+			return at;
 	}
 	return 0;
 }
@@ -281,6 +296,9 @@ static int serve(int fd)
 				break;
 			case OP_EXEC:
 				results[i] = again(o[1] ? (char *)o[1] : "/proc/thread-self/exe", fd);
+				break;
+			case OP_FILL:
+				results[i] = fill(o[1], o[2]);
 				break;
 			case OP_POKE:
 				if (o[1] < sizeof(scratch) / sizeof(scratch[0]))

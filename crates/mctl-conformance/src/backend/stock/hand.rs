@@ -47,6 +47,11 @@ pub(super) mod order {
         [3, path, 0, 0, 0, 0, 0, 0]
     }
 
+    /// So many mappings of a page each, side by side.
+    pub(in super::super) fn fill(start: u64, count: u64) -> Order {
+        [5, start, count, 0, 0, 0, 0, 0]
+    }
+
     /// Puts a word into the scratch memory.
     pub(in super::super) fn poke(index: u64, value: u64) -> Order {
         [4, index, value, 0, 0, 0, 0, 0]
