@@ -169,11 +169,15 @@ pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Lo
     }
     let mut notes = work.notes();
     if lock.future {
-        notes.push(
-            "memory that it maps later is locked and brought in too, and mapping fails (EAGAIN) beyond its \
-             RLIMIT_MEMLOCK; children and the next program start unlocked"
-                .to_owned(),
-        );
+        let how = if lock.on_fault {
+            "locked as it comes in"
+        } else {
+            "brought in and locked"
+        };
+        notes.push(format!(
+            "memory that it maps later is {how}; where RLIMIT_MEMLOCK holds for it, mapping fails (EAGAIN) \
+             beyond that; children and the next program start unlocked"
+        ));
     }
     work.done(allowance.locked, notes)
 }

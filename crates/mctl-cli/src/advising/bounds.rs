@@ -17,11 +17,17 @@ pub(crate) fn passed_over(bounds: &Bounds) -> Vec<String> {
     if let Some(sparse) = &bounds.sparse
         && sparse.blocks > 0
     {
-        said.push(format!(
-            "{} blocks of 2 MiB hold too little ({} in all) and are passed over: as huge pages they \
-             would add {} (--max-growth SIZE allows that)",
-            sparse.blocks, sparse.resident, sparse.growth
-        ));
+        let (resident, growth) = (sparse.resident, sparse.growth);
+        said.push(match sparse.blocks {
+            1 => format!(
+                "1 block of 2 MiB holds too little ({resident}) and is passed over: as a huge page it \
+                 would add {growth} (--max-growth SIZE allows that)"
+            ),
+            blocks => format!(
+                "{blocks} blocks of 2 MiB hold too little ({resident} in all) and are passed over: as huge \
+                 pages they would add {growth} (--max-growth SIZE allows that)"
+            ),
+        });
     }
     said
 }

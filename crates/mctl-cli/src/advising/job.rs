@@ -24,12 +24,6 @@ pub(crate) struct How {
     /// Pause between small calls, so that the processes hardly feel it: 500us, 20ms, 1s
     #[arg(long, value_name = "TIME", value_parser = parse::duration, allow_hyphen_values = true)]
     pace: Option<Duration>,
-    /// Stop a thread no longer than this at a time, where the advice has to be run in the process; 20ms unless given
-    #[arg(long, value_name = "TIME", value_parser = parse::some_duration, allow_hyphen_values = true)]
-    max_stall: Option<Duration>,
-    /// Let a process grow by no more than this, and end there: 64M, 2G. Unless given, as far as there is room; collapse then passes over blocks that are less than half full
-    #[arg(long, value_name = "SIZE", value_parser = parse::bytes, allow_hyphen_values = true)]
-    max_growth: Option<Bytes>,
     /// Print what would be advised, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -65,6 +59,10 @@ pub(crate) struct Job<'a> {
     pub(crate) style: Style,
     /// Fail where less than this per cent is huge at the end.
     pub(crate) min_coverage: Option<f64>,
+    /// How long a thread is stopped at most, where it gives the advice.
+    pub(crate) max_stall: Option<Duration>,
+    /// How much a process may grow.
+    pub(crate) max_growth: Option<Bytes>,
     pub(crate) how: &'a How,
 }
 
@@ -187,7 +185,7 @@ impl Job<'_> {
         if self.served_too {
             advise = advise.served_too();
         }
-        let growth = self.how.max_growth.map_or(Growth::Sparing, Growth::AtMost);
+        let growth = self.max_growth.map_or(Growth::Sparing, Growth::AtMost);
         advise.growth(growth)
     }
 
@@ -222,7 +220,7 @@ impl Job<'_> {
         if let Some(pause) = self.how.pace {
             advise = advise.pace(pause);
         }
-        if let Some(most) = self.how.max_stall {
+        if let Some(most) = self.max_stall {
             advise = advise.max_stall(most);
         }
         let advised = advise.give(target);

@@ -1,7 +1,10 @@
 //! `mctl advise`: any advice of madvise(2), for running processes.
 
+use std::time::Duration;
+
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::advise::Advice;
+use mctl::coverage::Bytes;
 
 use crate::advising::{Choice, How, Job, Style, What, Who, carry_out, parse};
 use crate::cli::Entry;
@@ -9,7 +12,7 @@ use crate::fail::{Ended, Fail};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "advise",
-    about: "give an advice of madvise(2) to running processes",
+    about: "give madvise(2) advice to running processes",
     long: "The advice comes first, by its word, its C name or its number, then the processes. It \
            is for the entire address space unless less is chosen; kinds of memory add up, and \
            --range, --maps and a kind together choose what fits all three. What the kernel does not take for other \
@@ -62,6 +65,12 @@ struct Line {
     /// Advise memory that somebody serves by userfaultfd(2) too, where that asks for its pages or tells them gone
     #[arg(long)]
     userfaultfd: bool,
+    /// Stop a thread no longer than this at a time, where a thread of the process gives the advice; 20ms unless given
+    #[arg(long, value_name = "TIME", value_parser = parse::some_duration, allow_hyphen_values = true)]
+    max_stall: Option<Duration>,
+    /// Let a process grow by no more than this, and end there: 64M, 2G. Unless given, as far as there is room; collapse then passes over blocks that are less than half full
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes, allow_hyphen_values = true)]
+    max_growth: Option<Bytes>,
     #[command(flatten)]
     how: How,
 }
@@ -76,6 +85,8 @@ fn run(matches: &ArgMatches) -> Ended {
         served_too: line.userfaultfd,
         style: Style::Terse,
         min_coverage: None,
+        max_stall: line.max_stall,
+        max_growth: line.max_growth,
         how: &line.how,
     };
     carry_out(&job, &line.who)

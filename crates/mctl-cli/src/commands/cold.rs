@@ -10,7 +10,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "cold",
     about: "let the memory of running processes be reclaimed first",
-    long: "The pages stay where they are, but the kernel takes them before others once memory gets short. What cannot be reclaimed is passed over. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
+    long: "The pages stay where they are, but the kernel takes them before others once memory gets short. What cannot be reclaimed is passed over. Without CAP_SYS_NICE a carrier gives the advice, a task of mctl's own that shares the memory; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,
@@ -48,6 +48,8 @@ fn run(matches: &ArgMatches) -> Ended {
         served_too: false,
         style: Style::Friendly,
         min_coverage: None,
+        max_stall: None,
+        max_growth: None,
         how: &line.how,
     };
     carry_out(&job, &line.who)

@@ -2,6 +2,7 @@
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::advise::{Advice, Selection};
+use mctl::coverage::Bytes;
 
 use crate::advising::{Choice, How, Job, Style, What, Who, carry_out, parse};
 use crate::cli::Entry;
@@ -10,7 +11,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "collapse",
     about: "make huge pages of the small pages that processes have now",
-    long: "Works on anonymous and shared memory unless something else is chosen, whatever the host says about huge pages, but not against NOHUGEPAGE advice and not under the policy nohugepage. What cannot be made huge is passed over. Says afterwards how much is huge: of all anonymous and shared memory that is present, in per cent. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
+    long: "Works on anonymous and shared memory unless something else is chosen, whatever the host says about huge pages, but not against NOHUGEPAGE advice and not under the policy nohugepage. What cannot be made huge is passed over. Says afterwards how much is huge: of all anonymous and shared memory that is present, in per cent. Without CAP_SYS_NICE a carrier gives the advice, a task of mctl's own that shares the memory; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,
@@ -38,6 +39,9 @@ struct Line {
     /// Fail where less than this per cent of anonymous and shared memory is huge at the end
     #[arg(long, value_name = "PERCENT", value_parser = parse::percent, allow_hyphen_values = true)]
     min_coverage: Option<f64>,
+    /// Let a process grow by no more than this, and end there: 64M, 2G; the fullest blocks come first. Unless given, as far as there is room, but blocks less than half full are passed over
+    #[arg(long, value_name = "SIZE", value_parser = parse::bytes, allow_hyphen_values = true)]
+    max_growth: Option<Bytes>,
     #[command(flatten)]
     how: How,
 }
@@ -53,6 +57,8 @@ fn run(matches: &ArgMatches) -> Ended {
         served_too: false,
         style: Style::Friendly,
         min_coverage: line.min_coverage,
+        max_stall: None,
+        max_growth: line.max_growth,
         how: &line.how,
     };
     carry_out(&job, &line.who)

@@ -10,7 +10,7 @@ use crate::fail::{Ended, Fail};
 pub(crate) const ENTRY: Entry = Entry {
     name: "pageout",
     about: "reclaim the memory of running processes now",
-    long: "Anonymous and shared memory goes to swap, pages of files back to their files; nothing is lost, and what is used again comes back. What cannot be reclaimed is passed over. Says afterwards what was resident and on swap before and after, and what came back meanwhile. Without CAP_SYS_NICE the process gives the advice to itself, in short stops; ptrace access is needed for that.",
+    long: "Anonymous and shared memory goes to swap, pages of files back to their files; nothing is lost, and what is used again comes back. What cannot be reclaimed is passed over. Says afterwards what was resident and on swap before and after, and what came back meanwhile. Without CAP_SYS_NICE a carrier gives the advice, a task of mctl's own that shares the memory; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,
@@ -52,6 +52,8 @@ fn run(matches: &ArgMatches) -> Ended {
         served_too: false,
         style: Style::Friendly,
         min_coverage: None,
+        max_stall: None,
+        max_growth: None,
         how: &line.how,
     };
     carry_out(&job, &line.who)

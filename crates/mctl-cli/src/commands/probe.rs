@@ -284,7 +284,7 @@ impl Found {
             if caller.cap_sys_nice {
                 "yes (CAP_SYS_NICE)"
             } else {
-                "no: it needs CAP_SYS_NICE; the process gives the advice to itself"
+                "no: it needs CAP_SYS_NICE; a carrier gives the advice"
             },
         )?;
         fact(

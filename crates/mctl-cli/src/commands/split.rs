@@ -25,7 +25,8 @@ pub(crate) const ENTRY: Entry = Entry {
            watched by userfaultfd are passed over and counted; huge pages of files and shared \
            memory are not split, and pages that KSM merged are not huge. Says afterwards what was \
            resident before and after. Huge pages may be made again later, unless the process is \
-           under the policy nohugepage.",
+           under the policy nohugepage. Without CAP_SYS_NICE a carrier makes the calls, a task of \
+           mctl's own that shares the memory; ptrace access is needed for that.",
     define: Line::augment_args,
     run,
     takes_policies: false,
@@ -40,7 +41,7 @@ pub(crate) const ENTRY: Entry = Entry {
         ),
         (
             "mctl split --pace 5ms 1234",
-            "gently: one huge page at a time",
+            "gently: a pause after every huge page",
         ),
     ],
 };
@@ -54,9 +55,6 @@ struct Line {
     /// Pause after every huge page, so that the processes hardly feel it: 500us, 20ms, 1s
     #[arg(long, value_name = "TIME", value_parser = parse::duration, allow_hyphen_values = true)]
     pace: Option<Duration>,
-    /// Stop a thread no longer than this at a time, where the process has to make the calls; 20ms unless given
-    #[arg(long, value_name = "TIME", value_parser = parse::some_duration, allow_hyphen_values = true)]
-    max_stall: Option<Duration>,
     /// Print how many huge pages would be split, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -85,7 +83,6 @@ fn run(matches: &ArgMatches) -> Ended {
     mctl::split::probe()?;
     let how = How {
         pace: line.pace,
-        max_stall: line.max_stall,
         dry_run: line.dry_run,
         quiet: line.quiet || line.json,
     };

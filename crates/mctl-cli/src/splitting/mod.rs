@@ -15,7 +15,6 @@ pub(crate) use tell::{JsonRow, JsonSplit, lines, notes, plan_line};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct How {
     pub(crate) pace: Option<Duration>,
-    pub(crate) max_stall: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) quiet: bool,
 }
@@ -38,9 +37,6 @@ pub(crate) struct Row {
 /// Splits the huge pages of one process, or says what would be split.
 pub(crate) fn split(target: &Target, how: How, interrupt: &Interrupt) -> Result<Outcome, Error> {
     let mut split = Split::new();
-    if let Some(most) = how.max_stall {
-        split = split.max_stall(most);
-    }
     if how.dry_run {
         return split.rehearse(target).map(Outcome::Planned);
     }

@@ -67,12 +67,8 @@ const MAX_STALL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// As [`Advise::give`].
-pub(crate) fn giver_of<'t>(
-    advice: Advice,
-    target: &'t Target,
-    max_stall: Option<Duration>,
-) -> Result<Box<dyn Stopping + 't>> {
-    giver::giver_for(advice, target, max_stall.unwrap_or(MAX_STALL), None, None)
+pub(crate) fn giver_of(advice: Advice, target: &Target) -> Result<Box<dyn Stopping + '_>> {
+    giver::giver_for(advice, target, MAX_STALL, None, None)
 }
 
 /// What is advised.

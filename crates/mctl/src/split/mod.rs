@@ -96,7 +96,6 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
 #[derive(Default)]
 pub struct Split<'a> {
     pause: Duration,
-    max_stall: Option<Duration>,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
     cancel: Option<&'a AtomicBool>,
 }
@@ -120,14 +119,6 @@ impl<'a> Split<'a> {
     #[must_use]
     pub fn pace(mut self, pause: Duration) -> Split<'a> {
         self.pause = pause;
-        self
-    }
-
-    /// The longest that a thread of the target is stopped at a time, where it has to make the
-    /// calls itself. 20 ms unless set.
-    #[must_use]
-    pub fn max_stall(mut self, most: Duration) -> Split<'a> {
-        self.max_stall = Some(most);
         self
     }
 
@@ -225,7 +216,7 @@ impl<'a> Split<'a> {
     }
 
     fn giver<'t>(&self, target: &'t Target) -> Result<Box<dyn Stopping + 't>> {
-        giver_of(Advice::COLD, target, self.max_stall)
+        giver_of(Advice::COLD, target)
     }
 
     fn is_cancelled(&self) -> bool {

@@ -36,16 +36,30 @@ enum Trial {
 /// touched.
 ///
 /// # Errors
-/// `EOPNOTSUPP`: this kernel keeps the pages, or it cannot be found out here.
+/// `EOPNOTSUPP`: this kernel keeps the pages, or it cannot be found out here. `ENOMEM`, `EAGAIN`,
+/// `EBUSY`: no huge page was to be had to try it with, just now.
 pub fn probe() -> Result<()> {
     static GIVES_BACK: OnceLock<()> = OnceLock::new();
     if GIVES_BACK.get().is_some() {
         return Ok(());
     }
-    let why = match trial() {
-        Trial::GivesBack => {
-            let _ = GIVES_BACK.set(());
-            return Ok(());
+    verdict(&trial())?;
+    let _ = GIVES_BACK.set(());
+    Ok(())
+}
+
+/// What a trial says of the kernel. That the host is short of huge pages says nothing of it.
+fn verdict(trial: &Trial) -> Result<()> {
+    const NO_HUGE_PAGE: &str =
+        "it is tried on memory of our own first, and no huge page was to be had for that";
+    let why = match trial {
+        Trial::GivesBack => return Ok(()),
+        Trial::NoHugePage(errno @ (Errno::ENOMEM | Errno::EAGAIN | Errno::EBUSY)) => {
+            return Err(Error::Read {
+                what: "split".to_owned(),
+                why: format!("{NO_HUGE_PAGE} just now; try again"),
+                errno: *errno,
+            });
         }
         Trial::Keeps => {
             "a split by this kernel keeps every page, also those that are all zero (Linux 6.12 \
@@ -53,10 +67,7 @@ pub fn probe() -> Result<()> {
                 .to_owned()
         }
         Trial::StaysHuge => "this kernel split no huge page of our own when asked to".to_owned(),
-        Trial::NoHugePage(errno) => format!(
-            "it is tried on memory of our own first, and no huge page was to be had for that \
-             ({errno})"
-        ),
+        Trial::NoHugePage(errno) => format!("{NO_HUGE_PAGE}: {errno}"),
         Trial::Blind(errno) => {
             format!("the kernel does not show which pages are huge (PAGEMAP_SCAN: {errno})")
         }
@@ -153,11 +164,30 @@ mod tests {
     #[test]
     fn the_kernel_is_tried_and_answers() {
         match trial() {
-            Trial::GivesBack => assert!(probe().is_ok()),
+            // The host may be out of huge pages at one moment and not at the next.
+            Trial::GivesBack | Trial::NoHugePage(_) => {}
             other => {
                 let error = probe().unwrap_err();
                 assert_eq!(error.errno(), Errno::EOPNOTSUPP, "{other:?}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn a_host_short_of_huge_pages_is_not_taken_for_a_kernel_that_cannot() {
+        assert!(verdict(&Trial::GivesBack).is_ok());
+        for errno in [Errno::ENOMEM, Errno::EAGAIN, Errno::EBUSY] {
+            let error = verdict(&Trial::NoHugePage(errno)).unwrap_err();
+            assert_eq!(error.errno(), errno, "{error}");
+        }
+        for trial in [
+            Trial::Keeps,
+            Trial::StaysHuge,
+            Trial::NoHugePage(Errno::EINVAL),
+            Trial::Blind(Errno::ENOTTY),
+        ] {
+            let error = verdict(&trial).unwrap_err();
+            assert_eq!(error.errno(), Errno::EOPNOTSUPP, "{trial:?}: {error}");
         }
     }
 }

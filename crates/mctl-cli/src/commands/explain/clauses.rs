@@ -119,8 +119,8 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "MCTL-ERR-EBUSY",
         errno: "EBUSY",
         summary: "The process cannot be reached now",
-        condition: "action != MCTL_GET_POLICY, on a kernel without the call, and another tracer holds the process or its parent waits in vfork",
-        description: "Nothing was changed.",
+        condition: "action != MCTL_GET_POLICY, on a kernel without the call, and another tracer holds the process, its parent waits in vfork, or no moment came at which a stop goes unnoticed",
+        description: "Nothing was changed. The command waits for such a moment as long as --wait says, and goes without one where --disturb is given.",
     },
     Clause {
         call: "mctl",
@@ -183,7 +183,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "MCTL_PROCESS_MADVISE-ERR-EBUSY",
         errno: "EBUSY",
         summary: "The process cannot be reached now",
-        condition: "injection is needed and another tracer holds the process",
+        condition: "injection is needed, and another tracer holds the process, its parent waits in vfork, or no moment came at which a stop goes unnoticed",
         description: "",
     },
     Clause {
