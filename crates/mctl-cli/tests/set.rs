@@ -7,6 +7,7 @@ mod common;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::{AsUser, NO_PROCESS, NOBODY, mctl, thp_enabled};
 use mctl_testkit::{Fixture, has_native_call, require_root, spawn_tree, start};
@@ -384,4 +385,30 @@ fn more_processes_than_the_soft_limit_on_files() {
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     assert_eq!(lines, ["100 nohugepage", "100 inherit"], "{ran:?}");
+}
+
+#[test]
+fn no_harmless_moment() {
+    if has_native_call() {
+        mctl_testkit::skip!("needs a kernel without mctl(): nobody is stopped there");
+    }
+    let fixture = start!("blocked", "kind=write-stream");
+    fixture.wait_blocked(Duration::from_secs(60)).unwrap();
+    let pid = fixture.pid().to_string();
+    let ran = mctl(&["set", "nohugepage", "--wait", "5ms", &pid]).assert(1);
+    for word in [
+        "no harmless moment",
+        "write(2)",
+        "EBUSY",
+        "hint: ",
+        "--wait",
+        "--disturb",
+    ] {
+        assert!(ran.err.contains(word), "{word}: {ran:?}");
+    }
+    assert!(thp_enabled(fixture.pid()));
+    let words = ["set", "nohugepage", "--wait", "5ms", "--disturb", &pid];
+    let ran = mctl(&words).assert(0);
+    assert!(ran.err.contains("interrupted in write(2)"), "{ran:?}");
+    assert!(!thp_enabled(fixture.pid()));
 }

@@ -176,6 +176,11 @@ impl Error {
                      does not expect prctl(2) may kill it for the call"
                         .to_owned(),
                 ),
+                Refusal::NoHarmlessMoment { .. } => Some(
+                    "what changes a process takes --wait TIME, to wait longer for one, and --disturb, to \
+                     interrupt the thread all the same"
+                        .to_owned(),
+                ),
                 Refusal::NotPermitted if !rustix::process::geteuid().is_root() => {
                     Some("sudo mctl …".to_owned())
                 }
