@@ -391,6 +391,9 @@ extern "C" {
  * unknown action or flag; EBADF not a pidfd; ESRCH the process is gone; EPERM another process or
  * MCTL_SET_DEFAULT_EXEC without CAP_SYS_ADMIN over it; EOPNOTSUPP this kernel cannot do it
  * exactly; EBUSY the target cannot be reached now. Nothing was changed then.
+ *
+ * Where a thread of the target has to make the call, a moment is waited for at which it notices
+ * nothing, for up to a second; EBUSY if none came.
  */
 int mctl(int pidfd, int action, unsigned int flags);
 #endif
@@ -443,7 +446,9 @@ int mctl_outcome(int pidfd,
  *
  * Returns the bytes advised, fewer than asked where an entry failed; -1 with errno where nothing
  * was done: EINVAL, EFAULT a bad `vec`, EBADF, ESRCH, EPERM, ENOMEM a range that is not all
- * mapped, EBUSY, EOPNOTSUPP, and what madvise(2) answers. At most 2^24 entries are taken.
+ * mapped, or more to bring in than there is room for, EAGAIN a target that may have no more
+ * processes, ETIMEDOUT pages that nobody serves, EBUSY, EOPNOTSUPP, and what madvise(2) answers.
+ * At most 2^24 entries are taken.
  *
  * Careful: nothing in the program may depend on the ranges where the advice takes their contents
  * or access away, as with madvise(2).
