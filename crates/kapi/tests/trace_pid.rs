@@ -145,7 +145,7 @@ fn stopped_and_continued_while_it_is_watched() {
     // Let go, it still stands.
     tracer.signal(Signal::TERM);
     assert_eq!(tracer.end().1, Some(0));
-    fixture.wait_state("T", Duration::from_secs(10)).unwrap();
+    fixture.wait_state("T", Duration::from_secs(120)).unwrap();
     fixture.signal(Signal::CONT).unwrap();
     let tracer = loop {
         // Until it runs again it is refused.
@@ -337,11 +337,11 @@ fn what_must_not_be_watched_is_refused() {
     // One that stands, and one that has ended.
     let fixture = start!("poll", "every=3");
     fixture.signal(Signal::STOP).unwrap();
-    fixture.wait_state("T", Duration::from_secs(10)).unwrap();
+    fixture.wait_state("T", Duration::from_secs(120)).unwrap();
     let said = refused(&fixture.pid().to_string());
     assert!(said.contains("it is stopped by a signal"), "{said}");
     fixture.signal(Signal::CONT).unwrap();
-    fixture.wait_blocked(Duration::from_secs(10)).unwrap();
+    fixture.wait_blocked(Duration::from_secs(120)).unwrap();
     fixture.finish().unwrap().assert_clean(1);
     let fixture = start!("zombie");
     let said = refused(&fixture.target().to_string());

@@ -374,7 +374,7 @@ fn a_process_that_is_named_twice_is_done_once() {
 fn more_processes_than_the_soft_limit_on_files() {
     let script = r#"
         ulimit -Sn 64
-        for i in $(seq 100); do sleep 100 & done
+        for i in $(seq 100); do sleep 3600 & done
         "$0" set -q nohugepage --tree $$ && "$0" get -n -o POLICY $(jobs -p) | sort | uniq -c
         "$0" clear nohugepage $(jobs -p) && "$0" get -n --exact -o POLICY $(jobs -p) | sort | uniq -c
         kill $(jobs -p)"#;

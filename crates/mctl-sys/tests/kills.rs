@@ -15,7 +15,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Random, rounds, set};
 use mctl_sys::raw::pidfd::pidfd_open;
@@ -178,9 +178,9 @@ fn killing_the_injector_harms_no_target() {
     let targets: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let mut random = Random::new(u64::from(std::process::id()));
     let least = rounds("MCTL_KILLS", 500);
-    let begun = Instant::now();
     let (mut kills, mut inside) = (0, 0);
-    while kills < least || (kills < 4 * least && begun.elapsed() < Duration::from_secs(8)) {
+    // Enough of them while a target is held, however long that takes here.
+    while kills < least || (inside * 50 < least && kills < 40 * least) {
         let n = kills;
         kills += 1;
         let how = ENDS[usize::try_from(n).expect("small") % ENDS.len()];
@@ -197,7 +197,7 @@ fn killing_the_injector_harms_no_target() {
         fixture.finish().expect("a verdict").assert_clean(1);
     }
     assert!(
-        inside * 50 >= kills,
+        inside * 50 >= least,
         "{inside} of {kills}: too few to prove anything"
     );
 }
@@ -211,8 +211,9 @@ fn killing_an_injector_without_a_shield_does_harm() {
     }
     let tracer = compile("rude_tracer", &[]).expect("the tracer");
     let mut random = Random::new(99);
-    let (mut harmed, tries) = (0, 12);
-    for _ in 0..tries {
+    let (mut harmed, mut tries) = (0, 0);
+    while tries < 12 || (harmed == 0 && tries < 200) {
+        tries += 1;
         let fixture = mctl_testkit::start!("poll", "every=3");
         let mut child = Command::new(&tracer)
             .args([

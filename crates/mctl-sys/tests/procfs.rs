@@ -187,7 +187,7 @@ fn a_child_with_advice() {
         "nohuge=3",
         "touch=1"
     );
-    fixture.wait_blocked(Duration::from_secs(5)).unwrap();
+    fixture.wait_blocked(Duration::from_secs(120)).unwrap();
     let pid = fixture.pid();
     let base = fixture.info("base").unwrap().split_once(' ').unwrap().0;
     let base = u64::from_str_radix(base.trim_start_matches("0x"), 16).unwrap();

@@ -19,7 +19,7 @@ use crate::{KitError, Task, Verdict, tasks};
 pub use builder::Builder;
 
 /// How long a program may take to get ready, answer or end. Generous: the machine is shared.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_micros(200);
 
 /// A running test program. Dropping it kills it, with its process group, and reaps it.

@@ -111,15 +111,15 @@ fn a_killed_program_gives_no_verdict() {
 #[test]
 fn states_that_are_waited_for() {
     start!("stopped")
-        .wait_state("T", Duration::from_secs(5))
+        .wait_state("T", Duration::from_secs(120))
         .expect("stops");
     start!("zombie")
-        .wait_state("Z", Duration::from_secs(5))
+        .wait_state("Z", Duration::from_secs(120))
         .expect("is one");
     let leader = start!("leader_exit");
     assert_eq!(leader.tasks()[0].state, 'Z');
     let task = leader
-        .wait_blocked(Duration::from_secs(5))
+        .wait_blocked(Duration::from_secs(120))
         .expect("the other thread");
     assert_ne!(task.tid, leader.pid());
 }

@@ -9,7 +9,7 @@ macro_rules! left_alone {
         #[test]
         fn $test() {
             let fixture = start!($name $(, $arg)*);
-            fixture.wait_blocked(Duration::from_secs(5)).expect("blocks");
+            fixture.wait_blocked(Duration::from_secs(120)).expect("blocks");
             std::thread::sleep(Duration::from_millis(120));
             fixture.finish().expect("a verdict").assert_clean(1);
         }

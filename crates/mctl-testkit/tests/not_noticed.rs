@@ -33,7 +33,7 @@ macro_rules! polite {
         #[test]
         fn $test() {
             let fixture = start!($name $(, $arg)*);
-            let task = fixture.wait_blocked(Duration::from_secs(5)).expect("blocks");
+            let task = fixture.wait_blocked(Duration::from_secs(120)).expect("blocks");
             inject(fixture, task.tid);
         }
     )+};
@@ -120,7 +120,7 @@ fn nodump() {
     require_root!();
     let fixture = start!("misc_loop", "kind=nodump");
     let task = fixture
-        .wait_blocked(Duration::from_secs(5))
+        .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
     inject(fixture, task.tid);
 }

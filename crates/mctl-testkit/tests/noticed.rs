@@ -22,7 +22,7 @@ fn disturb(tid: i32, args: &[&str]) {
 
 fn verdict_after(fixture: Fixture, args: &[&str]) -> Verdict {
     let task = fixture
-        .wait_blocked(Duration::from_secs(5))
+        .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
     disturb(task.tid, args);
     // Long enough for the program to come out of its call and look.
@@ -166,7 +166,7 @@ fn a_section_that_should_have_been_aborted_is_noticed() {
 fn a_traced_syscall_in_a_dispatching_program_is_noticed() {
     let fixture = start!("misc_loop", "kind=dispatch");
     let task = fixture
-        .wait_blocked(Duration::from_secs(5))
+        .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
     disturb(task.tid, &["mode=inject", "times=3"]);
     // SIGSYS's handler, or death by the tracer's own stray SIGTRAP.
@@ -177,7 +177,7 @@ fn a_traced_syscall_in_a_dispatching_program_is_noticed() {
 fn one_disturbed_thread_of_many_is_noticed() {
     let fixture = start!("threads", "every=300");
     fixture
-        .wait_blocked(Duration::from_secs(5))
+        .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
     std::thread::sleep(Duration::from_millis(20));
     for task in fixture.tasks().iter().skip(1) {
@@ -213,7 +213,7 @@ fn a_call_into_a_filter_is_noticed() {
     for (program, kind) in kinds.into_iter().chain([("seccomp_strict", "")]) {
         let fixture = start!(program, kind);
         let task = fixture
-            .wait_blocked(Duration::from_secs(5))
+            .wait_blocked(Duration::from_secs(120))
             .expect("blocks");
         disturb(task.tid, &["mode=prctl"]);
         let verdict = fixture.finish();

@@ -111,6 +111,9 @@ impl Facts<'_, '_> {
 
     fn not_permitted(&self) -> Error {
         let pid = self.target.pid();
+        if self.target.is_ending() {
+            return Error::NoProcess { pid };
+        }
         match permission::explain_owner(self.target) {
             Some(why) => Error::Permission { pid, why },
             None => Error::inject(pid, Refusal::NotPermitted.into()),

@@ -132,7 +132,11 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
 ///
 /// # Errors
 /// As [`lock`].
-pub fn lock_with(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked> {
+pub fn lock_with(target: &Target, lock: Lock, hooks: Hooks<'_>) -> Result<Locked> {
+    crate::with_room(|| lock_here(target, lock, hooks))
+}
+
+fn lock_here(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked> {
     if !(lock.current || lock.future) {
         return Err(Error::Invalid {
             why: "lock what is mapped now, what is mapped later, or both".to_owned(),
@@ -228,7 +232,11 @@ pub fn unlock(target: &Target) -> Result<Locked> {
 ///
 /// # Errors
 /// As [`unlock`].
-pub fn unlock_with(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {
+pub fn unlock_with(target: &Target, hooks: Hooks<'_>) -> Result<Locked> {
+    crate::with_room(|| unlock_here(target, hooks))
+}
+
+fn unlock_here(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {
     check_reachable(target)?;
     let before = Allowance::of(target)?.locked;
     let mut work = Work::new(target, None, &mut hooks)?;

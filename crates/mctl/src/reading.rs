@@ -226,6 +226,10 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// `ESRCH` it ended; with [`Look::Exact`] also why it could not be reached, where `/proc` alone
 /// does not answer.
 pub fn read_policy(target: &Target, look: Look) -> Result<Reading> {
+    crate::with_room(|| read_here(target, look))
+}
+
+fn read_here(target: &Target, look: Look) -> Result<Reading> {
     if target.is_own() {
         return Ok(own(target));
     }

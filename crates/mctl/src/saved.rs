@@ -49,8 +49,7 @@ impl Saved {
     /// # Errors
     /// As [`read_policy`].
     pub fn of(target: &Target, look: Look) -> Result<Saved> {
-        let reading = read_policy(target, look)?;
-        Saved::from_reading(target, &reading)
+        crate::with_room(|| Saved::from_reading(target, &read_policy(target, look)?))
     }
 
     /// From a reading that was taken already.
@@ -94,6 +93,10 @@ impl Saved {
     /// now, and which of two states to go back to was not known and makes a difference. Nothing
     /// was changed then.
     pub fn restore(&self) -> Result<Outcome> {
+        crate::with_room(|| self.restore_here())
+    }
+
+    fn restore_here(&self) -> Result<Outcome> {
         let (target, steps) = self.steps()?;
         let lifts_never = |step: &Step| {
             matches!(
@@ -120,6 +123,10 @@ impl Saved {
     /// # Errors
     /// As [`restore`](Saved::restore).
     pub fn rehearse(&self) -> Result<()> {
+        crate::with_room(|| self.rehearse_here())
+    }
+
+    fn rehearse_here(&self) -> Result<()> {
         let (target, steps) = self.steps()?;
         let ours = |step: &Step| {
             matches!(

@@ -309,6 +309,12 @@ impl Target {
             .is_none_or(|pidfd| is_alive(pidfd.as_fd()).unwrap_or(false))
     }
 
+    /// Whether it has ended, or nothing of it does more than that. Its files in `/proc` belong to root then, which
+    /// to its owner looks like a matter of permission.
+    pub(crate) fn is_ending(&self) -> bool {
+        !self.is_alive() || (!self.is_own() && mctl_sys::inject::is_ending(self.pid))
+    }
+
     /// The command name (`/proc/PID/comm`), for people. `?` once it is gone.
     #[must_use]
     pub fn name(&self) -> String {

@@ -39,7 +39,7 @@ fn thp(fixture: &Fixture) -> Known<Thp> {
 #[test]
 fn never_is_set_read_and_cleared() {
     let fixture = start!("epoll_wait", "every=20");
-    fixture.wait_blocked(Duration::from_secs(5)).unwrap();
+    fixture.wait_blocked(Duration::from_secs(120)).unwrap();
     assert_eq!(thp(&fixture), Known::Is(Thp::Inherit));
     let outcome = set(&fixture, PolicyKind::Nohugepage, AcrossExec::Inherit).unwrap();
     assert!(outcome.is_exact() && outcome.changed());
@@ -232,7 +232,7 @@ fn a_process_whose_first_thread_has_exited_is_alive() {
 #[test]
 fn a_list_is_done_to_all_or_to_none() {
     let fixture = start!("epoll_wait", "every=20");
-    fixture.wait_blocked(Duration::from_secs(5)).unwrap();
+    fixture.wait_blocked(Duration::from_secs(120)).unwrap();
     let mut child = std::process::Command::new("sleep")
         .arg("20")
         .spawn()

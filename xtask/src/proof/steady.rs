@@ -149,7 +149,9 @@ impl Suite {
                         .current_dir(package)
                         .env("HOME", dir.path())
                         .env("CARGO_TARGET_DIR", dir.path())
-                        .env("CARGO_MANIFEST_DIR", package);
+                        .env("CARGO_MANIFEST_DIR", package)
+                        // insta would ask cargo, which may be where this user cannot go.
+                        .env("INSTA_WORKSPACE_ROOT", &layout.repo);
                     let name = exe
                         .file_name()
                         .unwrap_or_default()

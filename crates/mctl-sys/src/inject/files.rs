@@ -9,6 +9,7 @@ use super::blocked::BlockedCall;
 use super::error::InjectError;
 use super::rights::not_permitted;
 use crate::bounded::{may_wait, may_wait_with};
+use crate::procfs::stat::Stat;
 use crate::procfs::syscall::TaskSyscall;
 
 /// Reads a small file of /proc into a buffer with one open, read and close. What does not fit is
@@ -38,12 +39,32 @@ pub(crate) fn path_of<'a>(tid: i32, file: &str, buffer: &'a mut [u8; 40]) -> Opt
 pub(super) fn reading(pid: i32, errno: Errno) -> InjectError {
     match errno {
         Errno::ENOENT | Errno::ESRCH => InjectError::Gone,
+        // What has no memory any more belongs to root in /proc: an owner is refused its files then.
+        Errno::EACCES | Errno::EPERM if is_ending(pid) => InjectError::Gone,
         Errno::EACCES | Errno::EPERM => not_permitted(pid).into(),
         errno => InjectError::Os {
             step: "reading /proc",
             errno,
         },
     }
+}
+
+/// Whether every thread of a process is on its way out, or has gone. What cannot be read is not.
+#[must_use]
+pub fn is_ending(pid: i32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    };
+    tasks.flatten().all(|task| {
+        let mut buffer = [0u8; 1024];
+        let Some(path) = task.path().join("stat").to_str().map(str::to_owned) else {
+            return false;
+        };
+        match read_small(&path, &mut buffer) {
+            Ok(text) => Stat::parse(text).is_ok_and(|stat| stat.is_exiting()),
+            Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
+        }
+    })
 }
 
 /// Reads a status file whole. The line of supplementary groups alone may be longer than the buffer

@@ -35,9 +35,9 @@ mod witness;
 
 pub use carrier::{CARRIER_NAME, CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
 pub use error::{InjectError, NO_TASK, Refusal};
-pub use files::read_small;
 pub(crate) use files::read_status;
 pub(crate) use files::{call_of, path_of};
+pub use files::{is_ending, read_small};
 pub use job::{Disturbed, Job, Limits, Report, run};
 pub use look::Prepared;
 pub(crate) use look::may_stop;

@@ -12,7 +12,15 @@ use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Refusal, Report, Scri
 use mctl_sys::raw::pidfd::pidfd_open;
 use mctl_sys::raw::prctl::{PR_GET_THP_DISABLE, PR_SET_THP_DISABLE};
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Against hanging only.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Limits that a machine with other work does not reach: what is awaited does come.
+pub const PATIENT: Limits = Limits {
+    stop_ms: 120_000,
+    wait_ms: 120_000,
+    disturb: false,
+};
 
 pub fn prctl(option: u64, arg: u64) -> ScriptCall {
     ScriptCall::new(libc::SYS_prctl, [option, arg, 0, 0, 0, 0])
@@ -24,8 +32,17 @@ pub fn inject(
     pidfd: BorrowedFd<'_>,
     calls: &mut [ScriptCall],
 ) -> Result<Report, InjectError> {
+    inject_within(pid, pidfd, calls, Limits::default())
+}
+
+fn inject_within(
+    pid: i32,
+    pidfd: BorrowedFd<'_>,
+    calls: &mut [ScriptCall],
+    limits: Limits,
+) -> Result<Report, InjectError> {
     let prepared = Prepared::look(pid, pidfd)?;
-    let mut jobs = [Job::script(prepared, calls, Limits::default())];
+    let mut jobs = [Job::script(prepared, calls, limits)];
     run(&mut jobs);
     jobs[0].outcome()
 }
@@ -38,13 +55,23 @@ pub fn get(pid: i32) -> Result<i64, InjectError> {
     Ok(calls[0].result.expect("the call was run"))
 }
 
-/// Sets or clears and reads back, in one stop.
+/// Sets or clears and reads back, in one stop. It waits until it can be done.
 pub fn set(pid: i32, pidfd: BorrowedFd<'_>, on: bool) -> Result<Report, InjectError> {
+    set_within(pid, pidfd, on, PATIENT)
+}
+
+/// As [`set`], within these limits.
+pub fn set_within(
+    pid: i32,
+    pidfd: BorrowedFd<'_>,
+    on: bool,
+    limits: Limits,
+) -> Result<Report, InjectError> {
     let mut calls = [
         prctl(PR_SET_THP_DISABLE, u64::from(on)),
         prctl(PR_GET_THP_DISABLE, 0),
     ];
-    let report = inject(pid, pidfd, &mut calls)?;
+    let report = inject_within(pid, pidfd, &mut calls, limits)?;
     assert_eq!(
         calls.map(|call| call.result),
         [Some(0), Some(i64::from(on))]

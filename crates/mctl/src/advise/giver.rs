@@ -78,6 +78,7 @@ fn refused(target: &Target, advice: Advice, errno: Errno) -> Error {
     let pid = target.pid();
     match errno {
         Errno::ESRCH => Error::NoProcess { pid },
+        Errno::EACCES | Errno::EPERM if target.is_ending() => Error::NoProcess { pid },
         // It was allowed when it was asked first: the target has other credentials now.
         Errno::EACCES | Errno::EPERM => Error::Permission {
             pid,

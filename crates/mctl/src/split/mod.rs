@@ -142,6 +142,10 @@ impl<'a> Split<'a> {
     /// # Errors
     /// As [`run`](Split::run).
     pub fn rehearse(&self, target: &Target) -> Result<HugePages> {
+        crate::with_room(|| self.rehearse_here(target))
+    }
+
+    fn rehearse_here(&self, target: &Target) -> Result<HugePages> {
         probe()?;
         self.giver(target)?;
         let (stretches, tables, mut huge) = stretches(target)?;
@@ -162,7 +166,11 @@ impl<'a> Split<'a> {
     /// # Errors
     /// `EOPNOTSUPP` a split gives nothing back on this kernel ([`probe`]); `ESRCH`; `EPERM`,
     /// `EBUSY` as for `MADV_COLD`. Nothing was changed then.
-    pub fn run(mut self, target: &Target) -> Result<Done> {
+    pub fn run(self, target: &Target) -> Result<Done> {
+        crate::with_room(|| self.run_here(target))
+    }
+
+    fn run_here(mut self, target: &Target) -> Result<Done> {
         probe()?;
         let begun = Instant::now();
         let mut giver = self.giver(target)?;

@@ -5,6 +5,7 @@ use mctl_abi::Errno;
 use super::{Job, State};
 use crate::inject::blocked::BlockedCall;
 use crate::inject::error::{InjectError, Refusal};
+use crate::inject::files::is_ending;
 use crate::inject::moment::{Harm, Moment, call_words};
 use crate::ptrace::tracee::{NoResult, NotStopped};
 use crate::raw::pidfd::is_alive;
@@ -40,6 +41,8 @@ impl Job<'_> {
             State::NoInsn => Refusal::NoSyscallInstruction.into(),
             State::Seccomp => Refusal::Seccomp.into(),
             State::Replaced => Refusal::Replaced.into(),
+            // The kernel refuses a thread that has ended in the same words.
+            State::Attach(Errno::EPERM) if is_ending(self.prepared.pid) => InjectError::Gone,
             // /proc/PID/task/TID/syscall could be read, so attaching is allowed in principle; it
             // was looked at again for a tracer, and there is none.
             State::Attach(Errno::EPERM) => Refusal::NotPermitted.into(),
