@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use common::{inject, prctl, set};
-use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Refusal, run};
+use mctl_sys::inject::{CarriedCall, Carrier, InjectError, Job, Limits, Prepared, Refusal, run};
 use mctl_sys::raw::pidfd::pidfd_open;
 use mctl_sys::raw::prctl::PR_GET_THP_DISABLE;
 use mctl_testkit::start;
@@ -44,6 +44,34 @@ fn an_odd_vdso_is_left_alone() {
             set(fixture.pid(), fixture.pidfd(), n % 2 == 0).expect(kind);
         }
         assert!(begun.elapsed() < NEVER, "{kind}");
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
+}
+
+/// A carrier has its name from the vDSO's text: what lies in its place is not read for it either.
+#[test]
+fn a_carrier_in_a_process_with_an_odd_vdso() {
+    for kind in ["kind=gone", "kind=moved", "kind=unserved"] {
+        let fixture = start!("vdso_odd", kind);
+        fixture.wait_blocked(NEVER).expect("asleep");
+        let pid = fixture.pid();
+        let pidfd = pidfd_open(pid).expect("a pidfd");
+        let (tell, told) = std::sync::mpsc::channel();
+        // Without the bound it would never be born: the thread is left behind then.
+        std::thread::spawn(move || {
+            let never = || false;
+            let carrier =
+                Carrier::start(pid, pidfd.as_fd(), None, Limits::default(), NEVER, &never);
+            let end = carrier.map(|mut carrier| {
+                let mut calls = [CarriedCall::new(libc::SYS_madvise, [0; 6])];
+                let done = carrier.run(&mut calls, &never);
+                (done, calls[0].result, carrier.end().left)
+            });
+            let _ = tell.send(end);
+        });
+        let end = told.recv_timeout(NEVER).expect("born within the bound");
+        let end = end.expect("a carrier");
+        assert_eq!(end, (Ok(()), Some(0), None), "{kind}");
         fixture.finish().expect("a verdict").assert_clean(1);
     }
 }

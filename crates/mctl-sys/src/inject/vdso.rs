@@ -133,6 +133,15 @@ fn in_vdso(maps: &ProcFile, path: &str, tid: i32, hint: Option<u64>) -> Option<u
     (read == there.len() && there == image.bytes).then(|| mapping.start.wrapping_add(image.insn))
 }
 
+/// Whether a mapping of that name is at an address. Memory that is not the kernel's own may be such that reading it never ends.
+pub(super) fn is_at(pid: i32, tid: i32, address: u64) -> bool {
+    let path = format!("/proc/{pid}/task/{tid}/maps");
+    ProcFile::open(&path)
+        .ok()
+        .and_then(|maps| mapping_at(maps.as_fd(), &path, address))
+        .is_some_and(|mapping| mapping.name_is_vdso)
+}
+
 fn own_insn(maps: &ProcFile, path: &str, tid: i32, pc: u64) -> Option<u64> {
     let insn = Native::SYSCALL_INSN;
     let at = pc.checked_sub(insn.len() as u64)?;

@@ -46,7 +46,7 @@ pub(super) fn find(pid: i32, tid: i32) -> Result<Gadget, InjectError> {
     for text in &texts {
         if let Some(Some((offset, which))) = known(text.file)
             && let Some(gadget) = place(text, offset, which)
-            && is_there(tid, gadget, which)
+            && bounded::run(|| is_there(tid, gadget, which))?
         {
             return Ok(gadget);
         }

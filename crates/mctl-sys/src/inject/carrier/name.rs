@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 
 use memchr::memmem;
 
+use crate::bounded;
 use crate::inject::files::read_small;
+use crate::inject::vdso;
 use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv};
 use crate::raw::ids::shares_address_space;
 use crate::raw::vm::read_memory;
@@ -31,8 +33,7 @@ fn offset() -> Option<u64> {
     static OFFSET: OnceLock<Option<u64>> = OnceLock::new();
     *OFFSET.get_or_init(|| {
         let mut image = vec![0u8; IMAGE];
-        let own = rustix::process::getpid().as_raw_nonzero().get();
-        let len = read_memory(own, base("/proc/self/auxv")?, &mut image).ok()?;
+        let len = read_memory(bounded::our_pid(), base("/proc/self/auxv")?, &mut image).ok()?;
         let image = image.get(..len)?;
         let terminated =
             memmem::find_iter(image, NAME).find(|at| image.get(at + NAME.len()) == Some(&0))?;
@@ -40,9 +41,17 @@ fn offset() -> Option<u64> {
     })
 }
 
-/// The address of the string in the target, where it has it.
+/// The address of the string in the target, where it has it. What else lies where the vDSO was is not read,
+/// and the looking has its bound: a program may map memory there that nobody will ever serve.
 pub(super) fn address(pid: i32, tid: i32) -> Option<u64> {
+    bounded::run(|| address_once(pid, tid)).ok().flatten()
+}
+
+fn address_once(pid: i32, tid: i32) -> Option<u64> {
     let at = base(&format!("/proc/{pid}/task/{tid}/auxv"))?.checked_add(offset()?)?;
+    if !vdso::is_at(pid, tid, at) {
+        return None;
+    }
     let mut bytes = [0u8; NAME.len() + 1];
     let there = read_memory(tid, at, &mut bytes) == Ok(bytes.len());
     (there && bytes.starts_with(NAME) && bytes.ends_with(&[0])).then_some(at)
