@@ -26,6 +26,14 @@ fn children() -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
+/// It did not answer, or it is in a call that is not interrupted and was not touched at all.
+fn left_alone(error: &InjectError) -> bool {
+    matches!(
+        error,
+        InjectError::Refused(Refusal::NoAnswer | Refusal::NoHarmlessMoment { .. })
+    )
+}
+
 /// A vDSO that is not the kernel's is not used, nor is what lies in its place read: the thread's own instruction does
 /// as well, and no handler is lost.
 #[test]
@@ -85,7 +93,7 @@ fn a_process_that_executes_from_a_stuck_file_system() {
         let (before, begun) = (children(), Instant::now());
         let outcome = inject(pid, pidfd.as_fd(), &mut [prctl(PR_GET_THP_DISABLE, 0)]);
         assert!(
-            matches!(outcome, Err(InjectError::Refused(Refusal::NoAnswer))),
+            matches!(&outcome, Err(error) if left_alone(error)),
             "{how}: {outcome:?}"
         );
         assert!(begun.elapsed() < NEVER, "{how}");
@@ -127,7 +135,10 @@ fn one_that_does_not_answer_keeps_nobody_else() {
     let outcomes: Vec<_> = jobs.iter().map(Job::outcome).collect();
     drop(jobs);
     assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
-    assert_eq!(outcomes[1], Err(Refusal::NoAnswer.into()));
+    assert!(
+        matches!(&outcomes[1], Err(error) if left_alone(error)),
+        "{outcomes:?}"
+    );
     assert_eq!(calls.map(|call| call.result), [Some(0), None, Some(0)]);
     for fixture in good {
         fixture.finish().expect("a verdict").assert_clean(1);
