@@ -45,11 +45,16 @@ fn any_on_this_host() -> bool {
 fn stretches(target: &Target) -> Result<Vec<(u64, u64)>, Error> {
     through_a_thread(target, |prefix| {
         let pagemap = target.open_proc(&format!("{prefix}pagemap"))?;
+        let maps = target.open_proc(&format!("{prefix}maps"))?;
         let mut found: Vec<(u64, u64)> = Vec::new();
-        let walked = each(pagemap.as_fd(), |start, end| match found.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => found.push((start, end)),
-        });
+        let walked = each(
+            pagemap.as_fd(),
+            Some(maps.as_fd()),
+            |start, end| match found.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => found.push((start, end)),
+            },
+        );
         Ok(walked.is_ok().then_some(found))
     })
 }
