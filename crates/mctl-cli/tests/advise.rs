@@ -219,9 +219,15 @@ fn json_has_every_process() {
     };
     let advised = &row(&pid)["advised"];
     assert_eq!(advised["advised"], 2 << 20);
+    // Without CAP_SYS_NICE the kernel takes no advice for others: they give it themselves.
+    let way = if mctl_testkit::is_root() {
+        "remote"
+    } else {
+        "carrier"
+    };
     assert_eq!(
         (&advised["way"], &advised["complete"]),
-        (&"remote".into(), &true.into())
+        (&way.into(), &true.into())
     );
     assert!(row(&pid)["name"].as_str().unwrap().starts_with("touch"));
     assert_eq!(row(NO_PROCESS)["error"]["errno"], "ESRCH");
