@@ -289,24 +289,17 @@ fn hugetlb_and_special_mappings_are_passed_over() {
         .as_array()
         .unwrap();
     let number = u64::from_str_radix(start.trim_start_matches("0x"), 16).unwrap();
+    // Of everything they are no part: as a gap is, not as an error (docs/CONTRACT.md#pmadv-entire-apart).
     assert!(
-        skipped
-            .iter()
-            .any(|skip| skip["start"] == number && skip["len"] == 4 << 20),
+        skipped.iter().all(|skip| skip["start"] != number),
         "{skipped:?}"
     );
-    // [vvar] was a PFN map for long, and has ordinary pages since Linux 7.x: as the kernel says.
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let vvar = maps.lines().find(|line| line.ends_with("[vvar]")).unwrap();
-    let (start, end) = vvar.split(' ').next().unwrap().split_once('-').unwrap();
-    let [start, end] = [start, end].map(|word| u64::from_str_radix(word, 16).unwrap());
-    let asked = fixture
-        .ask(&format!("advise {start:#x} {} 20", end - start))
-        .unwrap();
-    assert_eq!(
-        skipped.iter().any(|skip| skip["start"] == start),
-        asked != "ok",
-        "{asked}: {skipped:?}"
+    let vvar = u64::from_str_radix(vvar.split('-').next().unwrap(), 16).unwrap();
+    assert!(
+        skipped.iter().all(|skip| skip["start"] != vvar),
+        "{skipped:?}"
     );
 }
 
