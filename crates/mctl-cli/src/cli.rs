@@ -196,7 +196,8 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
     let ended = match ENTRIES.iter().find(|entry| entry.name == name) {
         Some(entry) => {
             crate::patience::heed(name, matches);
-            (entry.run)(matches)
+            // However many processes do not answer, one second is what they cost.
+            mctl::together(|| (entry.run)(matches))
         }
         None => Err(Fail::usage(format!("'{name}' is no command"))),
     };

@@ -48,6 +48,7 @@ pub use error::{Error, Result};
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
+pub use mctl_sys::bounded::together;
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use mctl_sys::text::printable;
 pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};

@@ -153,7 +153,7 @@ fn namespace_inode(path: &str) -> Option<u64> {
 /// `ns_capable()` as user space can tell it: the capability in our own namespace, or being the
 /// owner of a namespace directly below ours, holds for everything further down.
 fn capable_in(path: &str, ours: u64, capable: bool, euid: u32) -> bool {
-    let Ok(file) = std::fs::File::open(path) else {
+    let Ok(file) = mctl_sys::bounded::ProcFile::open(path) else {
         return false;
     };
     let inode =
@@ -161,7 +161,7 @@ fn capable_in(path: &str, ours: u64, capable: bool, euid: u32) -> bool {
     if inode(file.as_fd()) == Some(ours) {
         return capable;
     }
-    let mut below: std::os::fd::OwnedFd = file.into();
+    let mut below: std::os::fd::OwnedFd = std::fs::File::from(file).into();
     // 32 is the kernel's own limit on nesting.
     for _ in 0..=32 {
         let Ok(parent) = parent_namespace(below.as_fd()) else {

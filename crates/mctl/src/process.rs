@@ -106,6 +106,16 @@ impl ProcessFacts {
     }
 }
 
+/// For how many pages a process has had to wait until now: `majflt` of proc_pid_stat(5), the tenth field after the
+/// command's name. `None`: it has ended, or the kernel does not tell.
+#[must_use]
+pub fn major_faults(target: &Target) -> Option<u64> {
+    let text = read_all(target, "stat").ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let (_, after_name) = text.rsplit_once(") ")?;
+    after_name.split(' ').nth(9)?.parse().ok()
+}
+
 fn unexpected(target: &Target, file: &str, why: &impl ToString) -> Error {
     Error::Read {
         what: format!("/proc/{}/{file}", target.pid()),

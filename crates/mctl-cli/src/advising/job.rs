@@ -257,11 +257,7 @@ impl Job<'_> {
     }
 }
 
-/// `majflt` of proc_pid_stat(5): the tenth field after the command's name.
+/// Pages that it has had to wait for so far.
 fn major_faults(target: &Target) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", target.pid())).ok()?;
-    // The number may belong to another process by now.
-    target.is_alive().then_some(())?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(9)?.parse().ok()
+    mctl::process::major_faults(target)
 }

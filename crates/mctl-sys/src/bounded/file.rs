@@ -18,11 +18,10 @@ pub struct ProcFile {
     waits: bool,
 }
 
-/// Files that take neither the lock of the mappings nor that of execve(2) (fs/proc/, Linux 6.18): they answer for any
-/// process, and reading them costs no task.
-const AT_ONCE: [&[u8]; 8] = [
+/// Files that take neither the lock of the mappings nor that of execve(2) (tried on Linux 6.18, where `stat`, `wchan`
+/// and the links take it): they answer for any process, and reading them costs no task.
+const AT_ONCE: [&[u8]; 7] = [
     b"status",
-    b"stat",
     b"comm",
     b"limits",
     b"cgroup",
@@ -30,6 +29,22 @@ const AT_ONCE: [&[u8]; 8] = [
     b"children",
     b"schedstat",
 ];
+
+/// Whether reading a file of /proc may wait for another process: whatever is not known not to.
+pub(crate) fn may_hang(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next();
+    !name.is_some_and(|name| AT_ONCE.contains(&name))
+}
+
+/// Where a link of a process in /proc leads; what does not fit is cut off.
+///
+/// # Errors
+/// As readlink(2); `EBUSY`: no answer; `EINTR`.
+pub fn read_link<'a>(path: &std::ffi::CStr, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    let read = || rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut *buffer);
+    let len = call(read).map_err(io)??;
+    Ok(buffer.get(..len).unwrap_or_default())
+}
 
 fn io(errno: Errno) -> Error {
     Error::from_raw_os_error(errno.raw())
@@ -44,8 +59,7 @@ impl ProcFile {
         use std::os::unix::ffi::OsStrExt as _;
         // Nothing may be allocated where the task may end.
         let path = std::ffi::CString::new(path.as_ref().as_os_str().as_bytes())?;
-        let name = path.to_bytes().rsplit(|byte| *byte == b'/').next();
-        let waits = !name.is_some_and(|name| AT_ONCE.contains(&name));
+        let waits = may_hang(path.to_bytes());
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
         let open = || rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty());
         let opened = match waits {

@@ -13,6 +13,7 @@
 //! none that sets errno. It must not print: the lock would be lost with it.
 
 mod file;
+mod share;
 mod stack;
 mod task;
 mod timer;
@@ -22,7 +23,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mctl_abi::Errno;
 
-pub use file::ProcFile;
+pub(crate) use file::may_hang;
+pub use file::{ProcFile, read_link};
+pub use share::together;
 #[cfg(test)]
 pub(crate) use task::sigprocmask;
 pub(crate) use task::{End, Kind, run_task, set_death_signal};
@@ -30,7 +33,8 @@ pub(crate) use timer::Timer;
 use watch::is_watched;
 pub(crate) use watch::{may_wait, may_wait_with, next_item, our_pid};
 
-/// For so long a task may wait for others in all, in milliseconds: all looks at one process, or attaching to it.
+/// For so long a task may wait for others in all, in milliseconds: all looks at one process, or attaching to it. In
+/// work on many processes it is less after the first that did not answer ([`together`]).
 pub const PATIENCE_MS: u64 = 1000;
 
 /// Why work was not done.
@@ -85,6 +89,32 @@ pub fn run<R>(work: impl FnOnce() -> R) -> Result<R, Undone> {
         (Ok(End::NoAnswer), None, None) => Err(Undone::NoAnswer),
         (_, None, None) => Err(Undone::Killed),
     }
+}
+
+/// Does work on one item after the other, each in bounded time. Answers those about which the kernel did not answer.
+/// What the work on such an item owned is lost.
+///
+/// # Errors
+/// [`Undone`]: it was ended before the last one.
+pub fn each<T: Copy>(items: &[T], mut work: impl FnMut(T)) -> Result<Vec<T>, Undone> {
+    let (mut next, mut silent) = (0, Vec::new());
+    while next < items.len() {
+        let ended = run(|| {
+            while let Some(item) = items.get(next) {
+                next_item();
+                next += 1;
+                work(*item);
+            }
+        });
+        match ended {
+            Ok(()) => {}
+            Err(Undone::NoAnswer) => {
+                silent.extend(next.checked_sub(1).and_then(|at| items.get(at)))
+            }
+            Err(undone) => return Err(undone),
+        }
+    }
+    Ok(silent)
 }
 
 /// One call that may not return: part of the work where there is some, else bounded by itself.
@@ -163,6 +193,31 @@ mod tests {
         });
         assert_eq!(end, Err(Undone::NoAnswer));
         assert!(std::fs::read_link(format!("/proc/self/fd/{number}")).is_err());
+    }
+
+    /// Ten seconds would be the price of ten without sharing.
+    #[test]
+    fn those_that_do_not_answer_keep_nobody_else_and_share_the_patience() {
+        let (ours, _theirs) = pipe();
+        let mut done = Vec::with_capacity(40);
+        let items: Vec<u32> = (0..40).collect();
+        let begun = std::time::Instant::now();
+        let silent = together(|| {
+            each(&items, |item| {
+                if item % 2 == 1 {
+                    never(&ours);
+                }
+                done.push(item);
+            })
+        });
+        let took = begun.elapsed();
+        assert_eq!(silent, Ok((0..40).filter(|n| n % 2 == 1).collect()));
+        assert!(done.iter().copied().eq((0..40).filter(|n| n % 2 == 0)));
+        assert!(children().is_empty());
+        assert!(
+            took < std::time::Duration::from_secs(15),
+            "{took:?} for twenty"
+        );
     }
 
     /// Longer than the patience, but none of it in a wait for others.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use mctl_abi::Errno;
 use rustix::thread::futex;
 
-use super::PATIENCE_MS;
+use super::share::{note_in_vain, patience_ns};
 use super::stack::Stack;
 use super::watch::Watch;
 use crate::raw::last_errno;
@@ -128,6 +128,9 @@ fn watch_over(pid: i32, watch: &Watch, old_mask: u64) -> Option<End> {
             // SAFETY: integers only; the task is not reaped, so the number is its own.
             unsafe { libc::kill(pid, libc::SIGKILL) };
             wait_for_end(watch);
+            if end == End::NoAnswer {
+                note_in_vain(account.waited);
+            }
             return Some(end);
         }
     }
@@ -176,7 +179,7 @@ impl Account {
         } else if watch.waits() && !runnable {
             self.waited = self.waited.saturating_add(asleep);
         }
-        self.waited >= PATIENCE_MS * 1_000_000
+        self.waited >= patience_ns()
     }
 }
 

@@ -8,16 +8,25 @@ use mctl_abi::Errno;
 use super::blocked::BlockedCall;
 use super::error::InjectError;
 use super::rights::not_permitted;
-use crate::bounded::{may_wait, may_wait_with};
+use crate::bounded::{self, may_hang, may_wait, may_wait_with};
 use crate::procfs::stat::Stat;
 use crate::procfs::syscall::TaskSyscall;
 
 /// Reads a small file of /proc into a buffer with one open, read and close. What does not fit is
-/// cut off. It neither allocates nor takes a lock of ours.
+/// cut off. In a watched task it neither allocates nor takes a lock of ours.
 ///
 /// # Errors
-/// The errno of open(2) or read(2).
+/// The errno of open(2) or read(2); `EBUSY`: the kernel does not answer about the process; `EINTR`.
 pub fn read_small<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    if !may_hang(path.as_bytes()) {
+        return read_here(path, buffer);
+    }
+    let read = || read_here(path, &mut *buffer).map(<[u8]>::len);
+    let len = bounded::run(read).map_err(bounded::Undone::errno)??;
+    Ok(buffer.get(..len).unwrap_or_default())
+}
+
+fn read_here<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let errno = |e: rustix::io::Errno| Errno::from_raw(e.raw_os_error());
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let mode = rustix::fs::Mode::empty();

@@ -52,7 +52,7 @@ pub(crate) fn begin() {
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
     // A shield that is preempted holds its target stopped. Where the caller may, the shield goes
-    // first, past the CPU quota of a cgroup too; where not (EPERM), it takes its turn.
+    // first; where not (EPERM), it takes its turn.
     let priority = libc::sched_param { sched_priority: 1 };
     // SAFETY: a valid parameter; it concerns this task only, which ends in a moment.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };

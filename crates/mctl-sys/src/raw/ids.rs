@@ -11,6 +11,11 @@ use super::checked;
 /// # Errors
 /// `EPERM` without ptrace access to both; `ESRCH`; `ENOSYS` without CONFIG_KCMP.
 pub fn shares_address_space(a: i32, b: i32) -> Result<bool, Errno> {
+    crate::bounded::call(|| shares_address_space_here(a, b))?
+}
+
+/// The same where nothing holds the answer back, or the task must not end here.
+pub(crate) fn shares_address_space_here(a: i32, b: i32) -> Result<bool, Errno> {
     const KCMP_VM: i32 = 1;
     // SAFETY: integers only.
     checked(unsafe { libc::syscall(libc::SYS_kcmp, a, b, KCMP_VM, 0, 0) }).map(|order| order == 0)

@@ -87,6 +87,18 @@ pub fn madvise_own(_: OwnMemoryMayGo, range: Range, advice: i32) -> Result<(), E
 /// # Errors
 /// As process_madvise(2) (Linux 5.10): `EBADF`, `ESRCH`, `EPERM`, `EINVAL`, `ENOMEM`.
 pub fn process_madvise(pidfd: BorrowedFd<'_>, ranges: &[Range], advice: i32) -> Result<u64, Errno> {
+    if ranges.is_empty() {
+        // The first question about a process, which it can keep from being answered.
+        return crate::bounded::call(|| process_madvise_here(pidfd, ranges, advice))?;
+    }
+    process_madvise_here(pidfd, ranges, advice)
+}
+
+fn process_madvise_here(
+    pidfd: BorrowedFd<'_>,
+    ranges: &[Range],
+    advice: i32,
+) -> Result<u64, Errno> {
     // SAFETY: `ranges` is valid for reading for its length; Range has the layout of iovec (tested).
     let ret = unsafe {
         libc::syscall(

@@ -1,5 +1,7 @@
 //! A request for a plain list of processes.
 
+use mctl_sys::bounded::together;
+
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
@@ -27,6 +29,15 @@ pub struct ListOutcome {
 /// and is refused (`EOPNOTSUPP`).
 #[must_use]
 pub fn apply_list(
+    request: &Request,
+    targets: &[&Target],
+    caps: &HostCaps,
+    atomicity: Atomicity,
+) -> ListOutcome {
+    together(|| apply_all(request, targets, caps, atomicity))
+}
+
+fn apply_all(
     request: &Request,
     targets: &[&Target],
     caps: &HostCaps,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use mctl_abi::permission::Holds;
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
+use mctl_sys::bounded::together;
 use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
 
 use advise::advise_target;
@@ -58,10 +59,10 @@ pub fn apply(request: &Request, target: &Target, caps: &HostCaps) -> Result<Outc
 }
 
 /// Applies a request to several processes, each for itself: one result a target. They wait for harmless moments
-/// together: for all of them no longer than for one.
+/// together: for all of them no longer than for one. So it is with those about which the kernel does not answer.
 #[must_use]
 pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
-    with_room(|| apply_together(request, targets, caps))
+    with_room(|| together(|| apply_together(request, targets, caps)))
 }
 
 fn apply_together(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {

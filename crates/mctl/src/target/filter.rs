@@ -67,8 +67,9 @@ fn supervisor(target: &Target) -> Option<i32> {
         if holds_listener(pid) {
             return Some(pid);
         }
-        let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let parent = Stat::parse(&text).ok()?.ppid;
+        let mut buffer = [0u8; 1024];
+        let text = mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
+        let parent = Stat::parse(text).ok()?.ppid;
         pid = i32::try_from(parent).ok().filter(|parent| *parent > 0)?;
     }
     None
@@ -82,7 +83,11 @@ fn holds_listener(pid: i32) -> bool {
         .flatten()
         .take(DESCRIPTORS)
         .any(|fd| {
-            std::fs::read_link(fd.path())
-                .is_ok_and(|link| link.as_os_str() == "anon_inode:seccomp notify")
+            let path = std::ffi::CString::new(fd.path().into_os_string().into_encoded_bytes());
+            let mut buffer = [0u8; 64];
+            path.is_ok_and(|path| {
+                mctl_sys::bounded::read_link(&path, &mut buffer)
+                    .is_ok_and(|link| link == b"anon_inode:seccomp notify")
+            })
         })
 }

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use mctl_abi::Errno;
+use mctl_sys::bounded;
 use mctl_sys::inject::{CARRIER_NAME, is_carrier};
 use mctl_sys::procfs::stat::Stat;
+use mctl_sys::procfs::status::Status;
 
 use crate::error::{Error, Result};
 use crate::target::{ProcessSpec, Target};
@@ -22,6 +24,9 @@ pub(super) struct Seen {
     pub(super) group: i32,
 }
 
+/// The start of a process about which the kernel does not answer.
+const UNKNOWN: u64 = u64::MAX;
+
 pub(super) type Key = (i32, u64);
 
 pub(super) fn own_pid() -> i32 {
@@ -30,7 +35,11 @@ pub(super) fn own_pid() -> i32 {
 
 pub(super) fn look_at(pid: i32) -> Option<Seen> {
     let mut buffer = [0u8; 1024];
-    let text = mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer).ok()?;
+    let text = match mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer) {
+        Ok(text) => text,
+        Err(Errno::EBUSY) => return look_at_silent(pid),
+        Err(_) => return None,
+    };
     let stat = Stat::parse(text).ok()?;
     // A carrier of a command that is at work is no process of anybody's: its policy is its parent's.
     if stat.comm == CARRIER_NAME && is_carrier(pid) {
@@ -45,15 +54,36 @@ pub(super) fn look_at(pid: i32) -> Option<Seen> {
     })
 }
 
+/// Of a process about which the kernel does not answer: what it tells of any.
+fn look_at_silent(pid: i32) -> Option<Seen> {
+    let text = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    let parent = Status::parse(&text).ok()?.ppid?;
+    Some(Seen {
+        pid,
+        parent: i32::try_from(parent).ok()?,
+        start: UNKNOWN,
+        session: 0,
+        group: 0,
+    })
+}
+
 /// Every process that `/proc` shows.
 pub(super) fn list_all() -> Result<Vec<Seen>> {
     crate::view::check(|| "the processes of this host".to_owned())?;
     let entries = std::fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?;
-    Ok(entries
+    let pids: Vec<i32> = entries
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(look_at)
-        .collect())
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    let mut all = Vec::with_capacity(pids.len());
+    let silent = bounded::each(&pids, |pid| all.extend(look_at(pid)));
+    let silent = silent.map_err(|undone| Error::Read {
+        what: "/proc".to_owned(),
+        why: undone.to_string(),
+        errno: undone.errno(),
+    })?;
+    all.extend(silent.into_iter().filter_map(look_at_silent));
+    Ok(all)
 }
 
 /// The root, what descends from it, and what descends from processes already found to do so even
@@ -131,7 +161,10 @@ pub(super) fn open(seen: Seen) -> Result<Option<Target>> {
         Err(Error::IsThread { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let same = look_at(seen.pid).is_some_and(|now| now.start == seen.start);
+    let same = look_at(seen.pid).is_some_and(|now| match (now.start, seen.start) {
+        (UNKNOWN, _) | (_, UNKNOWN) => now.parent == seen.parent,
+        (now, then) => now == then,
+    });
     Ok((same && target.is_alive()).then_some(target))
 }
 

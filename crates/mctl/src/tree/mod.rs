@@ -18,6 +18,8 @@ use cgroup::list_cgroup;
 pub use cgroup::members_of_cgroup;
 use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, orphans, own_pid};
 
+use mctl_sys::bounded::together;
+
 use crate::apply::{apply_each, restore};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
@@ -142,7 +144,7 @@ impl TreeOutcome {
 /// # Errors
 /// `/proc` cannot be read, or the root has ended.
 pub fn members_of_tree(root: &Target) -> Result<Members> {
-    crate::with_room(|| list_tree(root))
+    crate::with_room(|| together(|| list_tree(root)))
 }
 
 fn list_tree(root: &Target) -> Result<Members> {
@@ -198,7 +200,7 @@ pub fn apply_tree(
         seen.retain(|s| s.pid != ourselves || key.0 == ourselves);
         Ok(Group { seen, left_out })
     };
-    crate::with_room(|| treat(request, caps, atomicity, progress, list))
+    crate::with_room(|| together(|| treat(request, caps, atomicity, progress, list)))
 }
 
 /// Applies a request to every process of a cgroup and of those below it, until none is left out.
@@ -227,7 +229,7 @@ pub fn apply_cgroup(
             left_out,
         })
     };
-    crate::with_room(|| treat(request, caps, atomicity, progress, list))
+    crate::with_room(|| together(|| treat(request, caps, atomicity, progress, list)))
 }
 
 fn treat(

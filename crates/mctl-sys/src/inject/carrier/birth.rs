@@ -11,7 +11,7 @@ use crate::inject::memory::Memory;
 use crate::inject::pick::KEEP;
 use crate::ptrace::carried::{Broken, Carried, Gadget};
 use crate::ptrace::tracee::{Borrowed, NoResult};
-use crate::raw::ids::shares_address_space;
+use crate::raw::ids::shares_address_space_here;
 use crate::raw::pidfd::is_alive;
 use crate::time::monotonic_ns;
 
@@ -324,7 +324,7 @@ impl Served<'_> {
             if thread == 0 {
                 continue;
             }
-            match shares_address_space(thread, carrier) {
+            match shares_address_space_here(thread, carrier) {
                 Ok(true) => return true,
                 Ok(false) => unlike = true,
                 Err(Errno::ESRCH) => {}

@@ -169,7 +169,7 @@ fn timespec_at(tid: i32, at: u64) -> Option<u64> {
 /// Whether the C library made the call, in code that ends without a look at the registers that are changed, and the
 /// stack has room.
 fn is_the_librarys(pid: i32, tid: i32, pc: u64, sp: u64) -> Option<bool> {
-    let maps = std::fs::File::open(format!("/proc/{pid}/task/{tid}/maps")).ok()?;
+    let maps = crate::bounded::ProcFile::open(format!("/proc/{pid}/task/{tid}/maps")).ok()?;
     let (mut library, mut room) = (false, false);
     MapsReader::new(maps)
         .each_line(|line| {
