@@ -167,6 +167,12 @@ pub fn attach(
     report: &mut dyn FnMut(i32, &Problem),
 ) -> anyhow::Result<Traced> {
     let mut specified = specified(specs)?;
+    // Attached to, it would stand until somebody continues it, and nobody would know whom to ask.
+    anyhow::ensure!(
+        !target.is_stopped(),
+        "cannot watch process {}: it is stopped by a signal; SIGCONT lets it go on",
+        target.pid()
+    );
     let watch = Watch::attach(target.pid(), target.pidfd())
         .map_err(|error| anyhow::anyhow!("cannot watch process {}: {error}", target.pid()))?;
     begin(watch.threads());

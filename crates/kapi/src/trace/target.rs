@@ -58,6 +58,13 @@ impl Target {
         self.pid
     }
 
+    /// Whether it stands for a signal (SIGSTOP, Ctrl-Z).
+    pub(super) fn is_stopped(&self) -> bool {
+        let text = std::fs::read(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let status = mctl_sys::procfs::status::Status::parse(&text);
+        status.is_ok_and(|status| status.state == Some(b'T'))
+    }
+
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
