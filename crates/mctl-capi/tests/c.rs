@@ -220,6 +220,11 @@ fn under_valgrind() {
     if output.status.code() == Some(77) {
         mctl_testkit::skip!("this valgrind knows no pidfd_open(2): only the refusals were run");
     }
+    // What looks at a process runs in a task of its own that shares our memory. valgrind ends the
+    // program at that call, where a kernel that has no room for a task would refuse it.
+    if text.contains("Valgrind does not support general clone()") {
+        mctl_testkit::skip!("valgrind knows no clone(2) of a task that shares memory");
+    }
     assert!(output.status.success(), "{text}");
 }
 

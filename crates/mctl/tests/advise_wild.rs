@@ -48,9 +48,18 @@ fn advise_wildly(f: &Fixture) {
                 // Gaps are tolerated, failures are not: it may stop early.
                 _ => Advise::new(advice).selected(Selection::all().shmem().anonymous()),
             };
-            let advised = advise
-                .give(&target)
-                .unwrap_or_else(|e| panic!("{advice}: {e}"));
+            let advised = match advise.give(&target) {
+                Ok(advised) => advised,
+                // Anonymous memory alone, on a host without swap: it has nowhere to go.
+                Err(error)
+                    if advice == Advice::PAGEOUT
+                        && rounds % 3 != 0
+                        && error.errno() == Errno::EOPNOTSUPP =>
+                {
+                    continue;
+                }
+                Err(error) => panic!("{advice}: {error}"),
+            };
             if std::env::var_os("MCTL_TEST_VERBOSE").is_some() {
                 eprintln!(
                     "{advice}: {:?}, {} batches, stopped {:?}, longest {:?}",
