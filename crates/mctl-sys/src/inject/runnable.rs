@@ -30,8 +30,21 @@ mod tests {
 
     #[test]
     fn of_a_thread() {
-        // SAFETY: no arguments.
-        assert_eq!(state_of(unsafe { libc::gettid() }), Some(b'R'));
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static DONE: AtomicBool = AtomicBool::new(false);
+        // Of another thread: whoever asks waits for the task that looks.
+        let (tell, told) = std::sync::mpsc::channel();
+        let busy = std::thread::spawn(move || {
+            // SAFETY: no arguments.
+            tell.send(unsafe { libc::gettid() }).unwrap();
+            while !DONE.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let state = state_of(told.recv().unwrap());
+        DONE.store(true, Ordering::Relaxed);
+        busy.join().unwrap();
+        assert_eq!(state, Some(b'R'));
         assert_eq!(state_of(i32::MAX), None);
         assert_eq!(state_of(-1), None);
     }
