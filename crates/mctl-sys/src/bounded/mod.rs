@@ -5,7 +5,7 @@
 //! its memory. Such waits end by SIGKILL only, and a thread cannot be killed alone. So the work runs in a task
 //! that shares our memory and descriptors and is a thread group of its own, while the thread that asked watches.
 //!
-//! The task may be killed only inside [`may_wait`], around a call that may not return and nothing else. There it
+//! The task may be killed only inside `may_wait`, around a call that may not return and nothing else. There it
 //! holds no lock of ours, so memory is as whole as if the call had been a very long one. What it had allocated on
 //! the way is lost, as is what it had opened, but for the descriptor that it waited with.
 //!
