@@ -132,6 +132,8 @@ int main(int argc, char **argv)
 	while (!fx_stop)
 		pause();
 	kill(child, SIGKILL);
+	/* A request that was read waits on even then: this ends the connection. */
+	umount2("stuck", MNT_FORCE);
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
 	umount2("stuck", MNT_DETACH);
