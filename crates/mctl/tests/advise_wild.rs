@@ -53,7 +53,7 @@ fn advise_wildly(f: &Fixture) {
                 // Anonymous memory alone, on a host without swap: it has nowhere to go.
                 Err(error)
                     if advice == Advice::PAGEOUT
-                        && rounds % 3 != 0
+                        && !rounds.is_multiple_of(3)
                         && error.errno() == Errno::EOPNOTSUPP =>
                 {
                     continue;
