@@ -34,6 +34,8 @@ messages=$(cd "$here" && $cargo rustc --quiet --lib --profile "$profile" \
 }
 private=$(printf '%s\n' "$messages" | sed -n 's/.*native-static-libs: *//p' | tail -n 1)
 private=${private:-"-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"}
+# The unwinder as a static library: there is no libgcc_s.a for a program that is linked with -static.
+private=$(printf '%s\n' "$private" | sed 's/-lgcc_s/-lgcc_eh/')
 built() { printf '%s\n' "$messages" | grep -o "\"[^\"]*/$1\"" | tail -n 1 | tr -d '"'; }
 so=$(built 'libmctl\.so') a=$(built 'libmctl\.a')
 

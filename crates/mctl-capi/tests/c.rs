@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -115,6 +117,45 @@ fn a_libc_with_an_mctl_of_its_own() {
             dir.path(),
         ));
     }
+}
+
+/// The first example of the README is what a newcomer tries, without privileges.
+#[test]
+fn the_readme_as_an_ordinary_user() {
+    common::require_cargo!();
+    if !has("gcc", &["--version"]) {
+        mctl_testkit::skip!("no gcc");
+    }
+    let readme = std::fs::read_to_string(common::source("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```c\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let dir = folder();
+    let file = dir.path().join("readme.c");
+    // What it says of itself afterwards, in the kernel's words.
+    let asked = example
+        .replace(
+            "#include <stdio.h>",
+            "#include <stdio.h>\n#include <sys/prctl.h>",
+        )
+        .replace(
+            "    return 0;",
+            "    return prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 ? 0 : 3;",
+        );
+    assert_ne!(asked, example);
+    std::fs::write(&file, asked).unwrap();
+    let exe = compile(
+        "gcc",
+        &["-std=c99"],
+        file.to_str().unwrap(),
+        Static,
+        dir.path(),
+    );
+    let mut command = Command::new(&exe);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        command.uid(65534).gid(65534);
+    }
+    run(&mut command);
 }
 
 #[test]

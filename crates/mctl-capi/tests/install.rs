@@ -123,6 +123,20 @@ fn programs_are_built_with(prefix: &Path) {
             "{needed}"
         );
     }
+    // No shared library at all.
+    let libc = words(Command::new("gcc").arg("-print-file-name=libc.a"));
+    if !Path::new(libc.trim()).is_absolute() {
+        mctl_testkit::note_skip("no static libc");
+        return;
+    }
+    let exe = prefix.join("alone");
+    run(Command::new("gcc")
+        .args(["-static", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&exe)
+        .arg(source("tests/c/contract.c"))
+        .arg("-pthread")
+        .args(pkg_config(&["--cflags", "--libs", "--static"])));
+    assert_eq!(words(&mut Command::new(&exe)), "done\n", "alone");
 }
 
 #[test]

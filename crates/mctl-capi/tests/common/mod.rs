@@ -116,7 +116,7 @@ pub(crate) enum Linked {
 }
 
 /// What libmctl.a needs besides, as mctl.pc has it.
-pub(crate) const PRIVATE: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
+pub(crate) const PRIVATE: &str = "-lgcc_eh -lutil -lrt -lpthread -lm -ldl -lc";
 
 /// Compiles a program with every warning an error, and links it.
 #[track_caller]
