@@ -173,9 +173,14 @@ fn statuses_text(table: &[(u8, &str)]) -> String {
 /// Parses the words and does what they say. Returns the exit code.
 pub(crate) fn main(args: Vec<OsString>) -> u8 {
     let is_run = args.get(1).is_some_and(|word| word == "run");
-    let matches = match lean(&args).try_get_matches_from(args) {
+    if !is_run {
+        crate::limits::writes_fail();
+    }
+    let matches = match lean(&args).try_get_matches_from(&args) {
         Ok(matches) => matches,
         Err(error) => {
+            let error = fit_to_be_shown(error, &args);
+            crate::limits::writes_fail();
             let code = match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::DONE,
                 // As env(1) and nice(1): a code that is not the program's own.
@@ -209,6 +214,21 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
         },
         Err(fail) => fail.report(),
     }
+}
+
+/// The parser shows the words that it does not understand as they are, and they may steer a terminal or begin a line
+/// of their own. So where there are such, it is asked again with words that do not.
+fn fit_to_be_shown(error: clap::Error, args: &[OsString]) -> clap::Error {
+    let fit = |word: &OsString| OsString::from(crate::report::shown(word));
+    let words: Vec<OsString> = args.iter().map(fit).collect();
+    if words == args {
+        return error;
+    }
+    let again = lean(&words).try_get_matches_from(&words);
+    again.err().unwrap_or_else(|| {
+        let why = "a word holds what is no text: control characters, or bytes that are not UTF-8";
+        command().error(ErrorKind::InvalidValue, why)
+    })
 }
 
 /// The tree with only the subcommand that was named, where one was; building the others costs

@@ -48,23 +48,33 @@ impl Fail {
             // The reader has what it wanted (`mctl get … | head`).
             Fail::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DONE,
             Fail::Output(error) => {
-                crate::report::error(&format!("standard output: {}", plain(error)), None);
+                crate::report::error(&format!("standard output: {}", plain(error)), hint(error));
                 exit::FAILED
             }
         }
     }
 }
 
+/// What helps where a file or standard output cannot be written.
+pub(crate) fn hint(error: &io::Error) -> Option<&'static str> {
+    let errno = error.raw_os_error().map(mctl::Errno::from_raw);
+    (errno == Some(mctl::Errno::EFBIG))
+        .then_some("ulimit -f (RLIMIT_FSIZE) bounds the files that this program may write")
+}
+
 /// An I/O error as other tools say it, with the name of its errno.
 pub(crate) fn plain(error: &io::Error) -> String {
     match error.raw_os_error().map(mctl::Errno::from_raw) {
-        Some(errno) => {
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            format!("{text} ({errno})")
-        }
+        Some(errno) => format!("{} ({errno})", text(error)),
         None => error.to_string(),
     }
+}
+
+/// The same, without the errno.
+pub(crate) fn text(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next();
+    text.unwrap_or_default().to_owned()
 }
 
 impl From<mctl::Error> for Fail {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use mctl::budget::{Cost, Growth};
+use mctl::budget::{Ahead, Cost, Growth};
 use mctl::coverage::Bytes;
 use mctl::memlock::{
     Allowance, Hooks, Lock, Locked, check_room, left_to_server, lock_with, rehearse, unlock_with,
@@ -79,7 +79,13 @@ impl Work {
         }
     }
 
-    fn carry_out(self, target: &Target, how: &How, interrupt: &Interrupt) -> Result<Done, Error> {
+    fn carry_out(
+        self,
+        target: &Target,
+        how: &How,
+        interrupt: &Interrupt,
+        ahead: &mut Ahead,
+    ) -> Result<Done, Error> {
         match self {
             _ if how.dry_run => {
                 rehearse(target)?;
@@ -88,7 +94,10 @@ impl Work {
                 if let Work::Lock(what, bounds) = self {
                     // What its limit forbids is said first.
                     if allowance.refusal(what).is_none() {
-                        cost = check_room(target, what, bounds.growth)?;
+                        cost = check_room(target, what, bounds.growth, ahead)?;
+                    }
+                    if let Some(cost) = &cost {
+                        ahead.add(cost, bounds.growth);
                     }
                     if !bounds.served_too {
                         left = left_to_server(target, what)?;
@@ -134,12 +143,13 @@ pub(crate) fn carry_out(work: Work, who: &Who, how: &How) -> Ended {
     };
     let mut rows: Vec<Row> = opened.failed.into_iter().map(failed).collect();
     let mut not_begun = 0;
+    let mut ahead = Ahead::default();
     for target in &opened.targets {
         if interrupt.pressed() {
             not_begun += 1;
             continue;
         }
-        let result = work.carry_out(target, how, &interrupt);
+        let result = work.carry_out(target, how, &interrupt, &mut ahead);
         let gone = |error: &Error| opened.group && error.errno() == Errno::ESRCH;
         if result.as_ref().is_err_and(gone) {
             continue;

@@ -1,8 +1,10 @@
 //! Standard output: buffered, and a closed pipe is no failure.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Seek, StdoutLock, Write};
 
+use mctl::{Errno, Error};
 use serde::Serialize;
+use tempfile::SpooledTempFile;
 
 /// Standard output, locked. What is written counts as written only after [`Out::finish`].
 #[derive(Debug)]
@@ -10,6 +12,7 @@ pub(crate) struct Out(BufWriter<StdoutLock<'static>>);
 
 impl Out {
     pub(crate) fn new() -> Out {
+        crate::limits::writes_fail();
         Out(BufWriter::with_capacity(32 << 10, io::stdout().lock()))
     }
 
@@ -31,6 +34,40 @@ impl Write for Out {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// So much of a listing is kept in memory: that of 6,000 mappings. More goes to a file without a name.
+const IN_MEMORY: usize = 1 << 20;
+
+/// Output that is kept.
+pub(crate) type Kept = BufWriter<SpooledTempFile>;
+
+/// Keeps what is written until all of it is there, and hands it on then; also what came before an error. So whoever
+/// takes the output as slowly as it likes holds up no look at a process.
+pub(crate) fn kept<E: From<Error> + From<io::Error>>(
+    out: &mut Out,
+    write: impl FnOnce(&mut Kept) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut page = BufWriter::new(SpooledTempFile::new(IN_MEMORY));
+    let written = write(&mut page);
+    let mut page = page
+        .into_inner()
+        .map_err(|error| cannot_keep(error.error()))?;
+    page.rewind().map_err(|error| cannot_keep(&error))?;
+    io::copy(&mut page, out)?;
+    written
+}
+
+/// Not standard output failed.
+pub(crate) fn cannot_keep(error: &io::Error) -> Error {
+    Error::Read {
+        what: "the listing".to_owned(),
+        why: format!(
+            "it cannot be kept in a temporary file: {}",
+            crate::fail::text(error)
+        ),
+        errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
     }
 }
 

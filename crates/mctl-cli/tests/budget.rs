@@ -71,6 +71,58 @@ fn a_reservation_is_not_locked_into_a_small_cgroup() {
     fixture.finish().unwrap().assert_clean(1);
 }
 
+/// Each of them alone would fit: a dry run counts them together, as the real one finds out.
+#[test]
+fn a_dry_run_of_several_counts_what_those_before_take() {
+    mctl_testkit::require_root!();
+    let cgroup = cgroup!("several", 256 * MIB);
+    let mut fixtures = [start!("touch"), start!("touch"), start!("touch")];
+    let mut pids = Vec::new();
+    for fixture in &mut fixtures {
+        cgroup.take(fixture.pid()).unwrap();
+        pids.push(fixture.pid().to_string());
+        mapped(fixture, &format!("map {}", 96 * MIB));
+    }
+    let args = |command: &[&'static str]| -> Vec<String> {
+        let words = command.iter().map(|word| (*word).to_owned());
+        words.chain(pids.clone()).collect()
+    };
+    for pid in &pids {
+        mctl(&["lock", "-n", pid]).assert(0);
+    }
+    let dry = mctl(&args(&["lock", "--dry-run"])).assert(1);
+    let refused = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("ENOMEM"));
+        let whom = lines.filter_map(|line| line.split(':').nth(1));
+        whom.map(|who| who.trim().to_owned()).collect()
+    };
+    let third = [format!("process {}", pids[2])];
+    assert_eq!(refused(&dry.err), third, "{dry:?}");
+    assert!(
+        dry.err.contains("the processes before it would take 1")
+            && dry.err.contains(&cgroup.name()),
+        "{dry:?}"
+    );
+    let json = mctl(&args(&["lock", "-n", "--json"])).assert(1).json();
+    let of = |nth: usize| &json["processes"][nth];
+    assert!(
+        of(0)["cost"]["bytes"].as_u64().unwrap() >= 96 * MIB,
+        "{json}"
+    );
+    assert!(
+        of(1)["cost"]["room"]["host"]["ahead"].as_u64().unwrap() >= 96 * MIB,
+        "{json}"
+    );
+    assert_eq!(of(2)["error"]["errno"], "ENOMEM", "{json}");
+    // It is as the dry run said.
+    let done = mctl(&args(&["lock"])).assert(1);
+    assert_eq!(refused(&done.err), third, "{done:?}");
+    mctl(&args(&["unlock"])).assert(0);
+    for fixture in fixtures {
+        fixture.finish().unwrap().assert_clean(1);
+    }
+}
+
 #[test]
 fn it_is_not_populated_either() {
     let mut fixture = start!("touch");

@@ -9,10 +9,11 @@
 
 mod common;
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::{Ran, mctl, ran, thp_enabled};
-use mctl_testkit::start;
+use common::{AsUser, NOBODY, Ran, mctl, ran, thp_enabled};
+use mctl_testkit::{Fixture, start};
 
 const PIDFD_OPEN: u32 = 434;
 const PROCESS_MADVISE: u32 = 440;
@@ -163,46 +164,246 @@ fn a_small_stack_is_enough() {
     }
 }
 
+/// A shell's limit, and the command under it.
+fn limited(limit: &str, words: &str) -> Ran {
+    let script = format!(
+        "ulimit {limit}; exec {} {words}",
+        env!("CARGO_BIN_EXE_mctl")
+    );
+    ran(Command::new("bash").args(["-c", &script]))
+}
+
+/// A file that cannot be opened mostly says something of a process; here it says something of us.
+#[test]
+fn too_few_descriptors_are_named_and_nothing_is_taken_for_something_else() {
+    let fixture = start!("pause");
+    let pid = fixture.pid();
+    for words in [
+        "get PID",
+        "get --tree PID",
+        "get --maps PID",
+        "get --exact PID",
+        "map PID",
+        "set nohugepage PID",
+        "set nohugepage --tree PID",
+        "set nohugepage --dry-run PID",
+        "cold PID",
+        "collapse -n PID",
+        "split PID",
+        "lock PID",
+        "lock -n PID",
+        "unlock PID",
+        "advise mergeable PID",
+    ] {
+        let words = words.replace("PID", &pid.to_string());
+        for most in [4, 6, 9] {
+            let ran = limited(&format!("-n {most}"), &words).assert(1);
+            for text in ["RLIMIT_NOFILE", "(EMFILE)"] {
+                assert!(ran.err.contains(text), "{most}: {words}: {ran:#?}");
+            }
+            let others = ["ESRCH", "EMFILE (EMFILE)", "EPERM", "EBADF"];
+            assert!(
+                !others.iter().any(|text| ran.err.contains(text)),
+                "{most}: {words}: {ran:#?}"
+            );
+        }
+        assert!(thp_enabled(pid), "{words}");
+    }
+    // What it takes is little.
+    for words in [
+        "get",
+        "set nohugepage -q",
+        "clear nohugepage -q",
+        "lock -q --onfault",
+    ] {
+        limited("-n 14", &format!("{words} {pid}")).assert(0);
+    }
+    fixture.finish().unwrap();
+}
+
+/// The soft limit is ours to raise.
+#[test]
+fn a_low_soft_limit_is_raised() {
+    let fixture = start!("pause");
+    let pid = fixture.pid();
+    limited("-Sn 5", &format!("get --tree {pid}")).assert(0);
+    // A program that is started gets what it would have without us.
+    let ran = limited("-Sn 20", "run --thp never -q -- bash -c 'ulimit -Sn'").assert(0);
+    assert_eq!(ran.out.trim(), "20");
+}
+
+/// `ulimit -f`: a full disk of a kind, and no signal.
+#[test]
+fn an_output_that_may_not_grow_is_an_error() {
+    let fixture = start!("pause");
+    let pid = fixture.pid();
+    let dir = tempfile::tempdir().unwrap();
+    for words in [
+        "get PID",
+        "get --maps --json PID",
+        "map PID",
+        "probe",
+        "--help",
+        "man",
+        "run --thp never -n -- true",
+    ] {
+        let words = words.replace("PID", &pid.to_string());
+        let to = dir.path().join("out");
+        let script = format!(
+            "ulimit -f 0; exec {} {words} > {}",
+            env!("CARGO_BIN_EXE_mctl"),
+            to.display()
+        );
+        let ran = ran(Command::new("bash").args(["-c", &script]));
+        let code = if words.starts_with("run") { 125 } else { 1 };
+        let ran = ran.assert(code);
+        for text in ["standard output", "(EFBIG)", "ulimit -f"] {
+            assert!(ran.err.contains(text), "{words}: {ran:#?}");
+        }
+    }
+    let svg = dir.path().join("map.svg");
+    let ran = limited("-f 0", &format!("map --svg {} {pid}", svg.display())).assert(1);
+    assert!(
+        ran.err.contains("(EFBIG)") && ran.err.contains("map.svg"),
+        "{ran:#?}"
+    );
+    // The program that is started dies of the signal, as it would without us.
+    let script = format!("run --thp never -q -- bash -c 'echo x > {}'", svg.display());
+    let ran = limited("-f 0", &script);
+    assert_eq!(ran.code, None, "{ran:#?}");
+}
+
+/// RLIMIT_NPROC does not bind root.
+#[test]
+fn the_limit_on_a_users_tasks_is_named() {
+    let user = rustix::process::geteuid();
+    let (copy, uid) = match user.is_root() {
+        true => (Some(AsUser::new()), NOBODY),
+        false => (None, user.as_raw()),
+    };
+    let fixture = start!(@ match user.is_root() {
+        true => Fixture::builder("pause").as_user(NOBODY),
+        false => Fixture::builder("pause"),
+    });
+    let pid = fixture.pid();
+    let exe = copy
+        .as_ref()
+        .map_or(env!("CARGO_BIN_EXE_mctl").into(), |copy| {
+            copy.exe().to_owned()
+        });
+    for words in ["set nohugepage", "lock", "cold", "unlock"] {
+        let script = format!("ulimit -u 1; exec {} {words} {pid}", exe.display());
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).current_dir("/");
+        if copy.is_some() {
+            command.uid(uid).gid(uid);
+        }
+        let ran = ran(&mut command).assert(1);
+        for text in [
+            "RLIMIT_NPROC",
+            "(EAGAIN)",
+            &format!("its user, {uid}, may have 1 tasks"),
+        ] {
+            assert!(ran.err.contains(text), "{words}: {text}: {ran:#?}");
+        }
+        assert!(!ran.err.contains("EAGAIN (EAGAIN)"), "{words}: {ran:#?}");
+    }
+    // Reading takes no task that cannot be done without.
+    let script = format!("ulimit -u 1; exec {} get {pid}", exe.display());
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).current_dir("/");
+    if copy.is_some() {
+        command.uid(uid).gid(uid);
+    }
+    ran(&mut command).assert(0);
+    assert!(thp_enabled(pid));
+}
+
+/// A cgroup that counts tasks, and may have so many.
+struct Tasks(std::path::PathBuf);
+
+impl Tasks {
+    fn new(name: &str) -> Option<Tasks> {
+        let points = [
+            "/sys/fs/cgroup/pids",
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+        ];
+        let name = format!("mctl-test-{}-{name}", std::process::id());
+        points
+            .iter()
+            .map(|point| std::path::Path::new(point).join(&name))
+            .find(|dir| {
+                let counts = std::fs::create_dir(dir).is_ok() && dir.join("pids.max").exists();
+                if !counts {
+                    let _ = std::fs::remove_dir(dir);
+                }
+                counts
+            })
+            .map(Tasks)
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+/// It bears a carrier where it may have one more task.
+#[test]
+fn a_full_cgroup_of_the_target_is_named() {
+    mctl_testkit::require_root!();
+    let Some(cgroup) = Tasks::new("target") else {
+        mctl_testkit::skip!("needs a cgroup that counts its tasks");
+    };
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    std::fs::write(cgroup.0.join("cgroup.procs"), &pid).unwrap();
+    let tasks = std::fs::read_to_string(cgroup.0.join("pids.current")).unwrap();
+    std::fs::write(cgroup.0.join("pids.max"), tasks).unwrap();
+    let ran = mctl(&["lock", &pid]).assert(1);
+    let name = cgroup.0.file_name().unwrap().to_str().unwrap();
+    for text in [
+        "it may have no further task",
+        "(pids.max)",
+        name,
+        "(EAGAIN)",
+    ] {
+        assert!(ran.err.contains(text), "{text}: {ran:#?}");
+    }
+    mctl(&["set", "nohugepage", "-q", &pid]).assert(0);
+    std::fs::write(cgroup.0.join("pids.max"), "max").unwrap();
+    mctl(&["lock", "--onfault", &pid]).assert(0);
+    let ended = fixture.finish();
+    drop(cgroup);
+    ended.unwrap();
+}
+
 /// Which limit on tasks is reached is looked up.
 #[test]
 fn a_full_cgroup_is_named() {
     mctl_testkit::require_root!();
-    let points = [
-        "/sys/fs/cgroup/pids",
-        "/sys/fs/cgroup",
-        "/sys/fs/cgroup/unified",
-    ];
-    let name = format!("mctl-test-{}-tasks", std::process::id());
-    let made = points
-        .iter()
-        .map(|point| std::path::Path::new(point).join(&name))
-        .find(|dir| {
-            let counts = std::fs::create_dir(dir).is_ok() && dir.join("pids.max").exists();
-            if !counts {
-                let _ = std::fs::remove_dir(dir);
-            }
-            counts
-        });
-    let Some(dir) = made else {
+    let Some(cgroup) = Tasks::new("caller") else {
         mctl_testkit::skip!("needs a cgroup that counts its tasks");
     };
+    let name = cgroup.0.file_name().unwrap().to_str().unwrap();
     let fixture = start!("pause");
     let script = format!(
         "echo 1 > {0}/pids.max; echo $$ > {0}/cgroup.procs; exec {1} set nohugepage -q {2}",
-        dir.display(),
+        cgroup.0.display(),
         env!("CARGO_BIN_EXE_mctl"),
         fixture.pid()
     );
     let ran = ran(Command::new("bash").args(["-c", &script]));
-    for _ in 0..100 {
-        if std::fs::remove_dir(&dir).is_ok() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert!(
-        ran.err.contains("pids.max") && ran.err.contains(&name),
+        ran.err.contains("pids.max") && ran.err.contains(name),
         "{ran:#?}"
     );
     assert!(thp_enabled(fixture.pid()));

@@ -38,6 +38,43 @@ fn small_pages_become_huge() {
     assert!(change["huge_percent_after"].as_f64().unwrap() > 90.0);
 }
 
+/// What a dry run says is what is done.
+#[test]
+fn what_is_too_small_is_said_beforehand_in_the_same_words() {
+    if mctl_testkit::is_never(i32::try_from(std::process::id()).unwrap()).unwrap_or(false) {
+        mctl_testkit::skip!("huge pages are disabled here");
+    }
+    let fixture = start!("pause");
+    let pid = fixture.pid().to_string();
+    let line = |text: &str| -> String {
+        let line = text
+            .lines()
+            .find(|line| line.contains("too small for a huge page"));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let dry = mctl(&["collapse", "--dry-run", &pid]).assert(0);
+    assert!(
+        dry.out.contains("would give collapse to 0 B in 0 mappings"),
+        "{dry:?}"
+    );
+    let done = mctl(&["collapse", &pid]).assert(0);
+    assert!(done.out.contains("collapse: 0 B advised"), "{done:?}");
+    assert!(line(&dry.out).contains(" mappings ("), "{dry:?}");
+    assert_eq!(line(&dry.out), line(&done.out), "{dry:?}, {done:?}");
+    let bounds = |args: &[&str], what: &str| -> serde_json::Value {
+        let json = mctl(args).assert(0).json();
+        json["processes"][0][what]["bounds"]["too_small"].clone()
+    };
+    let dry = bounds(&["collapse", "-n", "--json", &pid], "plan");
+    assert!(dry["mappings"].as_u64().unwrap() > 1, "{dry}");
+    assert_eq!(dry, bounds(&["collapse", "--json", &pid], "advised"));
+    // The same of a range that spans several mappings.
+    let all = "0-7ffffffff000";
+    let dry = mctl(&["collapse", "-n", "--range", all, &pid]).assert(0);
+    let done = mctl(&["collapse", "--range", all, &pid]).assert(0);
+    assert_eq!(line(&dry.out), line(&done.out), "{dry:?}, {done:?}");
+}
+
 #[test]
 fn too_little_is_a_failure_where_it_is_asked_for() {
     let mut fixture = start!("touch");

@@ -129,6 +129,40 @@ fn by_name_and_number_and_command() {
     assert_eq!(calls, ["pidfd_open", "mlockall"]);
 }
 
+/// What mctl itself looks at before any call is made.
+#[test]
+fn rules_of_our_own_are_told_too() {
+    for (errno, command, words) in [
+        (
+            "ENOMEM",
+            "lock",
+            &[
+                "mctl(1): ",
+                "MemAvailable",
+                "--max-growth",
+                "RLIMIT_MEMLOCK",
+            ][..],
+        ),
+        ("ENOMEM", "collapse", &["MemAvailable", "--max-growth"]),
+        (
+            "EAGAIN",
+            "lock",
+            &["clone(2): ", "pids.max", "RLIMIT_NPROC", "carrier"],
+        ),
+        ("EAGAIN", "set", &["pids.max", "RLIMIT_NPROC"]),
+        ("EMFILE", "get", &["open(2): ", "RLIMIT_NOFILE"]),
+        ("ETIMEDOUT", "pageout", &["userfaultfd"]),
+        ("EPERM", "set", &["ptrace(2): "]),
+    ] {
+        let out = mctl(&["explain", errno, command]).assert(0).out;
+        for word in words {
+            assert!(out.contains(word), "{errno} {command}: {word}: {out}");
+        }
+    }
+    let set = mctl(&["explain", "ENOMEM", "set"]);
+    assert!(!set.out.contains("MemAvailable"), "{set:?}");
+}
+
 #[test]
 fn every_command_that_acts_on_processes_is_known() {
     for command in [

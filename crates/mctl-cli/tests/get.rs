@@ -225,6 +225,33 @@ fn maps() {
     );
 }
 
+/// It cannot be asked, so what is shown is something else, which is said.
+#[test]
+fn what_is_shown_in_place_of_the_answer_is_said() {
+    if has_native_call() {
+        mctl_testkit::skip!("the kernel has mctl() itself, and /proc shows what it keeps");
+    }
+    let fixture = start!("held");
+    let pid = fixture.target().to_string();
+    let said = "it was not asked; what is shown of its policy is what /proc tells";
+    for args in [
+        &["get", "--exact", &pid][..],
+        &["get", "--exact", "--maps", &pid],
+    ] {
+        let ran = mctl(args).assert(1);
+        assert!(
+            ran.err.contains("EBUSY") && ran.err.contains(said),
+            "{ran:#?}"
+        );
+    }
+    let json = mctl(&["get", "--exact", "--json", &pid]).assert(1).json();
+    let missing = &json["processes"][0]["missing"][0];
+    assert_eq!(missing["error"]["errno"], "EBUSY", "{json}");
+    assert_eq!(missing["shown"], "what /proc tells", "{json}");
+    let ran = mctl(&["get", &pid]).assert(0);
+    assert_eq!(ran.err, "");
+}
+
 #[test]
 fn a_tree() {
     let tree = match spawn_tree(1, 3) {
@@ -313,6 +340,13 @@ fn a_listing_takes_little_memory() {
     // It cannot have ended: the pipe holds less than what is left.
     let most = count.saturating_sub(5_000).max(count / 2);
     assert_eq!(lines.by_ref().take(most).count(), most);
+    // Whoever takes the lines slowly holds up no look at the process: all of its files are closed.
+    let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    for fd in open.flatten() {
+        let link = std::fs::read_link(fd.path()).unwrap_or_default();
+        let link = link.to_string_lossy().into_owned();
+        assert!(!link.starts_with("/proc/"), "{link}");
+    }
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let peak: u64 = status
         .lines()

@@ -148,3 +148,66 @@ fn nor_do_the_words() {
         assert_fit(words, &ran.err);
     }
 }
+
+/// Words of the command line are shown where they are not understood, by the parser too.
+#[test]
+fn no_word_steers_the_terminal_either() {
+    let fixture = mctl_testkit::start!("pause");
+    let pid = OsStr::from_bytes(fixture.pid().to_string().as_bytes()).to_owned();
+    let bytes = |prefix: &str| -> std::ffi::OsString {
+        OsStr::from_bytes(&[prefix.as_bytes(), NAME].concat()).to_owned()
+    };
+    let lines: &[(&[&str], &str)] = &[
+        (&[], ""),
+        (&["get"], ""),
+        (&["get"], "--foo"),
+        (&["get"], "--"),
+        (&["get", "-o"], ""),
+        (&["get", "--cgroup"], ""),
+        (&["get", "--cgroup"], "/sys/fs/cgroup/"),
+        (&["set"], ""),
+        (&["set", "nohugepage"], ""),
+        (&["set", "nohugepage"], "--exec"),
+        (&["set", "nohugepage", "--wait"], ""),
+        (&["set", "nohugepage", "--cgroup"], "4:memory:/"),
+        (&["explain"], ""),
+        (&["explain", "EPERM"], ""),
+        (&["map", "--width"], ""),
+        (&["map", "--color"], ""),
+        (&["map", "PID", "--svg"], "/nonexistent/"),
+        (&["run"], ""),
+        (&["run", "--thp"], ""),
+        (&["run", "--thp", "never", "--"], ""),
+        (&["run", "--thp", "never", "--"], "/nonexistent/"),
+        (&["restore"], ""),
+        (&["advise"], ""),
+        (&["advise", "cold", "PID", "--range"], ""),
+        (&["advise", "cold", "PID", "--maps"], ""),
+        (&["advise", "cold", "PID", "--maps"], "["),
+        (&["cold", "PID", "--pace"], ""),
+        (&["collapse", "PID", "--max-growth"], ""),
+        (&["collapse", "PID", "--min-coverage"], ""),
+        (&["completions"], ""),
+        (&["man", "--dir"], "/nonexistent/"),
+        (&["model"], ""),
+        (&["model", "repl"], ""),
+        (&["help"], ""),
+        (&["probe"], ""),
+    ];
+    for (words, last) in lines {
+        let mut command = command();
+        for word in *words {
+            match *word {
+                "PID" => command.arg(&pid),
+                word => command.arg(word),
+            };
+        }
+        let ran = ran(command.arg(bytes(last)));
+        assert!(
+            matches!(ran.code, Some(1 | 2 | 125..=127)),
+            "{words:?}: {ran:#?}"
+        );
+        assert_fit(words, &ran.out);
+        assert_fit(words, &ran.err);
+    }
+}

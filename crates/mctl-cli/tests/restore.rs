@@ -117,7 +117,38 @@ fn files_that_make_no_sense() {
         let ran = mctl(&["restore", path]).assert(2);
         assert!(ran.err.contains("hint: "), "{text}: {ran:?}");
     }
+    // What the parser did not expect is shown in short; nesting and repetition are no way in.
+    for text in [
+        format!(r#"[{{"pid":"{}"}}]"#, "x".repeat(4_000_000)),
+        "[".repeat(200_000),
+        r#"{"a":"#.repeat(200_000),
+        r#"{"\u001b]0;x\u0007\u202e":[{"pid":"\u009b\n"}],"processes":7}"#.to_owned(),
+    ] {
+        std::fs::write(path, text).unwrap();
+        let ran = mctl(&["restore", path]).assert(2);
+        assert!(ran.err.len() < 1000, "{} bytes", ran.err.len());
+        assert!(
+            ran.err.chars().all(|c| c == '\n' || !c.is_control()),
+            "{ran:?}"
+        );
+    }
     let fixture = start!("pause");
+    // A process that stands there twice: neither state is put back.
+    let pid = fixture.pid();
+    let mut saved = mctl(&["get", "--exact", "--json", &pid.to_string()])
+        .assert(0)
+        .json();
+    let row = saved["processes"][0].clone();
+    saved["processes"][0]["thp_disable"] = 1.into();
+    saved["processes"].as_array_mut().unwrap().push(row);
+    std::fs::write(path, saved.to_string()).unwrap();
+    let ran = mctl(&["restore", path]).assert(2);
+    assert!(
+        ran.err
+            .contains(&format!("process {pid} stands in it twice")),
+        "{ran:?}"
+    );
+    assert!(thp_enabled(pid));
     let maps = mctl(&["get", "--json", "--maps", &fixture.pid().to_string()]).assert(0);
     std::fs::write(path, maps.out).unwrap();
     let ran = mctl(&["restore", path]).assert(2);

@@ -1,7 +1,7 @@
 //! What can go wrong, with the errno of the contract and a way out.
 
 use mctl_abi::Errno;
-use mctl_sys::inject::{InjectError, Refusal};
+use mctl_sys::inject::{InjectError, NO_CHILD, NO_TASK, NO_THREAD, Refusal};
 use thiserror::Error;
 
 /// An operation that failed. Nothing was changed, unless the variant says otherwise.
@@ -84,7 +84,7 @@ pub enum Error {
         why: String,
     },
     /// The target could not be reached.
-    #[error("process {pid}: {source} ({})", .source.errno())]
+    #[error("process {pid}: {}", injected(.source))]
     Inject {
         /// The target.
         pid: i32,
@@ -199,10 +199,11 @@ impl Error {
 
     pub(crate) fn read(what: impl Into<String>, error: &std::io::Error) -> Error {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        // /proc itself never says so: the look was cut short.
-        let text = match errno {
-            Errno::EBUSY => Refusal::NoAnswer.to_string(),
-            _ => error.to_string(),
+        let text = match (errno, crate::descriptors::limit(errno)) {
+            (_, Some(limit)) => limit.to_owned(),
+            // /proc itself never says so: the look was cut short.
+            (Errno::EBUSY, None) => Refusal::NoAnswer.to_string(),
+            (_, None) => error.to_string(),
         };
         // The errno is named beside it anyway.
         let why = text
@@ -220,13 +221,33 @@ impl Error {
     pub(crate) fn inject(pid: i32, source: InjectError) -> Error {
         match source {
             InjectError::Gone => Error::NoProcess { pid },
-            InjectError::Os { step, errno } if step == mctl_sys::inject::NO_TASK => Error::Read {
-                what: format!("process {pid}"),
-                why: crate::tasks::why_none(),
-                errno,
+            InjectError::Os { step, errno } => match why_not(pid, step, errno) {
+                Some(why) => Error::Read {
+                    what: format!("process {pid}"),
+                    why,
+                    errno,
+                },
+                None => Error::Inject { pid, source },
             },
             source => Error::Inject { pid, source },
         }
+    }
+}
+
+/// The limit behind a step that failed for want of something that is limited.
+fn why_not(pid: i32, step: &str, errno: Errno) -> Option<String> {
+    match (step, errno) {
+        (NO_TASK | NO_THREAD, Errno::EAGAIN) => Some(crate::tasks::why_none()),
+        (NO_CHILD, Errno::EAGAIN) => Some(crate::tasks::why_no_child(pid)),
+        (_, errno) => crate::descriptors::limit(errno).map(str::to_owned),
+    }
+}
+
+/// With its errno, once.
+fn injected(source: &InjectError) -> String {
+    match source {
+        InjectError::Os { step, errno } => format!("{step} failed ({errno})"),
+        source => format!("{source} ({})", source.errno()),
     }
 }
 

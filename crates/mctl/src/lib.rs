@@ -14,6 +14,7 @@ mod call;
 mod caller;
 mod carrier;
 pub mod coverage;
+mod descriptors;
 mod engine;
 mod error;
 mod host;

@@ -32,7 +32,7 @@ use mctl_sys::arch::NR_MLOCKALL;
 use serde::Serialize;
 
 use crate::advise::{Progress, Way};
-use crate::budget::{Cost, Growth, Purpose, before_locking, cost_of_locking};
+use crate::budget::{Ahead, Cost, Growth, Purpose, before_locking, cost_of_locking};
 use crate::coverage::Bytes;
 use crate::error::{Error, Result};
 use crate::target::Target;
@@ -207,15 +207,22 @@ pub fn left_to_server(target: &Target, lock: Lock) -> Result<Bytes> {
     Ok(Bytes(served.iter().map(|range| range.len).sum()))
 }
 
-/// What [`lock`] would bring in, and what it is compared with; `None`: nothing.
+/// What [`lock`] would bring in, and what it is compared with; `None`: nothing. `ahead`: what would come in for
+/// other processes first.
 ///
 /// # Errors
 /// `ENOMEM` there is not room for it; `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
-pub fn check_room(target: &Target, lock: Lock, growth: Growth) -> Result<Option<Cost>> {
+pub fn check_room(
+    target: &Target,
+    lock: Lock,
+    growth: Growth,
+    ahead: &Ahead,
+) -> Result<Option<Cost>> {
     if !lock.current || lock.on_fault {
         return Ok(None);
     }
-    let cost = cost_of_locking(target)?;
+    let mut cost = cost_of_locking(target)?;
+    cost.room = cost.room.after(ahead);
     cost.check(target.pid(), Purpose::Lock, growth)?;
     Ok(Some(cost))
 }

@@ -96,6 +96,7 @@ impl Target {
             through_filter: false,
             principal: None,
         };
+        target.has_descriptors()?;
         target.is_shown()?;
         if let Some(wanted) = spec.inode {
             let found = target.inode()?.ok_or(Error::NoInodes)?;
@@ -132,6 +133,17 @@ impl Target {
     }
 
     /// # Errors
+    /// `EMFILE`, `ENFILE`: too few are left for looking at it.
+    fn has_descriptors(&self) -> Result<()> {
+        match &self.pidfd {
+            Some(pidfd) => {
+                crate::descriptors::check(pidfd.as_fd(), || format!("process {}", self.pid))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
     /// `EPERM` it lives, and `/proc` hides it.
     fn is_shown(&self) -> Result<()> {
         match rustix::fs::stat(format!("/proc/{}", self.pid)) {
@@ -145,18 +157,17 @@ impl Target {
     ///
     /// # Errors
     /// `EBADF` not a pidfd; `ESRCH` the process has ended, or is not visible in our PID
-    /// namespace; `EOPNOTSUPP`, `EPERM` as of [`open`](Target::open).
+    /// namespace; `EOPNOTSUPP`, `EPERM`, `EMFILE`, `ENFILE` as of [`open`](Target::open).
     pub fn from_pidfd(pidfd: OwnedFd) -> Result<Target> {
         if !is_pidfd(pidfd.as_fd()) {
             return Err(Error::NotPidfd {
                 fd: pidfd.as_raw_fd(),
             });
         }
+        let fd = pidfd.as_raw_fd();
         let pid = pidfd_pid(pidfd.as_fd()).map_err(|errno| match errno {
             Errno::ESRCH => Error::NoProcess { pid: -1 },
-            _ => Error::NotPidfd {
-                fd: pidfd.as_raw_fd(),
-            },
+            errno => not_a_pidfd(fd, errno),
         })?;
         let target = Target {
             pid,
@@ -164,6 +175,7 @@ impl Target {
             through_filter: false,
             principal: None,
         };
+        target.has_descriptors()?;
         crate::view::check(|| format!("process {pid}"))?;
         target.is_shown()?;
         Ok(target)
@@ -183,7 +195,7 @@ impl Target {
         }
         // The descriptor is the caller's: ours is another one, opened through /proc by number.
         let copy =
-            mctl_sys::raw::pidfd::duplicate(pidfd).map_err(|_| Error::NotPidfd { fd: pidfd })?;
+            mctl_sys::raw::pidfd::duplicate(pidfd).map_err(|errno| not_a_pidfd(pidfd, errno))?;
         Target::from_pidfd(copy)
     }
 
@@ -385,6 +397,18 @@ pub(crate) fn printable(name: &[u8]) -> String {
     mctl_sys::text::printable(name.strip_suffix(b"\n").unwrap_or(name))
 }
 
+/// A descriptor that could not be asked whose pidfd it is.
+fn not_a_pidfd(fd: i32, errno: Errno) -> Error {
+    match crate::descriptors::limit(errno) {
+        Some(why) => Error::Read {
+            what: format!("descriptor {fd}"),
+            why: why.to_owned(),
+            errno,
+        },
+        None => Error::NotPidfd { fd },
+    }
+}
+
 /// Why pidfd_open(2) failed.
 fn no_pidfd(errno: Errno) -> &'static str {
     match errno {
@@ -394,7 +418,7 @@ fn no_pidfd(errno: Errno) -> &'static str {
         Errno::EPERM | Errno::EACCES => {
             "a seccomp filter or security module on this program refuses pidfd_open"
         }
-        errno => crate::view::limit(errno).unwrap_or("pidfd_open failed"),
+        errno => crate::descriptors::limit(errno).unwrap_or("pidfd_open failed"),
     }
 }
 

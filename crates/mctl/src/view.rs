@@ -1,6 +1,5 @@
 //! Nothing is named by a number that `/proc` gives to another process.
 
-use mctl_abi::Errno;
 use mctl_sys::proc_view::{ProcView, proc_view};
 
 use crate::error::{Error, Result};
@@ -66,15 +65,4 @@ pub(crate) fn hidepid() -> Option<String> {
         .find_map(|option| option.strip_prefix(b"hidepid="))?;
     let word = String::from_utf8_lossy(word).into_owned();
     (word != "0" && word != "off").then_some(word)
-}
-
-/// Why the kernel gave no descriptor or no process, where its errno names a limit of the caller.
-pub(crate) fn limit(errno: Errno) -> Option<&'static str> {
-    match errno {
-        Errno::EMFILE => Some(
-            "this program has as many open files as its limit allows (RLIMIT_NOFILE, ulimit -n)",
-        ),
-        Errno::ENFILE => Some("the host has as many open files as its limit allows (fs.file-max)"),
-        _ => None,
-    }
 }

@@ -14,6 +14,16 @@ pub(crate) fn passed_over(bounds: &Bounds) -> Vec<String> {
             left.why, left.bytes
         ));
     }
+    if let Some(small) = &bounds.too_small {
+        let (mappings, are) = match small.mappings {
+            1 => ("1 mapping".to_owned(), "is"),
+            count => (format!("{count} mappings"), "are"),
+        };
+        said.push(format!(
+            "{mappings} ({}) {are} too small for a huge page",
+            small.bytes
+        ));
+    }
     if let Some(sparse) = &bounds.sparse
         && sparse.blocks > 0
     {
@@ -47,7 +57,7 @@ pub(crate) fn planned(bounds: &Bounds) -> Vec<String> {
 
 /// Whether all that was chosen was passed over.
 pub(crate) fn nothing_left(bounds: &Bounds) -> bool {
-    bounds.left_out.is_some() || bounds.sparse.is_some()
+    bounds.left_out.is_some() || bounds.sparse.is_some() || bounds.too_small.is_some()
 }
 
 /// Whether something may have to be said before the work begins.

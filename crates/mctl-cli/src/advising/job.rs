@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use mctl::advise::{Advice, Advise, Advised, Effect, Plan};
-use mctl::budget::Growth;
+use mctl::budget::{Ahead, Growth};
 use mctl::coverage::Bytes;
 use mctl::reclaim::{Change, Look};
 use mctl::{Errno, Error, ProcessSpec, Target};
@@ -141,6 +141,7 @@ impl Job<'_> {
 
     fn each(&self, opened: Opened, interrupt: &Interrupt) -> Result<Sum, Fail> {
         let mut sum = Sum::default();
+        let mut ahead = Ahead::default();
         for (spec, error) in opened.failed {
             sum.rows.push(Row {
                 spec,
@@ -155,7 +156,7 @@ impl Job<'_> {
             }
             let (spec, name) = (target.spec(), target.name());
             let result = if self.how.dry_run {
-                self.plan(&target)
+                self.plan(&target, &mut ahead)
             } else {
                 self.give(&target, &name, interrupt)
             };
@@ -185,13 +186,20 @@ impl Job<'_> {
         if self.served_too {
             advise = advise.served_too();
         }
-        let growth = self.max_growth.map_or(Growth::Sparing, Growth::AtMost);
-        advise.growth(growth)
+        advise.growth(self.growth())
     }
 
-    fn plan(&self, target: &Target) -> Result<Done, Error> {
+    fn growth(&self) -> Growth {
+        self.max_growth.map_or(Growth::Sparing, Growth::AtMost)
+    }
+
+    /// `ahead`: what would come in for the processes before this one, which finds only the room that they leave.
+    fn plan(&self, target: &Target, ahead: &mut Ahead) -> Result<Done, Error> {
         self.refuse_under_never(target)?;
-        let plan = self.advise().plan(target)?;
+        let plan = self.advise().after(ahead).plan(target)?;
+        if let Some(cost) = &plan.bounds.cost {
+            ahead.add(cost, self.growth());
+        }
         Ok(Done::Planned(Box::new(plan)))
     }
 

@@ -1,6 +1,7 @@
 //! `mctl explain`: which clause of a specification is behind an error number.
 
 mod clauses;
+mod own;
 
 use std::io::Write;
 
@@ -14,12 +15,13 @@ use crate::fail::{Ended, Fail};
 use crate::output::Out;
 use crate::words::did_you_mean;
 use clauses::{CLAUSES, Clause};
+use own::OWN;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "explain",
     about: "tell which rule of which call is behind an error",
     long: "The answer is taken from the specifications of the calls that a command makes, the ones \
-           that the pages of section 2 are made from. Without a command, from all of them. The \
+           that the pages of section 2 are made from, and from the rules of mctl itself. Without a command, from all of them. The \
            condition is written in the language of the specifications: a call fails with the error \
            where it holds.",
     define: Explain::augment_args,
@@ -49,17 +51,6 @@ struct Explain {
     json: bool,
 }
 
-/// Where a command works in another process, as a debugger does, the kernel asks for this first. Its
-/// own call for it has no specification here.
-const ACCESS: Clause = Clause {
-    call: "ptrace",
-    id: "access",
-    errno: "EPERM",
-    summary: "No access to the process",
-    condition: "another user's process, one that is not dumpable or has more capabilities, or a security module forbids it, and !CAP_SYS_PTRACE",
-    description: "This is the rule of mctl itself, unless --admin is given: whoever may debug a\nprocess may set its policy. On a kernel without mctl(2) --admin asks for\nCAP_SYS_ADMIN besides.",
-};
-
 /// The calls behind each command, in the order in which it makes them.
 const BEHIND: &[(&str, &[&str])] = &[
     (
@@ -78,7 +69,6 @@ const BEHIND: &[(&str, &[&str])] = &[
         "get",
         &[
             "pidfd_open",
-            "ptrace",
             "mctl",
             "prctl_get_thp_disable",
             "prctl_get_memory_merge",
@@ -90,12 +80,11 @@ const BEHIND: &[(&str, &[&str])] = &[
     ("cold", ADVISING),
     ("collapse", ADVISING),
     ("split", ADVISING),
-    ("lock", &["pidfd_open", "ptrace", "mlockall"]),
-    ("unlock", &["pidfd_open", "ptrace", "munlockall"]),
+    ("lock", &["pidfd_open", "mlockall"]),
+    ("unlock", &["pidfd_open", "munlockall"]),
 ];
 const SETTING: &[&str] = &[
     "pidfd_open",
-    "ptrace",
     "mctl",
     "prctl_set_thp_disable",
     "prctl_set_memory_merge",
@@ -103,7 +92,6 @@ const SETTING: &[&str] = &[
 ];
 const ADVISING: &[&str] = &[
     "pidfd_open",
-    "ptrace",
     "mctl_process_madvise",
     "process_madvise",
     "madvise",
@@ -121,15 +109,23 @@ fn run(matches: &ArgMatches) -> Ended {
         Explain::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
     let errno = errno(&args.errno)?;
     let calls = args.command.as_deref().map(calls).transpose()?;
-    let mut clauses: Vec<&'static Clause> = CLAUSES
+    let holds = |own: &&'static own::Own| {
+        let command = args.command.as_deref();
+        command.is_none_or(|command| own.commands.contains(&command))
+    };
+    // What mctl looks at comes before what the kernel says.
+    let ours = OWN.iter().filter(holds).map(|own| &own.clause);
+    let mut theirs: Vec<&'static Clause> = CLAUSES
         .iter()
-        .chain([&ACCESS])
-        .filter(|clause| clause.errno == errno)
         .filter(|clause| calls.is_none_or(|calls| calls.contains(&clause.call)))
         .collect();
     if let Some(calls) = calls {
-        clauses.sort_by_key(|clause| calls.iter().position(|call| *call == clause.call));
+        theirs.sort_by_key(|clause| calls.iter().position(|call| *call == clause.call));
     }
+    let clauses: Vec<&'static Clause> = ours
+        .chain(theirs)
+        .filter(|clause| clause.errno == errno)
+        .collect();
     if clauses.is_empty() {
         let whose = match &args.command {
             Some(command) => format!("no call behind 'mctl {command}' is"),
@@ -197,9 +193,15 @@ impl Found<'_> {
             if n > 0 {
                 writeln!(out)?;
             }
+            // A rule of our own names its section.
+            let section = if clause.call.ends_with(')') {
+                ""
+            } else {
+                "(2)"
+            };
             writeln!(
                 out,
-                "{}(2): {} ({})",
+                "{}{section}: {} ({})",
                 clause.call, clause.summary, clause.id
             )?;
             if !clause.condition.is_empty() {

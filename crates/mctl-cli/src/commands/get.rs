@@ -175,9 +175,12 @@ impl Found {
             }
             Found::Row(row) => {
                 for (what, error) in &row.missing {
-                    let what = format!("read its {what}");
-                    let sentence = report::sentence(error, &row.spec.pid.to_string(), &what);
+                    let asked = format!("read its {what}");
+                    let sentence = report::sentence(error, &row.spec.pid.to_string(), &asked);
                     report::error(&sentence, error.hint().as_deref());
+                    if *what == "policy" && row.reading.is_some() {
+                        row::from_proc(row.spec.pid);
+                    }
                 }
             }
         }
@@ -213,10 +216,16 @@ impl Found {
 
 /// What could not be read, with the error; and what the kernel does not show, with the reason.
 fn missing(row: &Row) -> impl Iterator<Item = Value> {
-    let failed = row
-        .missing
-        .iter()
-        .map(|(what, error)| serde_json::json!({ "what": what, "error": JsonError::of(error) }));
+    let failed = row.missing.iter().map(|(what, error)| {
+        let mut missing = serde_json::json!({ "what": what, "error": JsonError::of(error) });
+        if *what == "policy"
+            && row.reading.is_some()
+            && let Some(object) = missing.as_object_mut()
+        {
+            object.insert("shown".to_owned(), "what /proc tells".into());
+        }
+        missing
+    });
     let doubts = row.reading.as_ref().map_or_else(Vec::new, Reading::doubts);
     failed.chain(
         doubts

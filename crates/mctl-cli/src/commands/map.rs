@@ -14,8 +14,8 @@ use mctl::coverage::Coverage;
 
 use crate::cli::Entry;
 use crate::exit;
-use crate::fail::{Ended, Fail, plain};
-use crate::output::{Colour, Out};
+use crate::fail::{Ended, Fail, hint, plain};
+use crate::output::{Colour, Out, kept};
 use crate::report;
 use crate::words;
 
@@ -97,7 +97,10 @@ fn run(matches: &ArgMatches) -> Ended {
             let scale = Scale::of(&total, page.columns());
             let mut out = Out::new();
             page.head(&mut out, &target, &name, &total, scale)?;
-            draw(&target, scale, |line| page.line(&mut out, &line)).map(|()| {
+            let drawn: Result<(), Stop> = kept(&mut out, |picture| {
+                draw(&target, scale, |line| page.line(picture, &line))
+            });
+            drawn.map(|()| {
                 out.finish()?;
                 Ok(())
             })
@@ -125,6 +128,8 @@ fn save(path: &std::path::Path, text: &str) -> Result<(), Fail> {
         out.finish()?;
         return Ok(());
     }
-    std::fs::write(path, text)
-        .map_err(|error| Fail::failed(format!("{}: {}", report::shown(path), plain(&error))))
+    std::fs::write(path, text).map_err(|error| Fail::Failed {
+        why: format!("{}: {}", report::shown(path), plain(&error)),
+        hint: hint(&error).map(str::to_owned),
+    })
 }

@@ -119,6 +119,11 @@ impl AsUser {
         AsUser { dir, exe }
     }
 
+    /// The copy.
+    pub(crate) fn exe(&self) -> &std::path::Path {
+        &self.exe
+    }
+
     pub(crate) fn mctl<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
         let mut command = Command::new(&self.exe);
         plain(&mut command);

@@ -169,6 +169,10 @@ impl Refusal {
 /// The step of [`InjectError::Os`] in which the task that does the work could not be started (`EAGAIN`): a limit on
 /// the number of tasks.
 pub const NO_TASK: &str = "starting the shield task";
+/// The step in which a thread of the caller could not be started (`EAGAIN`): likewise.
+pub const NO_THREAD: &str = "starting a thread";
+/// The step in which the target could bear no carrier (`EAGAIN`): a limit on the tasks of the target.
+pub const NO_CHILD: &str = "making a process in it";
 
 /// Why an injection did not happen or did not finish.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

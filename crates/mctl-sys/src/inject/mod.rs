@@ -34,7 +34,7 @@ mod waits_on;
 mod witness;
 
 pub use carrier::{CARRIER_NAME, CarriedCall, Carrier, CarrierReport, Undone, is_carrier};
-pub use error::{InjectError, NO_TASK, Refusal};
+pub use error::{InjectError, NO_CHILD, NO_TASK, NO_THREAD, Refusal};
 pub(crate) use files::read_status;
 pub(crate) use files::{call_of, path_of};
 pub use files::{is_ending, read_small};

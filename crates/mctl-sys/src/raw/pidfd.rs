@@ -179,7 +179,8 @@ pub fn duplicate(fd: i32) -> Result<OwnedFd, Errno> {
 /// The process number behind a pidfd, in the caller's PID namespace.
 ///
 /// # Errors
-/// `ESRCH` dead or not visible here; `EBADF` not a pidfd.
+/// `ESRCH` dead or not visible here; `EBADF` not a pidfd; `EMFILE`, `ENFILE` on kernels that tell it in a file
+/// only (before Linux 6.13).
 pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
     if let Ok(info) = pidfd_info(pidfd) {
         return i32::try_from(info.tgid)
@@ -197,7 +198,12 @@ pub fn pidfd_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
 /// Linux 5.3: the descriptor's fdinfo has a line "Pid:", -1 once reaped, 0 when foreign.
 fn fdinfo_pid(pidfd: BorrowedFd<'_>) -> Result<i32, Errno> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
-    let text = std::fs::read_to_string(path).map_err(|_| Errno::EBADF)?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(limit @ (Errno::EMFILE | Errno::ENFILE)) => limit,
+            _ => Errno::EBADF,
+        }
+    })?;
     positive(number_after("Pid:", &text).ok_or(Errno::EBADF)?)
 }
 

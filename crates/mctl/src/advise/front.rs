@@ -24,10 +24,45 @@ pub struct Bounds {
     pub cost: Option<Cost>,
     /// Blocks that `MADV_COLLAPSE` passes over.
     pub sparse: Option<Spared>,
+    /// Mappings that `MADV_COLLAPSE` passes over, because no aligned huge page fits in.
+    pub too_small: Option<TooSmall>,
     /// What `MADV_PAGEOUT` leaves out, because it has no swap to go to.
     pub left_out: Option<LeftOut>,
     /// Why it ended before all was done although nothing failed: the most growth was reached.
     pub ended: Option<String>,
+}
+
+/// Mappings in which no huge page fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TooSmall {
+    /// How many.
+    pub mappings: u64,
+    /// How much is mapped of them.
+    pub bytes: Bytes,
+}
+
+/// The kernel answers EINVAL for them, each time, and for other things too.
+fn large_enough(ranges: Vec<Range>) -> (Vec<Range>, Option<TooSmall>) {
+    let mut small = TooSmall::default();
+    let mut left = ranges;
+    left.retain(|range| {
+        let holds = holds_a_huge_page(*range);
+        if !holds {
+            small.mappings += 1;
+            small.bytes += Bytes(range.len);
+        }
+        holds
+    });
+    (left, (small.mappings > 0).then_some(small))
+}
+
+/// Whether an aligned huge page fits in.
+fn holds_a_huge_page(range: Range) -> bool {
+    let end = range.start.saturating_add(range.len);
+    let first = range.start.checked_next_multiple_of(super::pieces::HUGE);
+    first
+        .and_then(|first| first.checked_add(super::pieces::HUGE))
+        .is_some_and(|first| first <= end)
 }
 
 /// What would be done.
@@ -93,7 +128,8 @@ impl Advise<'_> {
             return Ok((entries, bounds));
         };
         if self.advice != Advice::COLLAPSE || growth == Growth::AsAsked {
-            let cost = cost(target, purpose, &entries)?;
+            let mut cost = cost(target, purpose, &entries)?;
+            cost.room = self.left_by_others(cost.room);
             cost.check(target.pid(), purpose, growth)?;
             bounds.cost = Some(cost);
             return Ok((entries, bounds));
@@ -103,12 +139,20 @@ impl Advise<'_> {
                 self.parts_of_mappings();
                 Selection::all().ranges(target)?
             }
+            // What the dry run does too: no huge page reaches from one mapping into the next.
+            Whole::No if self.flags.allows_gaps() && !self.listed => {
+                self.parts_of_mappings();
+                let all = entries.into_iter();
+                all.fold(Selection::all(), Selection::within)
+                    .ranges(target)?
+            }
             Whole::No => entries,
         };
         let chosen = choose(target, entries, growth)?;
         let cost = Cost {
             bytes: chosen.need,
-            room: Room::of(target)?,
+            shared: Bytes::ZERO,
+            room: self.left_by_others(Room::of(target)?),
         };
         cost.check(target.pid(), purpose, growth)?;
         bounds.cost = Some(cost);
@@ -116,7 +160,17 @@ impl Advise<'_> {
             bounds.sparse = Some(chosen.spared);
             self.parts_of_mappings();
         }
-        Ok((chosen.ranges, bounds))
+        let (ranges, too_small) = large_enough(chosen.ranges);
+        bounds.too_small = too_small;
+        Ok((ranges, bounds))
+    }
+
+    /// Of a dry run of several processes, what those before it leave.
+    fn left_by_others(&self, room: Room) -> Room {
+        match self.after {
+            Some(ahead) => room.after(ahead),
+            None => room,
+        }
     }
 
     /// The entries are parts of mappings now, listed just before.
@@ -165,5 +219,28 @@ impl Advise<'_> {
         bounds.left_out = Some(LeftOut { bytes: out, why });
         self.parts_of_mappings();
         Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_small_is_counted() {
+        let range = |start, len| Range { start, len };
+        let huge = 2 << 20;
+        let list = vec![
+            range(huge, huge),
+            range(huge + 4096, huge),
+            range(0, huge - 4096),
+            range(u64::MAX - 4096, 4096),
+            range(4096, 3 * huge),
+        ];
+        let (left, small) = large_enough(list.clone());
+        assert_eq!(left, [list[0], list[4]]);
+        let small = small.unwrap();
+        assert_eq!((small.mappings, small.bytes), (3, Bytes(2 * huge)));
+        assert_eq!(large_enough(left).1, None);
     }
 }

@@ -42,14 +42,14 @@ pub use advice::{ADVICES, Advice, AdviceInfo, Effect, Reach};
 pub use call::{P_PID, P_PIDFD, call, process_madvise, process_madvise_own_too};
 pub use flags::PmadvFlags;
 use front::Whole;
-pub use front::{Bounds, LeftOut, Plan};
+pub use front::{Bounds, LeftOut, Plan, TooSmall};
 pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
 pub use result::{Advised, Entry, Progress, Skipped, Way};
 pub use select::Selection;
 pub use served::without;
 
 use crate::apply::{apply, dry_run};
-use crate::budget::{Allowed, Growth, Guard, Purpose};
+use crate::budget::{Ahead, Allowed, Growth, Guard, Purpose};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
@@ -91,6 +91,7 @@ pub struct Advise<'a> {
     strict: bool,
     served_too: bool,
     growth: Option<Growth>,
+    after: Option<&'a Ahead>,
     pause: Duration,
     max_stall: Duration,
     progress: Option<&'a mut dyn FnMut(&Progress)>,
@@ -130,6 +131,7 @@ impl<'a> Advise<'a> {
             strict: false,
             served_too: false,
             growth: None,
+            after: None,
             pause: Duration::ZERO,
             max_stall: MAX_STALL,
             progress: None,
@@ -210,6 +212,14 @@ impl<'a> Advise<'a> {
     #[must_use]
     pub fn growth(mut self, growth: Growth) -> Advise<'a> {
         self.growth = Some(growth);
+        self
+    }
+
+    /// Of a dry run of several processes: what those before it would bring in. Giving the advice looks at what is
+    /// left by then.
+    #[must_use]
+    pub fn after(mut self, ahead: &'a Ahead) -> Advise<'a> {
+        self.after = Some(ahead);
         self
     }
 

@@ -5,12 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use mctl_abi::Errno;
 use mctl_sys::procfs::cgroup::lines;
 use mctl_sys::procfs::mountinfo::{MountLines, unescape};
 
 use super::room::Level;
 use crate::coverage::through_a_thread;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::target::{Target, read_all};
 
 /// Which of the two interfaces a directory has.
@@ -48,15 +49,19 @@ impl Place {
 pub(super) fn places(target: &Target) -> Result<Vec<Place>> {
     let text = through_a_thread(target, |prefix| {
         let text = read_all(target, &format!("{prefix}cgroup"))?;
-        Ok::<_, crate::error::Error>((!text.is_empty()).then_some(text))
+        Ok::<_, Error>((!text.is_empty()).then_some(text))
     });
     // A kernel without cgroups has no such file.
     let text = match text {
         Ok(text) => text,
-        Err(error @ crate::error::Error::NoProcess { .. }) => return Err(error),
-        Err(_) => return Ok(Vec::new()),
+        Err(Error::Read {
+            errno: Errno::ENOENT,
+            ..
+        }) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
-    let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let path = "/proc/self/mountinfo";
+    let mounts = std::fs::read(path).map_err(|error| Error::read(path, &error))?;
     Ok(find(&text, &mounts))
 }
 

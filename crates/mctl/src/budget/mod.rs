@@ -7,6 +7,7 @@
 //!
 //! All of it is read from outside; the target is not touched.
 
+mod ahead;
 mod cgroup;
 mod need;
 mod room;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::memlock::Lock;
 use crate::target::{Target, read_all};
 
+pub use ahead::Ahead;
 use cgroup::{OomKills, Place};
 pub(crate) use need::{Lists, Purpose, need};
 pub use room::{Level, Room};
@@ -49,6 +51,8 @@ pub enum Growth {
 pub struct Cost {
     /// What has to come in, at most: what is in memory already but not mapped counts too.
     pub bytes: Bytes,
+    /// The part of it that other processes may have in memory too: files and shared memory.
+    pub shared: Bytes,
     /// What it is compared with.
     pub room: Room,
 }
@@ -204,8 +208,10 @@ fn resident(target: &Target) -> Option<u64> {
 /// # Errors
 /// Its mappings or the room cannot be read.
 pub(crate) fn cost(target: &Target, purpose: Purpose, ranges: &[Range]) -> Result<Cost> {
+    let need = need(target, purpose, &Lists::new(ranges))?;
     Ok(Cost {
-        bytes: need(target, purpose, &Lists::new(ranges))?,
+        bytes: need.own + need.shared,
+        shared: need.shared,
         room: Room::of(target)?,
     })
 }

@@ -129,27 +129,44 @@ impl Tables {
     }
 }
 
+/// What has to come in at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Pages that are the target's alone, and page tables.
+    pub(crate) own: Bytes,
+    /// Pages that others may use too.
+    pub(crate) shared: Bytes,
+}
+
 /// What has to come in at most, in the listed ranges.
 ///
 /// # Errors
 /// The target's mappings cannot be read.
-pub(crate) fn need(target: &Target, purpose: Purpose, lists: &Lists) -> Result<Bytes> {
+pub(crate) fn need(target: &Target, purpose: Purpose, lists: &Lists) -> Result<Need> {
     if purpose == Purpose::Collapse {
-        return super::sparse::need(target, lists);
+        let own = super::sparse::need(target, lists)?;
+        return Ok(Need {
+            own,
+            ..Need::default()
+        });
     }
     let mut tables: Option<Tables> = None;
-    let mut sum = Bytes::ZERO;
+    let mut sum = Need::default();
     each_vma(target, |prefix, vma| {
         for (start, end) in lists.within(vma.start, vma.end) {
             if let Some(what) = what_comes_in(vma, purpose) {
                 let tables = tables.get_or_insert_with(|| Tables::open(target, prefix));
-                sum += comes_in(vma, start, end, what, tables)?;
+                let comes = comes_in(vma, start, end, what, tables)?;
+                match what {
+                    What::AnyPages => sum.shared += comes,
+                    What::OwnPages | What::Swapped => sum.own += comes,
+                }
             }
         }
         Ok::<(), Error>(())
     })?;
     if purpose != Purpose::Read {
-        sum += shared_copies(target);
+        sum.own += shared_copies(target);
     }
     Ok(sum)
 }

@@ -27,6 +27,17 @@ pub struct Level {
     pub available: Bytes,
     /// What is kept free of it.
     pub reserve: Bytes,
+    /// What processes that come before would bring in; of a dry run of several only.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub ahead: Bytes,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_nothing(bytes: &Bytes) -> bool {
+    bytes.is_zero()
 }
 
 impl Level {
@@ -36,13 +47,14 @@ impl Level {
             limit: Bytes(limit),
             available: Bytes(available.min(limit)),
             reserve: Bytes((limit / RESERVED).min(MOST_RESERVED)),
+            ahead: Bytes::ZERO,
         }
     }
 
     /// What may come in.
     #[must_use]
     pub fn left(&self) -> Bytes {
-        self.available.less(self.reserve)
+        self.available.less(self.reserve).less(self.ahead)
     }
 }
 
@@ -60,7 +72,11 @@ impl fmt::Display for Level {
             f,
             " has {} of {} available, and keeps {} in reserve",
             self.available, self.limit, self.reserve
-        )
+        )?;
+        if self.ahead.is_zero() {
+            return Ok(());
+        }
+        write!(f, "; the processes before it would take {}", self.ahead)
     }
 }
 
@@ -101,7 +117,7 @@ impl Room {
         })
     }
 
-    fn levels(&self) -> impl Iterator<Item = &Level> {
+    pub(super) fn levels(&self) -> impl Iterator<Item = &Level> {
         self.cgroups.iter().chain([&self.host])
     }
 

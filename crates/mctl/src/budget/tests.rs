@@ -22,6 +22,7 @@ fn room(host: u64, cgroup: Option<(u64, u64)>) -> Room {
 fn what_fits_is_allowed_and_what_does_not_is_refused_with_the_figures() {
     let cost = |bytes, room| Cost {
         bytes: Bytes(bytes),
+        shared: Bytes::ZERO,
         room,
     };
     let check = |cost: Cost, growth| cost.check(7, Purpose::Lock, growth);
@@ -44,6 +45,44 @@ fn what_fits_is_allowed_and_what_does_not_is_refused_with_the_figures() {
     assert!(check(cost(2 << 40, cgroup()), bound(140)).is_err());
     // What needs nothing is never refused.
     assert!(check(cost(0, room(0, Some((MIB, 0)))), Growth::Sparing).is_ok());
+}
+
+/// The real run looks at the room that the processes before it left: a dry run has to count.
+#[test]
+fn of_several_each_finds_what_those_before_it_leave() {
+    let cost = |mib: u64, shared: u64, room| Cost {
+        bytes: Bytes((mib + shared) * MIB),
+        shared: Bytes(shared * MIB),
+        room,
+    };
+    let check = |cost: &Cost| cost.check(7, Purpose::Lock, Growth::Sparing);
+    // 100 MiB, of which 5 are kept.
+    let cgroup = || room(2000 * MIB, Some((100 * MIB, 100 * MIB)));
+    let mut ahead = Ahead::default();
+    for nth in 0..5 {
+        let cost = cost(20, 10, cgroup().after(&ahead));
+        let checked = check(&cost);
+        assert_eq!(checked.is_ok(), nth < 3, "{nth}: {checked:?}");
+        if let Err(refused) = checked {
+            let text = refused.to_string();
+            let taken = format!("before it would take {} MiB", nth * 20 + 10);
+            assert!(text.contains(&taken), "{text}");
+        }
+        ahead.add(&cost, Growth::Sparing);
+    }
+    // Another cgroup of the same host has room, and the host counts all of them.
+    let elsewhere = |host: u64| {
+        let mut room = room(host * MIB, Some((100 * MIB, 100 * MIB)));
+        room.cgroups[0].cgroup = Some("/other".to_owned());
+        room.after(&ahead)
+    };
+    assert!(check(&cost(20, 10, elsewhere(2000))).is_ok());
+    assert!(check(&cost(20, 10, elsewhere(960))).is_ok());
+    assert!(check(&cost(20, 10, elsewhere(958))).is_err());
+    // What is bounded takes no more than its bound.
+    let mut ahead = Ahead::default();
+    ahead.add(&cost(1 << 20, 0, cgroup()), Growth::AtMost(Bytes(MIB)));
+    assert!(check(&cost(90, 0, cgroup().after(&ahead))).is_ok());
 }
 
 #[test]

@@ -46,19 +46,20 @@ pub(super) struct Listed {
 
 impl Listed {
     /// Takes what `cgroup.procs` says. 0 stands for a process that our PID namespace does not show.
-    fn take(&mut self, text: &str) {
+    fn take(&mut self, text: &str) -> Result<()> {
         for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
             if pid <= 0 {
                 self.invisible += 1;
                 continue;
             }
-            match look_at(pid) {
+            match look_at(pid)? {
                 Some(seen) => self.seen.push(seen),
-                None if is_hidden(pid) => self.invisible += 1,
+                None if is_hidden(pid)? => self.invisible += 1,
                 // It has ended.
                 None => {}
             }
         }
+        Ok(())
     }
 }
 
@@ -76,14 +77,14 @@ fn in_first_pid_namespace() -> bool {
 }
 
 /// Whether a process that could not be looked at is there all the same.
-fn is_hidden(pid: i32) -> bool {
+fn is_hidden(pid: i32) -> Result<bool> {
     let Some(number) = rustix::process::Pid::from_raw(pid) else {
-        return false;
+        return Ok(false);
     };
     let there = rustix::process::test_kill_process(number);
-    matches!(there, Ok(()) | Err(rustix::io::Errno::PERM))
-        && look_at(pid).is_none()
-        && !is_carrier(pid)
+    Ok(matches!(there, Ok(()) | Err(rustix::io::Errno::PERM))
+        && look_at(pid)?.is_none()
+        && !is_carrier(pid))
 }
 
 pub(super) fn list_cgroup(dir: &Path) -> Result<Listed> {
@@ -102,7 +103,7 @@ fn list(dir: &Path) -> Result<Listed> {
     while let Some(dir) = todo.pop() {
         let file = dir.join("cgroup.procs");
         match std::fs::read_to_string(&file) {
-            Ok(text) => found.take(&text),
+            Ok(text) => found.take(&text)?,
             // Threaded cgroups have no list of processes: their members are listed at the top of
             // the threaded tree. One that was removed meanwhile has no members.
             Err(error)
@@ -112,11 +113,16 @@ fn list(dir: &Path) -> Result<Listed> {
                 ) => {}
             Err(error) => return Err(Error::read(shown(&file), &error)),
         }
-        if let Ok(entries) = std::fs::read_dir(&dir) {
-            let dirs = entries
-                .flatten()
-                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-            todo.extend(dirs.map(|entry| entry.path()));
+        match std::fs::read_dir(&dir) {
+            Ok(entries) => {
+                let dirs = entries
+                    .flatten()
+                    .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+                todo.extend(dirs.map(|entry| entry.path()));
+            }
+            // Removed meanwhile, with all below it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::read(shown(&dir), &error)),
         }
     }
     Ok(found)
@@ -130,10 +136,10 @@ mod tests {
     fn members_without_a_number_are_counted() {
         let mut listed = Listed::default();
         let own = std::process::id();
-        listed.take(&format!("0\n{own}\n0\n"));
+        listed.take(&format!("0\n{own}\n0\n")).unwrap();
         assert_eq!((listed.seen.len(), listed.invisible), (1, 2));
         // Above the kernel's limit: nobody has it.
-        listed.take("2147483647\n");
+        listed.take("2147483647\n").unwrap();
         assert_eq!((listed.seen.len(), listed.invisible), (1, 2));
     }
 }

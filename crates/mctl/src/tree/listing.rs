@@ -33,13 +33,26 @@ pub(super) fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-pub(super) fn look_at(pid: i32) -> Option<Seen> {
+/// `None`: it has ended, is hidden, or is a carrier.
+///
+/// # Errors
+/// It cannot be looked at for a reason of ours (`EMFILE`, `ENFILE`, `ENOMEM`, `EINTR`).
+pub(super) fn look_at(pid: i32) -> Result<Option<Seen>> {
     let mut buffer = [0u8; 1024];
-    let text = match mctl_sys::read_small(&format!("/proc/{pid}/stat"), &mut buffer) {
+    let path = format!("/proc/{pid}/stat");
+    let text = match mctl_sys::read_small(&path, &mut buffer) {
         Ok(text) => text,
-        Err(Errno::EBUSY) => return look_at_silent(pid),
-        Err(_) => return None,
+        Err(Errno::EBUSY) => return Ok(look_at_silent(pid)),
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EACCES | Errno::EPERM) => return Ok(None),
+        Err(errno) => {
+            let error = std::io::Error::from_raw_os_error(errno.raw());
+            return Err(Error::read(path, &error));
+        }
     };
+    Ok(told_of(pid, text))
+}
+
+fn told_of(pid: i32, text: &[u8]) -> Option<Seen> {
     let stat = Stat::parse(text).ok()?;
     // A carrier of a command that is at work is no process of anybody's: its policy is its parent's.
     if stat.comm == CARRIER_NAME && is_carrier(pid) {
@@ -70,18 +83,27 @@ fn look_at_silent(pid: i32) -> Option<Seen> {
 /// Every process that `/proc` shows.
 pub(super) fn list_all() -> Result<Vec<Seen>> {
     crate::view::check(|| "the processes of this host".to_owned())?;
-    let entries = std::fs::read_dir("/proc").map_err(|error| Error::read("/proc", &error))?;
-    let pids: Vec<i32> = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let unread = |error: std::io::Error| Error::read("/proc", &error);
+    let mut pids: Vec<i32> = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(unread)? {
+        let name = entry.map_err(unread)?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
     let mut all = Vec::with_capacity(pids.len());
-    let silent = bounded::each(&pids, |pid| all.extend(look_at(pid)));
+    let mut failed = None;
+    let silent = bounded::each(&pids, |pid| match look_at(pid) {
+        Ok(seen) => all.extend(seen),
+        Err(error) => failed = Some(error),
+    });
     let silent = silent.map_err(|undone| Error::Read {
         what: "/proc".to_owned(),
         why: undone.to_string(),
         errno: undone.errno(),
     })?;
+    // One that was passed over for it might have been the one that matters.
+    if let Some(error) = failed {
+        return Err(error);
+    }
     all.extend(silent.into_iter().filter_map(look_at_silent));
     Ok(all)
 }
@@ -161,7 +183,7 @@ pub(super) fn open(seen: Seen) -> Result<Option<Target>> {
         Err(Error::IsThread { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let same = look_at(seen.pid).is_some_and(|now| match (now.start, seen.start) {
+    let same = look_at(seen.pid)?.is_some_and(|now| match (now.start, seen.start) {
         (UNKNOWN, _) | (_, UNKNOWN) => now.parent == seen.parent,
         (now, then) => now == then,
     });

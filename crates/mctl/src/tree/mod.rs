@@ -168,7 +168,7 @@ struct Group {
 }
 
 fn key_of(target: &Target) -> Result<Key> {
-    let seen = look_at(target.pid()).filter(|_| target.is_alive());
+    let seen = look_at(target.pid())?.filter(|_| target.is_alive());
     seen.map(|seen| (seen.pid, seen.start))
         .ok_or(Error::NoProcess { pid: target.pid() })
 }

@@ -1,5 +1,7 @@
-//! `mctl get --maps`: one line a mapping, written as it is read, in little memory whatever the
-//! number of mappings.
+//! `mctl get --maps`: one line a mapping, in little memory whatever the number of mappings.
+//!
+//! A listing is read whole before the first line of it goes out: whoever takes the output may take it as slowly
+//! as it likes, and the process's files are closed by then.
 
 use std::io::Write;
 
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use crate::exit;
 use crate::fail::{Ended, Fail};
-use crate::output::Out;
+use crate::output::{Out, kept};
 use crate::report;
 
 use super::columns::{Style, percent_text, size};
@@ -47,6 +49,9 @@ pub(super) fn print(
         });
         for (what, error) in &missing {
             tell(target, error, what);
+            if *what == "policy" && matches!(&policy, Ok((_, Some(_)))) {
+                row::from_proc(target.pid());
+            }
             code = exit::FAILED;
         }
         let result = match policy {
@@ -56,8 +61,12 @@ pub(super) fn print(
                 }
                 Err(Stop::Process(error))
             }
-            Ok((setting, word)) if json => one_json(&mut out, target, &setting, word.as_deref()),
-            Ok((setting, _)) => one(&mut out, target, &setting, style, headings),
+            Ok((setting, word)) if json => kept(&mut out, |page| {
+                one_json(page, target, &setting, word.as_deref())
+            }),
+            Ok((setting, _)) => kept(&mut out, |page| {
+                one(page, target, &setting, style, headings)
+            }),
         };
         match result {
             Ok(()) => {}
@@ -100,7 +109,7 @@ impl From<std::io::Error> for Stop {
 }
 
 fn one(
-    out: &mut Out,
+    out: &mut impl Write,
     target: &Target,
     setting: &Setting,
     style: Style,
@@ -139,7 +148,13 @@ fn one(
     Ok(())
 }
 
-fn line(out: &mut Out, vma: &Vma<'_>, why: &Why, style: Style, wide: usize) -> std::io::Result<()> {
+fn line(
+    out: &mut impl Write,
+    vma: &Vma<'_>,
+    why: &Why,
+    style: Style,
+    wide: usize,
+) -> std::io::Result<()> {
     let (all, huge) = if vma.kind == Kind::Shmem {
         (vma.coverage.shmem, vma.coverage.shmem_huge)
     } else {
@@ -170,7 +185,7 @@ struct JsonVma<'a> {
 }
 
 fn one_json(
-    out: &mut Out,
+    mut out: &mut impl Write,
     target: &Target,
     setting: &Setting,
     thp: Option<&str>,
@@ -184,16 +199,16 @@ fn one_json(
         out.write_all(if first { b"\n" } else { b",\n" })?;
         first = false;
         let why = &setting.explain(vma);
-        serde_json::to_writer(&mut *out, &JsonVma { vma, why }).map_err(std::io::Error::from)?;
+        serde_json::to_writer(&mut out, &JsonVma { vma, why }).map_err(std::io::Error::from)?;
         Ok(())
     });
     // What was begun is closed, also where the process ended meanwhile.
     match done {
         Ok(total) => {
             out.write_all(b"],\"total\":")?;
-            serde_json::to_writer(&mut *out, &total).map_err(std::io::Error::from)?;
+            serde_json::to_writer(&mut out, &total).map_err(std::io::Error::from)?;
             out.write_all(b",\"advised\":")?;
-            serde_json::to_writer(&mut *out, &advised).map_err(std::io::Error::from)?;
+            serde_json::to_writer(&mut out, &advised).map_err(std::io::Error::from)?;
             out.write_all(b"}")?;
             Ok(())
         }

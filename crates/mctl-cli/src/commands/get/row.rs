@@ -114,6 +114,13 @@ impl Reader {
     }
 }
 
+/// Says that the process was not asked, and what is shown instead.
+pub(super) fn from_proc(pid: i32) {
+    crate::report::note(&format!(
+        "process {pid}: it was not asked; what is shown of its policy is what /proc tells"
+    ));
+}
+
 /// The policy; where the process cannot be stopped for it, what /proc says.
 pub(super) fn policy(
     target: &Target,

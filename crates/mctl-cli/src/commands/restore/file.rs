@@ -1,5 +1,6 @@
 //! The saved states: read in bounded time and memory, whatever the file is.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -16,6 +17,8 @@ use crate::report;
 
 /// The most that is read: some 40,000 processes with every column.
 const MOST: u64 = 16 << 20;
+/// So much of a longer text is shown of its beginning, and of its end.
+const SHOWN: usize = 120;
 /// A pipe that says nothing for so long is not waited for any longer.
 const SILENCE: Timespec = Timespec {
     tv_sec: 30,
@@ -40,19 +43,49 @@ pub(super) fn read(name: &OsStr) -> Result<Vec<Row>, Fail> {
         from_file(name)?
     };
     let document: Document = serde_json::from_slice(&text).map_err(|error| {
-        let why = if error.is_data() {
-            format!("not a state saved by mctl: {error}")
+        let kind = if error.is_data() {
+            "not a state saved by mctl"
         } else {
-            format!("not JSON: {error}")
+            "not JSON"
         };
-        Fail::Usage {
-            why: format!("{}: {why}", report::shown(name)),
-            hint: Some(
-                "'mctl get --exact --json PID', without --maps, writes such a file".to_owned(),
-            ),
-        }
+        no_state(name, &format!("{kind}: {}", in_short(&error.to_string())))
     })?;
-    Ok(document.0)
+    match twice(&document.0) {
+        Some(pid) => Err(no_state(name, &format!("process {pid} stands in it twice"))),
+        None => Ok(document.0),
+    }
+}
+
+fn no_state(name: &OsStr, why: &str) -> Fail {
+    Fail::Usage {
+        why: format!("{}: {why}", report::shown(name)),
+        hint: Some("'mctl get --exact --json PID', without --maps, writes such a file".to_owned()),
+    }
+}
+
+/// The beginning and the end of what was understood of the file: the parser shows values that it did not expect,
+/// whatever their length.
+fn in_short(why: &str) -> String {
+    let count = why.chars().count();
+    if count <= 2 * SHOWN {
+        return why.to_owned();
+    }
+    let first: String = why.chars().take(SHOWN).collect();
+    let last: String = why.chars().skip(count - SHOWN).collect();
+    format!("{first}…{last}")
+}
+
+/// A process with two states: which of them is meant? And one that stands there ten thousand times is not to be
+/// stopped as often.
+fn twice(rows: &[Row]) -> Option<i32> {
+    let mut seen = HashSet::new();
+    rows.iter().find_map(|row| match row {
+        Row::State(saved) => {
+            let which = (saved.pid, saved.inode, saved.start_time);
+            (!seen.insert(which)).then_some(saved.pid)
+        }
+        Row::NotSaved { .. } => None,
+    })
 }
 
 fn failed(name: &OsStr, why: &str) -> Fail {
@@ -152,6 +185,7 @@ impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Row, D::Error> {
         /// Every field of [`Saved`]; what is more is passed over.
         #[derive(Deserialize)]
+        #[serde(expecting = "a process with pid, start_time, name, thp_disable and mergeable")]
         struct Fields {
             pid: i32,
             #[serde(default)]
@@ -186,7 +220,7 @@ impl<'de> Deserialize<'de> for Row {
                     pid: fields.pid,
                     inode: fields.inode,
                     start_time,
-                    name,
+                    name: name.chars().take(SHOWN).collect(),
                     thp_disable,
                     mergeable,
                     record: fields.record,
@@ -233,6 +267,31 @@ mod tests {
         }
         let failed = rows(r#"[{"pid":7,"error":{"errno":"ESRCH"}}]"#).unwrap();
         assert!(matches!(failed.as_slice(), [Row::NotSaved { pid: 7 }]));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_and_keeps_its_place() {
+        let text = format!(r#"[{{"pid":"{}"}}]"#, "ä".repeat(1_000_000));
+        let why = in_short(&rows(&text).unwrap_err().to_string());
+        assert!(why.chars().count() < 300, "{}", why.len());
+        assert!(
+            why.starts_with("invalid type: string") && why.contains("at line 1 column"),
+            "{why}"
+        );
+        assert_eq!(in_short("short"), "short");
+    }
+
+    #[test]
+    fn a_process_has_one_state() {
+        let list = |rows: &[&str]| format!("[{}]", rows.join(","));
+        let other = STATE.replace("\"start_time\":5", "\"start_time\":6");
+        assert_eq!(twice(&rows(&list(&[STATE, &other])).unwrap()), None);
+        assert_eq!(
+            twice(&rows(&list(&[STATE, &other, STATE])).unwrap()),
+            Some(7)
+        );
+        let failed = r#"{"pid":7,"error":{}}"#;
+        assert_eq!(twice(&rows(&list(&[failed, failed])).unwrap()), None);
     }
 
     #[test]

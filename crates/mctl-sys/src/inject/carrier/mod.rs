@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mctl_abi::Errno;
 
-use super::error::{InjectError, Refusal};
+use super::error::{InjectError, NO_CHILD, NO_THREAD, Refusal};
 use super::job::{Job, Limits, run};
 use super::look::Prepared;
 use super::memory::Memory;
@@ -137,7 +137,7 @@ impl Carrier {
             std::thread::Builder::new()
                 .name("mctl carrier".to_owned())
                 .spawn(move || keep(pid, &pidfd, &mailbox, memory, limits))
-                .map_err(os("starting a thread"))?
+                .map_err(os(NO_THREAD))?
         };
         let mut carrier = Carrier {
             mailbox,
@@ -307,12 +307,12 @@ fn keep_one(
         _ if outcome.is_err() => outcome.map(drop),
         None => Ok(()),
         Some(Refused::Clone(errno)) => Err(InjectError::Os {
-            step: "making a process in it (RLIMIT_NPROC, pids.max)",
+            step: NO_CHILD,
             errno,
         }),
         Some(Refused::PidNamespace) => Err(Refusal::OtherPidNamespace.into()),
         Some(Refused::Lost) => Err(InjectError::Os {
-            step: "making a process in it",
+            step: NO_CHILD,
             errno: Errno::EIO,
         }),
     }
