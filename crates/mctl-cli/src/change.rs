@@ -202,7 +202,7 @@ impl Work<'_> {
         limits::open_files_for(specs.len(), group);
         if let Some(path) = &self.args.cgroup {
             if self.args.dry_run {
-                let members = mctl::tree::members_of_cgroup(path)?;
+                let members = mctl::tree::members_of_cgroup(path)?.to_change(None);
                 sum.entries = self.plan_each(&members.processes);
                 sum.leave_out(members.left_out);
                 return Ok(sum);
@@ -297,6 +297,7 @@ impl Work<'_> {
             if self.args.dry_run {
                 match mctl::tree::members_of_tree(root) {
                     Ok(members) => {
+                        let members = members.to_change(Some(root));
                         sum.entries.extend(self.plan_each(&members.processes));
                         sum.leave_out(members.left_out);
                     }

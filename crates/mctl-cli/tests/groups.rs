@@ -258,3 +258,28 @@ fn a_worker_that_lost_its_parent_is_of_the_tree() {
     let pids: Vec<&str> = ran.out.lines().map(str::trim).collect();
     assert_eq!(pids, [leader.as_str(), worker.as_str()], "{ran:#?}");
 }
+
+/// The command is a child of the shell whose tree it is asked about: it is no more meant in the dry run than in the
+/// real one.
+#[test]
+fn a_dry_run_lists_those_that_the_real_run_changes() {
+    let of_the_shell = |words: &str| {
+        let line = format!("\"$0\" {words} --tree $$; :");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_mctl")]);
+        ran(&mut shell).assert(0).out
+    };
+    let words = [
+        "set nohugepage --dry-run",
+        "set nohugepage -v",
+        "clear nohugepage --dry-run",
+        "lock --dry-run",
+        "cold --dry-run",
+        "advise cold --dry-run",
+    ];
+    for words in words {
+        let out = of_the_shell(words);
+        assert!(out.contains("(sh)"), "{words}: {out}");
+        assert!(!out.contains("(mctl)"), "{words}: {out}");
+    }
+}

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use mctl::process::ProcessFacts;
 use mctl::tree::{members_of_cgroup, members_of_tree};
 use mctl::{Error, ProcessSpec, Target};
 
@@ -64,7 +63,7 @@ impl Who {
         };
         let mut seen = HashSet::new();
         if let Some(path) = &self.cgroup {
-            opened.take_members(members_of_cgroup(path)?, &mut seen);
+            opened.take_members(members_of_cgroup(path)?.to_change(None), &mut seen);
         }
         for spec in specs {
             let target = match Target::open(spec) {
@@ -81,7 +80,7 @@ impl Who {
                 continue;
             }
             match members_of_tree(&target) {
-                Ok(members) => opened.take_members(members, &mut seen),
+                Ok(members) => opened.take_members(members.to_change(Some(&target)), &mut seen),
                 Err(error) => opened.failed.push((spec, error)),
             }
         }
@@ -90,16 +89,10 @@ impl Who {
 }
 
 impl Opened {
-    /// Of a group neither we ourselves are meant nor kernel threads, which have no memory.
     fn take_members(&mut self, members: mctl::Members, seen: &mut HashSet<i32>) {
         self.incomplete |= crate::report::left_out(&members.left_out);
-        let meant = |target: &Target| {
-            !target.is_own() && !ProcessFacts::read(target).is_ok_and(|facts| facts.kernel_thread)
-        };
-        let new = members
-            .processes
-            .into_iter()
-            .filter(|target| meant(target) && seen.insert(target.pid()));
-        self.targets.extend(new);
+        let new = members.processes.into_iter();
+        self.targets
+            .extend(new.filter(|target| seen.insert(target.pid())));
     }
 }

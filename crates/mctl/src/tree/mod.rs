@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
 use crate::plan::unsupported;
+use crate::process::ProcessFacts;
 use crate::request::{Override, Request};
 use crate::target::{ProcessSpec, Target};
 
@@ -51,6 +52,20 @@ pub struct Members {
     pub processes: Vec<Target>,
     /// Those that could not.
     pub left_out: LeftOut,
+}
+
+impl Members {
+    /// Those that a change of the group is for: not the calling process, unless it was named itself as
+    /// `root`, and no kernel threads, which have no memory. What [`apply_tree`] and [`apply_cgroup`] pass over.
+    #[must_use]
+    pub fn to_change(mut self, root: Option<&Target>) -> Members {
+        let own_named = root.is_some_and(Target::is_own);
+        self.processes.retain(|target| {
+            (own_named || !target.is_own())
+                && !ProcessFacts::read(target).is_ok_and(|facts| facts.kernel_thread)
+        });
+        self
+    }
 }
 
 /// What belongs to a group, or may, and is not reached.
