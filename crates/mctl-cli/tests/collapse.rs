@@ -38,6 +38,34 @@ fn small_pages_become_huge() {
     assert!(change["huge_percent_after"].as_f64().unwrap() > 90.0);
 }
 
+/// One coverage in every command: of anonymous and shared memory together.
+#[test]
+fn get_and_collapse_mean_the_same_coverage() {
+    let mut fixture = start!("touch");
+    let pid = fixture.pid().to_string();
+    populated(&mut fixture, "map 8388608");
+    populated(&mut fixture, "shared 25165824");
+    mctl(&["collapse", "--heap", "--anon", &pid]);
+    let json = mctl(&["collapse", "--json", "--heap", &pid]).json();
+    let change = &json["processes"][0]["change"];
+    let after = change["huge_percent_after"].as_f64().unwrap();
+    let json = mctl(&["get", "--json", "-o", "+anonhuge,shmemhuge", &pid])
+        .assert(0)
+        .json();
+    let row = &json["processes"][0];
+    let number = |name: &str| row[name].as_f64().unwrap();
+    let huge = number("anonhuge") + number("shmemhuge");
+    assert!((number("huge") - huge).abs() < 1.0, "{row}");
+    let percent = 100.0 * huge / (number("anon") + number("shmem"));
+    assert!((number("coverage") - percent).abs() < 0.1, "{row}");
+    assert!((number("coverage") - after).abs() < 2.0, "{after}: {row}");
+    // Three quarters of it are shared: they are not passed over in silence.
+    assert!(
+        number("coverage") < 50.0 || number("shmemhuge") > 0.0,
+        "{row}"
+    );
+}
+
 /// What a dry run says is what is done.
 #[test]
 fn what_is_too_small_is_said_beforehand_in_the_same_words() {

@@ -269,22 +269,22 @@ impl Why {
         self.unpopulated += other.unpopulated;
     }
 
-    /// The reason for most of the anonymous memory that is not huge; where there is none, of the
-    /// shared memory.
+    /// The reason for most of the memory that is not huge, anonymous or shared.
     #[must_use]
     pub fn dominant(&self) -> Option<Share> {
-        self.anon.dominant().or_else(|| self.shmem.dominant())
+        let mut both = self.anon;
+        both.add(&self.shmem);
+        both.dominant()
     }
 
     /// The dominant reason in a few words, or `-` where the memory is covered
     /// ([`COVERED_PERCENT`]) or there is none.
     #[must_use]
     pub fn summary(&self, coverage: &Coverage) -> &'static str {
-        let whole = coverage.anonymous + coverage.shmem;
-        let huge = coverage.anon_huge + coverage.shmem_huge;
-        let anonymous = coverage.percent();
-        let percent = anonymous.or_else(|| huge.percent_of(whole));
-        if percent.is_some_and(|percent| percent >= COVERED_PERCENT) {
+        if coverage
+            .percent()
+            .is_some_and(|percent| percent >= COVERED_PERCENT)
+        {
             return "-";
         }
         match self.dominant() {

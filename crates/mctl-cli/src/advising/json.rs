@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::advising::job::{Done, Given, Job, Row, Sum};
 use crate::advising::passed_over::{Reason, reasons};
-use crate::advising::tell::huge_percent;
 use crate::report::JsonError;
 
 #[derive(Serialize)]
@@ -172,8 +171,8 @@ fn seen<'a>(given: &Given, change: &'a Change) -> Seen<'a> {
         left_memory: change.left_memory(),
         went_to_swap: change.went_to_swap(),
         became_huge: change.became_huge(),
-        huge_percent_before: huge_percent(&change.before.memory),
-        huge_percent_after: huge_percent(&change.after.memory),
+        huge_percent_before: change.before.memory.percent(),
+        huge_percent_after: change.after.memory.percent(),
         host_wide: change.host_wide(),
         major_faults: given.major_faults,
     }

@@ -180,7 +180,7 @@ fn before_and_after(out: &mut Out, job: &Job<'_>, given: &Given) -> io::Result<(
             "  huge pages   {} → {} of {}",
             percent(before),
             percent(after),
-            could_be_huge(after)
+            after.could_be_huge()
         )?;
     } else {
         writeln!(out, "  swap         {} → {}", before.swap, after.swap)?;
@@ -322,19 +322,9 @@ fn in_short(job: &Job<'_>, advised: &Advised) -> String {
     format!("{}: {}", mappings(advised.skipped_total), parts.join(", "))
 }
 
-/// Anonymous and shared memory that is present.
-fn could_be_huge(memory: &Coverage) -> Bytes {
-    memory.anonymous + memory.shmem
-}
-
-/// How much of what collapse is for is in huge pages.
-pub(crate) fn huge_percent(memory: &Coverage) -> Option<f64> {
-    (memory.anon_huge + memory.shmem_huge).percent_of(could_be_huge(memory))
-}
-
 /// Rounded down: 99.96 is not all.
 fn percent(memory: &Coverage) -> String {
-    huge_percent(memory).map_or("–".to_owned(), |percent| {
+    memory.percent().map_or("–".to_owned(), |percent| {
         format!("{:.1} %", (percent * 10.0).floor() / 10.0)
     })
 }
@@ -343,14 +333,14 @@ fn percent(memory: &Coverage) -> String {
 fn covers(job: &Job<'_>, pid: i32, given: &Given, least: f64) -> bool {
     let why = match &given.change {
         None => "its coverage cannot be seen".to_owned(),
-        Some(change) => match huge_percent(&change.after.memory) {
+        Some(change) => match change.after.memory.percent() {
             // Nothing there is nothing that is small.
             None => return true,
             Some(reached) if reached >= least => return true,
             Some(_) => format!(
                 "{} of {} is in huge pages, less than the {least} % asked for",
                 percent(&change.after.memory),
-                could_be_huge(&change.after.memory)
+                change.after.memory.could_be_huge()
             ),
         },
     };

@@ -35,7 +35,7 @@ pub(super) fn size_text(bytes: mctl::coverage::Bytes) -> String {
 pub(crate) const ENTRY: Entry = Entry {
     name: "get",
     about: "show policy and huge-page coverage of processes",
-    long: "One line a process: the policy in force, how much of its anonymous memory is in huge \
+    long: "One line a process: the policy in force, how much of its anonymous and shared memory is in huge \
            pages, and what keeps most of the rest small. Only what the chosen columns need is \
            read, and the process is left alone: nothing is stopped, nothing is run in it. /proc \
            tells nohugepage; hugepage-advised and inherit can be told apart where the host gives \

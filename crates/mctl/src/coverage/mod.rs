@@ -98,11 +98,23 @@ impl Coverage {
         each_vma(target, |_, vma| visitor(vma))
     }
 
-    /// The part of the anonymous memory that is in huge pages, in per cent. `None` without
-    /// anonymous memory.
+    /// What transparent huge pages are for: the anonymous and the shared memory that is present.
+    #[must_use]
+    pub fn could_be_huge(&self) -> Bytes {
+        self.anonymous + self.shmem
+    }
+
+    /// The part of [`could_be_huge`](Coverage::could_be_huge) that is in huge pages of the full size.
+    #[must_use]
+    pub fn huge(&self) -> Bytes {
+        self.anon_huge + self.shmem_huge
+    }
+
+    /// The coverage: how much of what could be huge is, in per cent. `None` where there is nothing. Every
+    /// command means this one.
     #[must_use]
     pub fn percent(&self) -> Option<f64> {
-        self.anon_huge.percent_of(self.anonymous)
+        self.huge().percent_of(self.could_be_huge())
     }
 
     /// The anonymous memory that is not in huge pages.

@@ -192,6 +192,22 @@ fn shared_memory() {
     assert_eq!(reason(&never, &vma), Reason::TooSmall);
 }
 
+/// The few pages of a program that has its memory in shared mappings are not what the answer is about.
+#[test]
+fn shared_memory_counts_as_much_as_anonymous() {
+    let coverage = Coverage {
+        anonymous: Bytes(104 << 10),
+        anon_huge: Bytes(104 << 10),
+        shmem: Bytes(256 << 20),
+        ..Coverage::default()
+    };
+    assert!(coverage.percent().is_some_and(|percent| percent < 1.0));
+    let mut why = Why::default();
+    why.anon.put(Reason::TooSmall, Bytes(4096));
+    why.shmem.put(Reason::HostShmem, coverage.shmem_small());
+    assert_eq!(why.summary(&coverage), Reason::HostShmem.phrase());
+}
+
 #[test]
 fn what_is_not_there() {
     let mut vma = vma();

@@ -96,6 +96,7 @@ impl Cell {
         match self {
             Cell::Unknown | Cell::None => false,
             Cell::Mappings(advised) => advised.mappings > 0,
+            Cell::Size(bytes) => !bytes.is_zero(),
             _ => true,
         }
     }
@@ -211,12 +212,13 @@ columns! {
     "SWAP" Right Always [FACTS] "on swap" |row| from_facts(row, |f| or_none(f.swap));
     "RSS" Right Always [FACTS] "present in memory" |row| from_facts(row, |f| or_none(f.rss));
     "ANON" Right Always [COVERAGE] "anonymous part of it" |row| from_coverage(row, |c| Cell::Size(c.anonymous));
-    "HUGE" Right Always [COVERAGE] "anonymous memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.anon_huge));
-    "COVERAGE" Right Always [COVERAGE] "that part of the anonymous memory, in per cent"
+    "HUGE" Right Always [COVERAGE] "anonymous and shared memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.huge()));
+    "COVERAGE" Right Always [COVERAGE] "that part of the anonymous and shared memory, in per cent"
         |row| from_coverage(row, |c| c.percent().map_or(Cell::None, Cell::Percent));
     "ADVISED" Right WhereAny [WHY] "what was advised HUGEPAGE: its size, in so many mappings"
         |row| row.report.as_ref().map_or(Cell::Unknown, |report| Cell::Mappings(report.advised));
-    "SHMEM" Right Always [COVERAGE] "shared memory" |row| from_coverage(row, |c| Cell::Size(c.shmem));
+    "SHMEM" Right WhereAny [COVERAGE] "shared memory" |row| from_coverage(row, |c| Cell::Size(c.shmem));
+    "ANONHUGE" Right Always [COVERAGE] "anonymous memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.anon_huge));
     "SHMEMHUGE" Right Always [COVERAGE] "shared memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.shmem_huge));
     "FILEHUGE" Right Always [COVERAGE] "file memory in huge pages" |row| from_coverage(row, |c| Cell::Size(c.file_huge));
     "HUGETLB" Right Always [COVERAGE] "hugetlb pages" |row| from_coverage(row, |c| Cell::Size(c.hugetlb));
@@ -226,7 +228,8 @@ columns! {
 
 /// Shown unless -o says otherwise.
 pub(super) const DEFAULT: &[&str] = &[
-    "PID", "COMMAND", "POLICY", "EXEC", "RSS", "ANON", "HUGE", "COVERAGE", "ADVISED", "WHY",
+    "PID", "COMMAND", "POLICY", "EXEC", "RSS", "ANON", "SHMEM", "HUGE", "COVERAGE", "ADVISED",
+    "WHY",
 ];
 
 /// Whether a list of `-o` names a column.

@@ -141,8 +141,8 @@ fn one(
         "",
         size(total.size, style),
         size(total.rss, style),
-        size(total.anonymous, style),
-        size(total.anon_huge, style),
+        size(total.could_be_huge(), style),
+        size(total.huge(), style),
         why.summary(&total),
     )?;
     Ok(())

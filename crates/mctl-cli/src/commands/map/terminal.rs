@@ -199,13 +199,14 @@ impl Page {
 /// The numbers above a picture.
 pub(super) fn summary(total: &Coverage, scale: Scale) -> String {
     let huge = match total.percent() {
-        Some(percent) => format!("{} of it in huge pages", percent_text(percent)),
+        Some(percent) => format!("{} of both in huge pages", percent_text(percent)),
         None => "none of it in huge pages".to_owned(),
     };
     format!(
-        "{} present, {} anonymous, {huge}; one cell is {}",
+        "{} present, {} anonymous, {} shared, {huge}; one cell is {}",
         size_text(total.rss),
         size_text(total.anonymous),
+        size_text(total.shmem),
         size_text(mctl::coverage::Bytes(scale.0)),
     )
 }
