@@ -182,6 +182,59 @@ fn killing_its_keeper_ends_the_carrier_and_harms_no_target() {
     fixture.finish().expect("a verdict").assert_clean(1);
 }
 
+/// No test of its own: the driver, which has carriers in a program that runs all the time.
+#[test]
+fn drive_beside_its_own_code() {
+    let Ok(pid) = std::env::var("MCTL_CARRY_BESIDE") else {
+        return;
+    };
+    let pid: i32 = pid.parse().expect("a PID");
+    let pidfd = pidfd_open(pid).expect("a pidfd");
+    println!("\ndriving");
+    loop {
+        let carrier = Carrier::start(pid, pidfd.as_fd(), None, common::PATIENT, LIMIT, &never);
+        let Ok(mut carrier) = carrier else { continue };
+        println!("born");
+        for _ in 0..20 {
+            let mut calls = [CarriedCall::new(libc::SYS_getppid, [0; 6])];
+            carrier.run(&mut calls, &never).expect("made");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        carrier.end();
+    }
+}
+
+/// Nobody is left then to look for a moment at which the program can wait for the carrier, but its keeper.
+#[test]
+fn killing_its_keeper_leaves_nothing_in_a_program_that_never_sleeps() {
+    let fixture = start!("spin");
+    let pid = fixture.pid();
+    let mut random = Random::new(u64::from(std::process::id()));
+    let mut at_work = 0;
+    for _ in 0..rounds("MCTL_CARRIER_KILLS", 60) / 3 {
+        let mut child = Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", "drive_beside_its_own_code", "--nocapture"])
+            .env("MCTL_CARRY_BESIDE", pid.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a driver");
+        wait_for_word(&mut child, b"born\n");
+        std::thread::sleep(Duration::from_micros(random.below(15_000)));
+        child.kill().expect("killed");
+        at_work += u64::from(!children(pid).is_empty());
+        child.wait().expect("ended");
+        let begun = Instant::now();
+        while !children(pid).is_empty() {
+            let left = children(pid);
+            assert!(begun.elapsed() < Duration::from_secs(60), "left: {left:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert!(at_work > 0, "too few to prove anything");
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
 fn memory_of(fixture: &Fixture) -> (u64, u64) {
     let line = fixture.info("memory").expect("its memory");
     let (start, len) = line.split_once(' ').expect("two numbers");

@@ -26,12 +26,13 @@ use mctl_abi::Errno;
 pub(crate) use file::may_hang;
 pub use file::{ProcFile, read_link};
 pub use share::together;
+pub(crate) use share::{note_in_vain, patience_ns};
 #[cfg(test)]
 pub(crate) use task::sigprocmask;
 pub(crate) use task::{End, Kind, run_task, set_death_signal};
 pub(crate) use timer::Timer;
 use watch::is_watched;
-pub(crate) use watch::{may_wait, may_wait_with, next_item, our_pid};
+pub(crate) use watch::{is_to_end, may_wait, may_wait_with, next_item, our_pid};
 
 /// For so long a task may wait for others in all, in milliseconds: all looks at one process, or attaching to it. In
 /// work on many processes it is less after the first that did not answer ([`together`]).

@@ -35,13 +35,13 @@ pub fn together<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// For how long the next wait may last.
-pub(super) fn patience_ns() -> u64 {
+pub(crate) fn patience_ns() -> u64 {
     let waited = IN_VAIN.with(Cell::get).unwrap_or(0);
     PATIENCE_NS.saturating_sub(waited).max(LEAST_NS)
 }
 
 /// A wait has ended without an answer.
-pub(super) fn note_in_vain(ns: u64) {
+pub(crate) fn note_in_vain(ns: u64) {
     IN_VAIN.with(|waited| waited.set(waited.get().map(|sum| sum.saturating_add(ns))));
 }
 

@@ -120,7 +120,10 @@ fn watch_over(pid: i32, watch: &Watch, old_mask: u64) -> Option<End> {
         let overdue = account.is_overdue(pid, watch);
         let end = match overdue {
             true => End::NoAnswer,
-            false if is_to_end(old_mask) => End::Interrupted,
+            false if is_to_end(old_mask) => {
+                watch.ask_to_end();
+                End::Interrupted
+            }
             false => continue,
         };
         if watch.condemn() {

@@ -22,6 +22,8 @@ pub(super) struct Watch {
     item: AtomicU32,
     /// Set when the work is done.
     done: AtomicU32,
+    /// Set when a signal waits that is to end this program.
+    to_end: AtomicU32,
     /// The kernel clears it, and wakes the watcher, when the task has ended (CLONE_CHILD_CLEARTID).
     pub(super) alive: AtomicU32,
 }
@@ -39,6 +41,7 @@ impl Watch {
             fd: AtomicI32::new(-1),
             item: AtomicU32::new(0),
             done: AtomicU32::new(0),
+            to_end: AtomicU32::new(0),
             alive: AtomicU32::new(1),
         }
     }
@@ -58,6 +61,10 @@ impl Watch {
 
     pub(super) fn is_finished(&self) -> bool {
         self.done.load(Ordering::Acquire) != 0
+    }
+
+    pub(super) fn ask_to_end(&self) {
+        self.to_end.store(1, Ordering::Release);
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -134,6 +141,11 @@ pub(crate) fn may_wait_with<R>(fd: i32, call: impl FnOnce() -> R) -> R {
         Some(watch) => watch.wait_in(fd, call),
         None => call(),
     }
+}
+
+/// Whether a task that waits for something of its own accord had better not: a signal is to end this program.
+pub(crate) fn is_to_end() -> bool {
+    current().is_some_and(|watch| watch.to_end.load(Ordering::Acquire) != 0)
 }
 
 /// The task goes on to the next piece of its work, which has a time of its own.

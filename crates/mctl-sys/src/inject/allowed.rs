@@ -12,11 +12,11 @@
 
 use super::blocked::BlockedCall;
 use super::waits_on::{Kind, sticky_timeouts};
+use crate::raw::vm::read_memory;
 
 /// A thread seen asleep in a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asleep<'a> {
-    pub(super) pid: i32,
     pub(super) tid: i32,
     pub(super) call: BlockedCall,
     /// Its stack pointer.
@@ -57,7 +57,7 @@ enum If {
     FifoOpens,
     /// It sleeps in a function of this name: the same number is another call for 32-bit code.
     In(&'static [u8]),
-    /// It submits nothing, awaits one completion and gives no extended argument.
+    /// It submits nothing, awaits one completion and has no timeout.
     RingWaits,
 }
 
@@ -164,14 +164,14 @@ pub(super) fn leaves_no_trace(thread: &Asleep<'_>) -> bool {
 
 fn holds(condition: &If, thread: &Asleep<'_>) -> bool {
     let arg = |index: usize| thread.call.args.get(index).copied().unwrap_or(u64::MAX);
-    let kind = |index: usize| Kind::of(thread.pid, thread.tid, arg(index));
+    let kind = |index: usize| Kind::of(thread.tid, arg(index));
     match condition {
         If::Always => true,
         If::Null(index) => arg(*index) == 0,
         If::Negative(index) => as_int(arg(*index)) < 0,
         If::Remains(index) => {
             let at = arg(*index);
-            at == 0 || on_own_stack(at, thread.sp) && !sticky_timeouts(thread.pid, thread.tid)
+            at == 0 || on_own_stack(at, thread.sp) && !sticky_timeouts(thread.tid)
         }
         If::OneAwaited(index, next) => arg(*index) <= 1 && holds(next, thread),
         If::FutexWaits => futex_waits(arg(1)),
@@ -186,16 +186,37 @@ fn holds(condition: &If, thread: &Asleep<'_>) -> bool {
         }
         If::FifoOpens => thread.wchan.starts_with(b"wait_for_partner"),
         If::In(name) => thread.wchan.starts_with(name),
-        If::RingWaits => {
-            let flags = arg(3);
-            as_int(arg(1)) == 0
-                && (arg(2) & 0xffff_ffff) <= 1
-                && flags & !(ENTER_GETEVENTS | ENTER_REGISTERED_RING) == 0
-        }
+        If::RingWaits => ring_waits_endlessly(thread.tid, &thread.call, thread.sp),
     }
 }
 
+/// Whether io_uring_enter(2) submits nothing, awaits one completion, and has no timeout.
+///
+/// An extended argument, which alone can hold one, is looked at where it lies on the thread's own stack: nobody else
+/// writes there, and the kernel reads it again when the call is restarted.
+pub(super) fn ring_waits_endlessly(tid: i32, call: &BlockedCall, sp: u64) -> bool {
+    let [_, submits, awaits, flags, at, size] = call.args;
+    let plain = as_int(submits) == 0
+        && (awaits & 0xffff_ffff) <= 1
+        && flags & !(ENTER_GETEVENTS | ENTER_EXT_ARG | ENTER_REGISTERED_RING) == 0;
+    if !plain || flags & ENTER_EXT_ARG == 0 {
+        return plain;
+    }
+    // struct io_uring_getevents_arg: sigmask u64, its size u32, min_wait_usec u32, ts u64.
+    let mut bytes = [0u8; 24];
+    let read = size == bytes.len() as u64
+        && on_own_stack(at, sp)
+        && read_memory(tid, at, &mut bytes) == Ok(bytes.len());
+    let untimed = |from: usize| {
+        bytes
+            .get(from..)
+            .is_some_and(|rest| rest.iter().all(|b| *b == 0))
+    };
+    read && untimed(12)
+}
+
 const ENTER_GETEVENTS: u64 = 1 << 0;
+const ENTER_EXT_ARG: u64 = 1 << 3;
 const ENTER_REGISTERED_RING: u64 = 1 << 4;
 const F_SETLKW: i32 = 7;
 const F_OFD_SETLKW: i32 = 38;

@@ -38,8 +38,17 @@ fn read_here<'a>(path: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
 
 /// The path of a thread's file in /proc, without allocation.
 pub(crate) fn path_of<'a>(tid: i32, file: &str, buffer: &'a mut [u8; 40]) -> Option<&'a str> {
+    written(format_args!("/proc/{tid}/{file}"), buffer)
+}
+
+/// The path of one of a thread's descriptors, without allocation.
+pub(super) fn descriptor_path(tid: i32, fd: i32, buffer: &mut [u8; 40]) -> Option<&str> {
+    written(format_args!("/proc/{tid}/fd/{fd}"), buffer)
+}
+
+fn written<'a>(path: std::fmt::Arguments<'_>, buffer: &'a mut [u8; 40]) -> Option<&'a str> {
     let mut rest = &mut buffer[..];
-    write!(rest, "/proc/{tid}/{file}").ok()?;
+    rest.write_fmt(path).ok()?;
     let left = rest.len();
     let path = buffer.get(..buffer.len().checked_sub(left)?)?;
     std::str::from_utf8(path).ok()

@@ -13,13 +13,16 @@ use super::error::InjectError;
 use super::files::command_name;
 use super::look::Prepared;
 use super::moment::{Harm, call_words};
+use super::pick::KEEP;
 use super::runs::Runs;
 use super::script::ScriptCall;
+use super::user_mode::Arm;
 use crate::ptrace::raw;
 use crate::ptrace::tracee::{NoResult, NotStopped};
 use crate::raw::pidfd::is_alive;
 
-pub use schedule::run;
+pub use schedule::{for_now, run};
+pub(super) use schedule::{more_ns, with_more};
 
 /// How long to wait for what, and what to do in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,12 @@ pub struct Job<'a> {
     why_not: Option<InjectError>,
     /// Why no thread's own code could be waited for.
     no_clock: Option<Errno>,
+    /// How much longer it may wait when it is come back to, in nanoseconds; `None`: it is not.
+    more_ns: Option<u64>,
+    /// Since when a moment is waited for, in nanoseconds.
+    waits_since: Option<u64>,
+    /// Room for the threads that may have to be waited for in the shield.
+    arms: Vec<Arm>,
 }
 
 impl<'a> Job<'a> {
@@ -145,7 +154,10 @@ impl<'a> Job<'a> {
 
     /// Has the target bear a carrier, and keeps it until it ends.
     pub(super) fn carry(prepared: Prepared<'a>, birth: &'a mut Birth, limits: Limits) -> Job<'a> {
-        Job::new(prepared, Work::Carry(birth), limits)
+        let mut job = Job::new(prepared, Work::Carry(birth), limits);
+        // In the shield there is none to be had.
+        job.arms.reserve(KEEP);
+        job
     }
 
     fn new(prepared: Prepared<'a>, work: Work<'a>, limits: Limits) -> Job<'a> {
@@ -160,6 +172,9 @@ impl<'a> Job<'a> {
             disturbs: false,
             why_not: None,
             no_clock: None,
+            more_ns: more_ns(),
+            waits_since: None,
+            arms: Vec::new(),
         }
     }
 

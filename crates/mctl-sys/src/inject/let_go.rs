@@ -6,8 +6,8 @@
 //! nobody would have its call entered again. So a thread that stands still is let go in good order, and one that goes
 //! back to sleep where it may be interrupted is, to be let go likewise.
 
-use super::allowed::may_be_woken_in;
-use super::blocked::{BlockedCall, loses_nothing};
+use super::allowed::{may_be_woken_in, ring_waits_endlessly};
+use super::blocked::{BlockedCall, is_ring_wait, loses_nothing};
 use super::files::{path_of, read_small};
 use crate::procfs::syscall::TaskSyscall;
 use crate::ptrace::raw;
@@ -86,12 +86,17 @@ pub(super) fn let_go(tid: i32, ran: impl Fn() -> Option<u64>) -> Left {
     }
 }
 
+/// Whether it returns a bare `EINTR` when it is interrupted, and is as it was once it is entered again.
+fn is_endless(tid: i32, call: &BlockedCall, sp: u64) -> bool {
+    loses_nothing(call) || is_ring_wait(call) && ring_waits_endlessly(tid, call, sp)
+}
+
 fn doing(tid: i32) -> Doing {
     let (mut path, mut buffer) = ([0u8; 40], [0u8; 192]);
     let call = path_of(tid, "syscall", &mut path)
         .and_then(|path| read_small(path, &mut buffer).ok())
         .map(TaskSyscall::parse);
-    let Some(Ok(TaskSyscall::Blocked { nr, args, .. })) = call else {
+    let Some(Ok(TaskSyscall::Blocked { nr, args, sp, .. })) = call else {
         return Doing::Runs;
     };
     let call = BlockedCall {
@@ -107,7 +112,9 @@ fn doing(tid: i32) -> Doing {
         Some(wchan) if wchan.starts_with(b"ptrace_stop") || wchan.starts_with(b"get_signal") => {
             Doing::Runs
         }
-        Some(wchan) if may_be_woken_in(wchan) && loses_nothing(&call) => Doing::SleepsEndlessly,
+        Some(wchan) if may_be_woken_in(wchan) && is_endless(tid, &call, sp) => {
+            Doing::SleepsEndlessly
+        }
         _ => Doing::Sleeps,
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
-use super::files::{read_small, read_status, reading};
+use super::files::{command_name, read_small, read_status, reading};
 use super::frozen::is_frozen;
 use super::moment::Moment;
 use super::pick::{Candidates, EVERYTHING, pick, refuse_process};
@@ -15,6 +15,7 @@ use crate::bounded;
 use crate::procfs::status::Status;
 use crate::procfs::syscall::TaskSyscall;
 use crate::raw::pidfd::is_alive;
+use crate::time::monotonic_ns;
 
 /// A target that was looked at and may be stopped.
 #[derive(Debug)]
@@ -29,15 +30,15 @@ pub struct Prepared<'fd> {
     pub(super) through_filter: bool,
 }
 
-/// How often, a millisecond apart, a look is repeated while another injector is at the target.
-const WAIT_FOR_SHIELD: u32 = 250;
+/// How long a look is repeated while another injector is at the target, where there is more to be waited for after it.
+const SHORTLY_NS: u64 = 20_000_000;
 
 /// So often a tracer that is no shield must be seen before it is named.
 const SEEN_TRACED: u32 = 4;
 
 /// Whether this tracer is the shield task of another injector: it blocks every signal that can be
 /// blocked (but SIGCHLD, while it waits for that). No debugger does.
-fn is_shield(tracer: i32) -> bool {
+pub(super) fn is_shield(tracer: i32) -> bool {
     const CHLD: u64 = 1 << (libc::SIGCHLD - 1);
     // One of our own threads cannot be a tracer: its shield was, a moment ago.
     let own = bounded::our_pid();
@@ -57,26 +58,37 @@ fn is_shield(tracer: i32) -> bool {
 /// Whether the threads of a process may be stopped at all, told without touching it. What only an
 /// injected call would trouble (a seccomp filter) is no reason here.
 pub(crate) fn may_stop(pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), InjectError> {
-    settled(pidfd, || bounded::run(|| may_stop_once(pid))?)
+    settled(pidfd, bounded::patience_ns(), || {
+        bounded::run(|| may_stop_once(pid))?
+    })
 }
 
 /// How often a look is taken again because the thread that was looked at ended during it.
 const LOOKS: u32 = 64;
 
 /// The result of a look at a process by its number, taken again where it came to nothing because of
-/// what comes and goes: another injector's shield, a thread that ended.
+/// what comes and goes: another injector's shield (for so many nanoseconds), a thread that ended.
 fn settled<T>(
     pidfd: BorrowedFd<'_>,
+    patience_ns: u64,
     mut look: impl FnMut() -> Result<T, InjectError>,
 ) -> Result<T, InjectError> {
-    let (mut waited, mut looked, mut seen) = (0, 0, 0);
+    let (mut looked, mut seen) = (0, 0);
+    let mut shields: Option<u64> = None;
+    let mut is_there_for = || {
+        let now = monotonic_ns();
+        now.saturating_sub(*shields.get_or_insert(now))
+    };
     loop {
         match look() {
-            // Another injector's shield is gone in a moment.
-            Err(InjectError::Refused(Refusal::Traced { tracer, .. }))
-                if waited < WAIT_FOR_SHIELD && is_shield(tracer) =>
-            {
-                waited += 1;
+            // Another injector's shield is gone in a moment; but it may wait for one itself, and the machine be busy.
+            Err(InjectError::Refused(Refusal::Traced { tracer, .. })) if is_shield(tracer) => {
+                let waited = is_there_for();
+                if waited >= patience_ns {
+                    bounded::note_in_vain(waited);
+                    let name = command_name(tracer);
+                    return Err(Refusal::Traced { tracer, name }.into());
+                }
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             // Nor is it one look that tells a tracer: a shield that is just ending may show no blocked signals.
@@ -156,7 +168,7 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// [`InjectError::Gone`], or the [`Refusal`] that applies.
     pub fn look(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        Self::look_as(pid, pidfd, false)
+        Self::look_as(pid, pidfd, false, bounded::patience_ns())
     }
 
     /// As [`look`](Prepared::look), for calls that are made also where a seccomp filter stands in the way
@@ -165,20 +177,21 @@ impl<'fd> Prepared<'fd> {
     /// # Errors
     /// As [`look`](Prepared::look), but for [`Refusal::Seccomp`].
     pub fn look_through(pid: i32, pidfd: BorrowedFd<'fd>) -> Result<Prepared<'fd>, InjectError> {
-        Self::look_as(pid, pidfd, true)
+        Self::look_as(pid, pidfd, true, bounded::patience_ns())
     }
 
     /// The look that was taken, once more.
     pub(super) fn again(&self) -> Result<Prepared<'fd>, InjectError> {
-        Self::look_as(self.pid, self.pidfd, self.through_filter)
+        Self::look_as(self.pid, self.pidfd, self.through_filter, SHORTLY_NS)
     }
 
     fn look_as(
         pid: i32,
         pidfd: BorrowedFd<'fd>,
         through_filter: bool,
+        patience_ns: u64,
     ) -> Result<Prepared<'fd>, InjectError> {
-        settled(pidfd, || {
+        settled(pidfd, patience_ns, || {
             bounded::run(|| Self::look_once(pid, pidfd, through_filter))?
         })
     }
@@ -270,7 +283,7 @@ mod tests {
         let mut looks = 0;
         let mut gone_until = |last: u32| {
             looks = 0;
-            let result = settled(pidfd.as_fd(), || {
+            let result = settled(pidfd.as_fd(), SHORTLY_NS, || {
                 looks += 1;
                 if looks < last {
                     return Err(InjectError::Gone);

@@ -38,7 +38,7 @@ pub use error::{InjectError, NO_CHILD, NO_TASK, NO_THREAD, Refusal};
 pub(crate) use files::read_status;
 pub(crate) use files::{call_of, path_of};
 pub use files::{is_ending, read_small};
-pub use job::{Disturbed, Job, Limits, Report, run};
+pub use job::{Disturbed, Job, Limits, Report, for_now, run};
 pub use look::Prepared;
 pub(crate) use look::may_stop;
 pub use memory::Memory;

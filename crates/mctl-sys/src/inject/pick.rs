@@ -8,6 +8,7 @@ use super::error::{InjectError, Refusal};
 use super::files::{command_name, read_status, reading};
 use super::moment::Moment;
 use super::remaining::Finite;
+use super::runnable::state_of;
 use super::user_mode;
 use super::witness::Witness;
 use crate::procfs::status::Status;
@@ -37,6 +38,35 @@ impl Candidate {
     /// Whether the thread is still asleep where it was seen. In the shield: no allocation.
     pub(super) fn is_still_there(&self) -> bool {
         self.witness.as_ref().is_some_and(Witness::still_stands)
+    }
+
+    /// The same thread, where it is now asleep in a call that may be interrupted. In the shield: no allocation.
+    pub(super) fn asleep_now(&self) -> Option<Candidate> {
+        let witness = Witness::look(self.tid).ok()?;
+        let TaskSyscall::Blocked { nr, args, sp, .. } = TaskSyscall::parse(witness.call()).ok()?
+        else {
+            return None;
+        };
+        let call = BlockedCall {
+            number: u64::from(nr.unsigned_abs()),
+            args,
+        };
+        let free = leaves_no_trace(&Asleep {
+            tid: self.tid,
+            call,
+            sp,
+            wchan: witness.wchan(),
+        });
+        // (Not to be woken, it would not stop in time.)
+        (free && state_of(self.tid) == Some(b'S')).then_some(Candidate {
+            tid: self.tid,
+            call: Some(call),
+            moment: Moment::Asleep,
+            seccomp: self.seccomp,
+            signal: self.signal,
+            witness: Some(witness),
+            finite: None,
+        })
     }
 }
 
@@ -94,7 +124,7 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
 
 /// What the thread with this status is doing.
 fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectError> {
-    let witness = Witness::look(pid, tid).map_err(|errno| reading(pid, errno))?;
+    let witness = Witness::look(tid).map_err(|errno| reading(pid, errno))?;
     let parsed = TaskSyscall::parse(witness.call());
     let call = match parsed {
         Ok(TaskSyscall::Blocked { nr, args, .. }) => Some(BlockedCall {
@@ -114,7 +144,6 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
         (Some(b'S' | b'R'), Ok(TaskSyscall::Blocked { sp, .. })) => {
             let free = call.is_some_and(|call| {
                 leaves_no_trace(&Asleep {
-                    pid,
                     tid,
                     call,
                     sp,

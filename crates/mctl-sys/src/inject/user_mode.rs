@@ -110,6 +110,8 @@ pub(super) struct Which {
 ///
 /// # Errors
 /// Why no clock could be had for any of them, where none could.
+///
+/// It allocates nothing where `arms` has room for as many as there are candidates.
 pub(super) fn arm(
     arms: &mut Vec<Arm>,
     which: &Which,
@@ -150,8 +152,13 @@ pub(super) fn arm(
 }
 
 /// Waits for the armed threads, and serves the job of each that comes. In the shield: no allocation, no lock, no
-/// panic. The shield has to end afterwards.
-pub(super) fn watch(jobs: &mut [Job<'_>], arms: &mut [Arm], slice: Deadline) {
+/// panic. The shield has to end afterwards. `is_over`: nobody wants it any more.
+pub(super) fn watch(
+    jobs: &mut [Job<'_>],
+    arms: &mut [Arm],
+    slice: Deadline,
+    is_over: impl Fn() -> bool,
+) {
     for arm in arms.iter_mut() {
         if jobs.get(arm.job).is_some_and(Job::is_waiting) {
             arm.begin(jobs);
@@ -161,13 +168,21 @@ pub(super) fn watch(jobs: &mut [Job<'_>], arms: &mut [Arm], slice: Deadline) {
         arms.iter()
             .any(|arm| arm.is_attached() && jobs.get(arm.job).is_some_and(Job::is_waiting))
     };
-    while waiting(jobs, arms) && !shield::is_orphaned() {
+    let mut pause = FIRST_LOOK_NS;
+    let mut next_look = monotonic_ns().saturating_add(pause);
+    while waiting(jobs, arms) && !is_over() {
         if look_round(jobs, arms) {
             continue;
         }
         let now = monotonic_ns();
         if slice.passed(now) {
             break;
+        }
+        if now >= next_look {
+            look_for_sleepers(jobs, arms);
+            pause = (pause * 2).min(LONGEST_LOOK_NS);
+            next_look = monotonic_ns().saturating_add(pause);
+            continue;
         }
         for arm in arms.iter_mut() {
             arm.slow_down();
@@ -189,6 +204,28 @@ pub(super) fn watch(jobs: &mut [Job<'_>], arms: &mut [Arm], slice: Deadline) {
             Left::Running => {}
         }
         arm.clock.stop();
+    }
+}
+
+/// When the attached threads are first looked at for one that has fallen asleep where it may be interrupted, and the
+/// longest pause between two such looks.
+const FIRST_LOOK_NS: u64 = 3_000_000;
+const LONGEST_LOOK_NS: u64 = 50_000_000;
+
+/// Serves the jobs whose threads have fallen asleep where they may be interrupted.
+fn look_for_sleepers(jobs: &mut [Job<'_>], arms: &mut [Arm]) {
+    for index in 0..arms.len() {
+        let Some(arm) = arms.get_mut(index) else {
+            return;
+        };
+        let Some(job) = jobs.get_mut(arm.job).filter(|job| job.is_waiting()) else {
+            continue;
+        };
+        if let Some(served) = arm.take_asleep(job) {
+            for arm in arms.iter().filter(|arm| arm.job == served) {
+                arm.clock.stop();
+            }
+        }
     }
 }
 
@@ -280,6 +317,31 @@ impl Arm {
         None
     }
 
+    /// Where the thread has fallen asleep in a call that may be interrupted: interrupts it there. Returns the job that
+    /// was served by it.
+    fn take_asleep(&mut self, job: &mut Job<'_>) -> Option<usize> {
+        if self.state != State::Seized {
+            return None;
+        }
+        let candidate = job.asleep_now(self.candidate)?;
+        // No more signals for it: what stops it now is ours.
+        self.clock.set_period(NEVER_NS);
+        // The last thing before the request to stop it.
+        if !candidate.is_still_there() {
+            if let Some((_, period)) = PERIODS.get(self.period) {
+                self.clock.set_period(*period);
+            }
+            return None;
+        }
+        // Stopping later than it is waited for, it is taken then.
+        self.state = State::Asked;
+        let stopped = Seized::already(self.tid).stop(job.stop_deadline()).ok()?;
+        self.clock.stop();
+        self.state = State::Done;
+        job.serve_waiting(stopped, self.candidate, candidate.call);
+        Some(self.job)
+    }
+
     fn is_attached(&self) -> bool {
         matches!(self.state, State::Seized | State::Asked)
     }
@@ -304,7 +366,7 @@ impl Arm {
             // Dropping it lets it go.
             return None;
         }
-        job.serve_waiting(stopped, self.candidate);
+        job.serve_waiting(stopped, self.candidate, None);
         Some(self.job)
     }
 }

@@ -1,9 +1,9 @@
 //! What a descriptor of a target is, told from outside: by what its link in /proc says. The descriptor is never
-//! taken, nor the file opened.
+//! taken, nor the file opened. Fit for the shield: no allocation.
 
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 
-use super::files::read_small;
+use super::files::{descriptor_path, path_of, read_small};
 use crate::bounded::may_wait;
 
 /// Kinds of files that can be waited for without a timeout of their own.
@@ -24,20 +24,19 @@ pub(super) enum Kind {
 impl Kind {
     /// Of a descriptor of a thread. `None`: another kind, or not to be told. A socket is one of those: it may have
     /// a timeout (`SO_RCVTIMEO`), which nothing outside shows, and so is a terminal (`VTIME`, `VMIN`).
-    pub(super) fn of(pid: i32, tid: i32, fd: u64) -> Option<Kind> {
+    pub(super) fn of(tid: i32, fd: u64) -> Option<Kind> {
         let fd = i32::try_from(fd & 0xffff_ffff).ok()?;
-        let path = format!("/proc/{pid}/task/{tid}/fd/{fd}");
+        let mut path = [0u8; 40];
+        let path = descriptor_path(tid, fd, &mut path)?;
         let mut buffer = [0u8; 64];
         // What does not fit is a path; only its beginning counts.
-        let len = may_wait(|| {
-            rustix::fs::readlinkat_raw(rustix::fs::CWD, path.as_str(), &mut buffer[..])
-        })
-        .ok()?;
+        let len =
+            may_wait(|| rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut buffer[..])).ok()?;
         let link = buffer.get(..len)?;
         if let Some(kind) = by_link(link) {
             return Some(kind);
         }
-        (link.first() == Some(&b'/') && is_fifo(&path)).then_some(Kind::Pipe)
+        (link.first() == Some(&b'/') && is_fifo(path)).then_some(Kind::Pipe)
     }
 
     // A read of any of them returns what it came for at once, or has taken nothing: each waits before it takes the
@@ -83,11 +82,11 @@ fn is_fifo(path: &str) -> bool {
 }
 
 /// Whether the thread's personality keeps the kernel from writing back what remains of a timeout.
-pub(super) fn sticky_timeouts(pid: i32, tid: i32) -> bool {
+pub(super) fn sticky_timeouts(tid: i32) -> bool {
     const STICKY_TIMEOUTS: u32 = 0x0400_0000;
-    let mut buffer = [0u8; 32];
-    read_small(&format!("/proc/{pid}/task/{tid}/personality"), &mut buffer)
-        .ok()
+    let (mut path, mut buffer) = ([0u8; 40], [0u8; 32]);
+    path_of(tid, "personality", &mut path)
+        .and_then(|path| read_small(path, &mut buffer).ok())
         .and_then(|text| u32::from_str_radix(std::str::from_utf8(text).ok()?.trim(), 16).ok())
         .is_none_or(|personality| personality & STICKY_TIMEOUTS != 0)
 }
@@ -116,7 +115,7 @@ mod tests {
     fn of_our_own_descriptors() {
         let own = i32::try_from(std::process::id()).unwrap();
         let of = |file: &dyn std::os::fd::AsRawFd| {
-            Kind::of(own, own, u64::from(file.as_raw_fd().unsigned_abs()))
+            Kind::of(own, u64::from(file.as_raw_fd().unsigned_abs()))
         };
         let (reader, _writer) = std::io::pipe().unwrap();
         assert_eq!(of(&reader), Some(Kind::Pipe));
@@ -133,8 +132,8 @@ mod tests {
             .open(&dir);
         std::fs::remove_file(&dir).unwrap();
         assert_eq!(of(&fifo.unwrap()), Some(Kind::Pipe));
-        assert_eq!(Kind::of(own, own, 1_000_000), None);
-        assert!(!sticky_timeouts(own, own));
-        assert!(sticky_timeouts(-1, -1), "nobody knows");
+        assert_eq!(Kind::of(own, 1_000_000), None);
+        assert!(!sticky_timeouts(own));
+        assert!(sticky_timeouts(-1), "nobody knows");
     }
 }

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use mctl_abi::Errno;
 use rustix::fs::{Mode, OFlags};
 
+use super::files::path_of;
 use crate::bounded::may_wait;
 
 /// A line of /proc/PID/task/TID/syscall has at most 170 bytes.
@@ -44,13 +45,16 @@ impl<const N: usize> Text<N> {
 }
 
 impl Witness {
+    /// Fit for the shield: no allocation.
+    ///
     /// # Errors
     /// The errno of open(2) or read(2): the thread has ended, or must not be looked at.
-    pub(super) fn look(pid: i32, tid: i32) -> Result<Witness, Errno> {
+    pub(super) fn look(tid: i32) -> Result<Witness, Errno> {
         let open = |name: &str| {
-            let path = format!("/proc/{pid}/task/{tid}/{name}");
+            let mut path = [0u8; 40];
+            let path = path_of(tid, name, &mut path).ok_or(Errno::ENAMETOOLONG)?;
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            may_wait(|| rustix::fs::open(path.as_str(), flags, Mode::empty()))
+            may_wait(|| rustix::fs::open(path, flags, Mode::empty()))
                 .map_err(|errno| Errno::from_raw(errno.raw_os_error()))
         };
         let call_file = open("syscall")?;
@@ -97,7 +101,7 @@ mod tests {
         let fixture = mctl_testkit::start!("pause", "every=0");
         let patience = std::time::Duration::from_secs(60);
         fixture.wait_blocked(patience).unwrap();
-        let witness = Witness::look(fixture.pid(), fixture.pid()).unwrap();
+        let witness = Witness::look(fixture.pid()).unwrap();
         assert!(!witness.wchan().is_empty());
         for _ in 0..1000 {
             assert!(witness.still_stands());
@@ -105,7 +109,6 @@ mod tests {
         fixture.finish().unwrap().assert_clean(1);
         assert!(!witness.still_stands(), "it has ended");
 
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert!(Witness::look(own, i32::MAX).is_err());
+        assert!(Witness::look(i32::MAX).is_err());
     }
 }

@@ -7,7 +7,7 @@ use super::raw;
 use super::rest::until;
 use super::wait::{Event, wait};
 use crate::arch::{Arch, Native, SyscallArgs};
-use crate::inject::runnable::run_time_ns;
+use crate::inject::runnable::{run_time_ns, state_of};
 use crate::time::{Deadline, monotonic_ns};
 
 type Regs = <Native as Arch>::Regs;
@@ -91,14 +91,18 @@ const MAX_RESTARTS: u32 = 1000;
 const WATCH_NS: u64 = 5_000_000;
 /// One that had a processor for so long of it was not kept from its one instruction.
 const RAN_NS: u64 = 500_000;
+/// So often it must be seen to have run on.
+const RAN_TIMES: u32 = 3;
 
 /// How late a thread is.
 #[derive(Clone, Copy, Debug)]
 enum Late {
     No,
-    /// It is watched. `ran`: for how long it had run before, in nanoseconds.
+    /// It is watched. `ran`: for how long it had run before, in nanoseconds; `times`: how often it was seen to have
+    /// run on.
     Watched {
         ran: Option<u64>,
+        times: u32,
     },
     /// `runs`: it has run in the time that it was watched.
     AskedToStop {
@@ -305,15 +309,27 @@ impl Borrowed {
         match late {
             Late::No => {
                 let ran = run_time_ns(self.tid);
-                Ok((Late::Watched { ran }, Deadline::after(WATCH_NS)))
+                Ok((Late::Watched { ran, times: 0 }, Deadline::after(WATCH_NS)))
             }
-            Late::Watched { ran } => {
+            Late::Watched { ran, times } => {
                 let now = run_time_ns(self.tid);
                 let runs = ran
                     .zip(now)
                     .is_some_and(|(ran, now)| now.saturating_sub(ran) >= RAN_NS);
+                let times = times + u32::from(runs);
+                // Where a virtual machine's processor is taken away, time passes for the thread without an instruction.
+                let watched = match runs {
+                    true if times < RAN_TIMES => Some(now),
+                    // It waits for a processor (a busy machine, a throttled cgroup), which it needs to stop as well.
+                    false if state_of(self.tid) == Some(b'R') => Some(ran),
+                    _ => None,
+                };
+                if let Some(ran) = watched {
+                    let late = Late::Watched { ran, times };
+                    return Ok((late, Deadline::after(WATCH_NS)));
+                }
                 self.step(raw::interrupt(self.tid))?;
-                Ok((Late::AskedToStop { runs }, Deadline::NEVER))
+                Ok((Late::AskedToStop { runs: times > 0 }, Deadline::NEVER))
             }
             Late::AskedToStop { .. } => Ok((late, Deadline::NEVER)),
         }

@@ -46,6 +46,8 @@ const SLICE_NS: u64 = 5_000_000;
 const ENTRY_NS: u64 = 1_000_000_000;
 /// For a carrier that was killed to end.
 const END_NS: u64 = 1_000_000_000;
+/// The same where nobody else will see to it.
+const END_ALONE_NS: u64 = 60_000_000_000;
 /// For a child that was born to show itself.
 const BIRTH_NS: u64 = 1_000_000_000;
 
@@ -175,23 +177,28 @@ impl Carried {
         }
     }
 
-    /// Ends it. False: it has not ended yet; it will when the call that it is in lets go of it.
-    pub(crate) fn end(mut self) -> bool {
-        self.kill()
+    /// Ends it. False: it has not ended yet; it will when the call that it is in lets go of it. `alone`: whether nobody
+    /// else will see to it then, so that it is waited for longer.
+    pub(crate) fn end(mut self, alone: impl Fn() -> bool) -> bool {
+        self.kill(alone)
     }
 
-    fn kill(&mut self) -> bool {
+    fn kill(&mut self, alone: impl Fn() -> bool) -> bool {
         if !self.held {
             return true;
         }
         self.held = false;
         raw::kill(self.tid);
-        let end = monotonic_ns().saturating_add(END_NS);
+        let begun = monotonic_ns();
         loop {
             match wait(self.tid, Deadline::after(SLICE_NS)) {
                 Event::Gone => return true,
-                _ if monotonic_ns() >= end => return false,
-                _ => {}
+                _ => {
+                    let waited = monotonic_ns().saturating_sub(begun);
+                    if waited >= END_ALONE_NS || waited >= END_NS && !alone() {
+                        return false;
+                    }
+                }
             }
         }
     }
@@ -199,6 +206,6 @@ impl Carried {
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        self.kill();
+        self.kill(|| false);
     }
 }

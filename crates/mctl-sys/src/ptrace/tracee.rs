@@ -114,6 +114,8 @@ impl Seized {
                             raw::interrupt(self.tid).map_err(os)?;
                             ASLEEP_NS
                         }
+                        // It has ended. (Of a first thread nobody hears before the last.)
+                        Some(b'Z' | b'X') | None => return Err(NotStopped::Gone),
                         _ => 0,
                     };
                     if waited >= patience {

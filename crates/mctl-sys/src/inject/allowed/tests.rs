@@ -7,7 +7,6 @@ const WCHAN: &[u8] = b"somewhere";
 fn asleep(number: i64, args: [u64; 6]) -> Asleep<'static> {
     let own = i32::try_from(std::process::id()).unwrap();
     Asleep {
-        pid: own,
         tid: own,
         call: BlockedCall {
             number: number.cast_unsigned(),
@@ -105,6 +104,23 @@ fn what_may_come_back_short_is_left_alone() {
     ] {
         assert!(!allowed(number, args), "{number} {args:?}");
     }
+}
+
+/// Its own stack holds the argument: two words of signal mask, `min_wait_usec`, and the pointer to a timeout.
+#[test]
+fn an_extended_argument_of_a_ring_is_looked_at() {
+    let wait = |words: &[u32; 6], size: u64, sp_off: u64| {
+        let at = std::ptr::from_ref(words) as u64;
+        let mut thread = asleep(IO_URING_ENTER, [3, 0, 1, 9, at, size]);
+        thread.sp = at.wrapping_sub(sp_off);
+        leaves_no_trace(&thread)
+    };
+    assert!(wait(&[0; 6], 24, 64));
+    assert!(wait(&[7, 7, 8, 0, 0, 0], 24, 64), "with a signal mask");
+    assert!(!wait(&[0, 0, 0, 5, 0, 0], 24, 64), "a least time to wait");
+    assert!(!wait(&[0, 0, 0, 0, 16, 0], 24, 64), "a timeout");
+    assert!(!wait(&[0; 6], 16, 64), "of another size");
+    assert!(!wait(&[0; 6], 24, 1 << 20), "somewhere else");
 }
 
 #[test]

@@ -97,6 +97,13 @@ impl Birth {
         self.child
     }
 
+    /// It is about to be born, after a wait for a harmless moment.
+    pub(in crate::inject) fn note_waited(&self, ns: u64) {
+        if self.child.is_none() {
+            self.mailbox.note_waited(ns);
+        }
+    }
+
     pub(in crate::inject) fn note_stop(&mut self, ns: u64) {
         self.stopped_ns = self.stopped_ns.saturating_add(ns);
         self.longest_ns = self.longest_ns.max(ns);
@@ -167,7 +174,7 @@ impl Birth {
         self.give_name(&mut carried, target);
         let why = self.serve_with(&mut carried, target);
         // What was asked and not done the caller hears first: it need not wait for the end.
-        self.ended = carried.end();
+        self.ended = carried.end(crate::inject::shield::is_orphaned);
         self.mailbox.end(why);
     }
 

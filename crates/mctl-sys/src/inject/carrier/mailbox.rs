@@ -72,6 +72,8 @@ pub(super) struct Mailbox {
     stop: AtomicBool,
     /// How long a call may take, in nanoseconds.
     pub(super) call_ns: AtomicU64,
+    /// How long the birth waited for a harmless moment, in nanoseconds.
+    waited_ns: AtomicU64,
     slots: [Slot; SLOTS],
 }
 
@@ -84,6 +86,7 @@ impl Mailbox {
             why: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             call_ns: AtomicU64::new(call_ns),
+            waited_ns: AtomicU64::new(0),
             slots: std::array::from_fn(|_| Slot::default()),
         }
     }
@@ -144,12 +147,20 @@ impl Mailbox {
         })
     }
 
+    pub(super) fn waited_ns(&self) -> u64 {
+        self.waited_ns.load(Ordering::Relaxed)
+    }
+
     pub(super) fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Release);
         crate::raw::futex::wake(&self.turn);
     }
 
     // The shield's side.
+
+    pub(super) fn note_waited(&self, ns: u64) {
+        self.waited_ns.store(ns, Ordering::Relaxed);
+    }
 
     pub(super) fn is_to_stop(&self) -> bool {
         self.stop.load(Ordering::Acquire)

@@ -18,7 +18,7 @@ use std::time::Duration;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, NO_CHILD, NO_THREAD, Refusal};
-use super::job::{Job, Limits, run};
+use super::job::{Job, Limits, more_ns, run, with_more};
 use super::look::Prepared;
 use super::memory::Memory;
 use super::script::ScriptCall;
@@ -102,6 +102,8 @@ pub struct Carrier {
 const SLICE_NS: u64 = 20_000_000;
 /// How often it is tried to wait for an ended carrier in its target, and the pause between two tries.
 const REAP_TRIES: u32 = 5;
+/// So long a moment for it is waited for at least, however little the caller would wait for the work itself.
+const REAP_MS: u32 = 1000;
 const REAP_PAUSE: Duration = Duration::from_millis(20);
 /// How often a call that only asks to be made again is.
 const BROKEN_OFF: u32 = 16;
@@ -134,9 +136,11 @@ impl Carrier {
         let mailbox = Arc::new(Mailbox::new(most));
         let keeper = {
             let mailbox = Arc::clone(&mailbox);
+            let more = more_ns();
+            let keep = move || with_more(more, || keep(pid, &pidfd, &mailbox, memory, limits));
             std::thread::Builder::new()
                 .name("mctl carrier".to_owned())
-                .spawn(move || keep(pid, &pidfd, &mailbox, memory, limits))
+                .spawn(keep)
                 .map_err(os(NO_THREAD))?
         };
         let mut carrier = Carrier {
@@ -224,6 +228,12 @@ impl Carrier {
         }
     }
 
+    /// How long its birth waited for a harmless moment.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.mailbox.waited_ns())
+    }
+
     /// Whether it takes further calls.
     #[must_use]
     pub fn is_there(&self) -> bool {
@@ -301,7 +311,8 @@ fn keep_one(
     if let Some(child) = birth.child()
         && !birth.reaped
     {
-        report.left = (!reap(pid, pidfd, child, limits, report)).then_some(child);
+        let reaped = with_more(None, || reap(pid, pidfd, child, limits, report));
+        report.left = (!reaped).then_some(child);
     }
     match birth.refused {
         _ if outcome.is_err() => outcome.map(drop),
@@ -327,6 +338,8 @@ fn reap(
     report: &mut CarrierReport,
 ) -> bool {
     let wait = wait_for(child);
+    let mut limits = limits;
+    limits.wait_ms = limits.wait_ms.max(REAP_MS);
     for _ in 0..REAP_TRIES {
         let mut script = [ScriptCall::new(wait.number.cast_signed(), wait.args)];
         let Ok(prepared) = Prepared::look(pid, pidfd) else {
@@ -334,7 +347,9 @@ fn reap(
         };
         let outcome = {
             let mut jobs = [Job::script(prepared, &mut script, limits)];
-            run(&mut jobs);
+            // All tries together wait no longer than one.
+            let waited = u32::try_from(run(&mut jobs).as_millis()).unwrap_or(u32::MAX);
+            limits.wait_ms = limits.wait_ms.saturating_sub(waited);
             let [job] = jobs;
             job.outcome()
         };

@@ -5,6 +5,7 @@
 //! looked at again, since a thread may have fallen asleep where it may be interrupted. What is left in the end is
 //! refused, or disturbed where the caller accepts that.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use mctl_abi::Errno;
@@ -13,6 +14,7 @@ use super::{Job, State, Work};
 use crate::bounded::{self, End};
 use crate::inject::error::{InjectError, Refusal};
 use crate::inject::idle::Awake;
+use crate::inject::look::is_shield;
 use crate::inject::moment::{Harm, Moment};
 use crate::inject::pick::KEEP;
 use crate::inject::remaining::{Finite, SOON_NS};
@@ -36,7 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// How long threads are kept attached at a time: a wait of a second is cut into slices, since a thread is let go
 /// only by the end of its shield, and a sleeper is found only by a look.
 const FIRST_SLICE_NS: u64 = 3_000_000;
-const LONGEST_SLICE_NS: u64 = 50_000_000;
+const LONGEST_SLICE_NS: u64 = 100_000_000;
+/// In so many of the first slices it is looked whether all threads of a target sleep for long.
+const LONG_WAITS_ROUNDS: usize = 3;
 /// How often a target is looked at for a finite wait.
 const FINITE_ROUNDS: u32 = 8;
 /// How many threads are waited for at once, by a descriptor each.
@@ -44,13 +48,42 @@ const MOST_ARMS: usize = 256;
 /// How many targets are served in one shield: during it our own thread stands still.
 const PER_SHIELD: usize = 64;
 
+thread_local! {
+    /// How much longer the jobs that this thread makes may wait when they are come back to, in nanoseconds.
+    static MORE_NS: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Makes and runs jobs that are come back to where they have no moment now, and may then wait for so long in all. What
+/// is the last resort is left for then.
+pub fn for_now<R>(more: Duration, work: impl FnOnce() -> R) -> R {
+    let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
+    with_more(Some(more), work)
+}
+
+pub(in crate::inject) fn with_more<R>(more: Option<u64>, work: impl FnOnce() -> R) -> R {
+    let before = MORE_NS.with(|now| now.replace(more));
+    let result = work();
+    MORE_NS.with(|now| now.set(before));
+    result
+}
+
+pub(in crate::inject) fn more_ns() -> Option<u64> {
+    MORE_NS.with(Cell::get)
+}
+
 /// Runs jobs in a shield task. Each has its own [`Job::outcome`]. Returns how long was waited for harmless moments.
 pub fn run(jobs: &mut [Job<'_>]) -> Duration {
     let awake = Awake::request(jobs.iter().all(Job::is_short));
     settle(jobs);
     drop(awake);
-    let waited = wait_for_moments(jobs);
+    let begun = monotonic_ns();
+    let waits = jobs.iter().any(Job::is_waiting);
+    wait_for_moments(jobs);
     enter_finite_waits_again(jobs);
+    let waited = match waits {
+        true => Duration::from_nanos(monotonic_ns().saturating_sub(begun)),
+        false => Duration::ZERO,
+    };
     let mut disturbs = false;
     for job in jobs.iter_mut() {
         if job.is_waiting() && job.limits.disturb {
@@ -77,8 +110,10 @@ pub fn run(jobs: &mut [Job<'_>]) -> Duration {
 fn enter_finite_waits_again(jobs: &mut [Job<'_>]) {
     for round in 1..=FINITE_ROUNDS {
         let mut some = false;
-        for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
-            some |= job.look_for_finite_waits();
+        // Those that are come back to may have a better moment then.
+        let last = |job: &&mut Job<'_>| job.is_waiting() && job.more_ns.is_none();
+        for job in jobs.iter_mut().filter(last) {
+            some |= job.look_for_finite_waits(SOON_NS);
         }
         if some {
             settle(jobs);
@@ -86,11 +121,16 @@ fn enter_finite_waits_again(jobs: &mut [Job<'_>]) {
             return;
         }
         // A thread that was just awake is most likely back in its wait at the next look.
-        let patient = |job: &Job<'_>| job.is_waiting() && job.limits.wait_ms > 0;
+        let patient =
+            |job: &Job<'_>| job.is_waiting() && job.limits.wait_ms > 0 && job.more_ns.is_none();
         if round == FINITE_ROUNDS || !jobs.iter().any(patient) {
             return;
         }
-        one_slice(jobs, 0, 0, SOON_NS);
+        let times = Times {
+            slice: SOON_NS,
+            alone: None,
+        };
+        one_slice(jobs, 0, 0, times);
         for job in jobs.iter_mut().filter(|job| patient(job)) {
             job.look_again();
         }
@@ -119,28 +159,61 @@ fn settle(jobs: &mut [Job<'_>]) {
     run_round(jobs);
 }
 
+/// Serves those that can have no better moment for as long as they may wait: all their threads sleep, and one of them in
+/// a finite wait that ends later.
+fn enter_long_waits_again(jobs: &mut [Job<'_>], waited: u64) {
+    let mut some = false;
+    for job in jobs.iter_mut().filter(|job| job.is_fast_asleep()) {
+        let left = wait_ns(job).saturating_sub(waited);
+        some |= job.look_for_finite_waits(job.more_ns.unwrap_or(left));
+    }
+    if some {
+        settle(jobs);
+    }
+}
+
+fn wait_ns(job: &Job<'_>) -> u64 {
+    u64::from(job.limits.wait_ms).saturating_mul(1_000_000)
+}
+
 /// Waits for moments at which the remaining targets can be served.
-fn wait_for_moments(jobs: &mut [Job<'_>]) -> Duration {
+fn wait_for_moments(jobs: &mut [Job<'_>]) {
     let begun = monotonic_ns();
+    for job in jobs.iter_mut() {
+        job.waits_since = Some(begun);
+    }
     let mut slice = FIRST_SLICE_NS;
     let mut first = 0;
     let mut slices = 0;
     loop {
         let waited = monotonic_ns().saturating_sub(begun);
+        if slices < LONG_WAITS_ROUNDS {
+            enter_long_waits_again(jobs, waited);
+        }
         // Those whose time is up wait no more, whatever the others do.
         let left = |job: &Job<'_>| {
-            let wait = u64::from(job.limits.wait_ms).saturating_mul(1_000_000);
             if job.is_waiting() {
-                wait.saturating_sub(waited)
+                wait_ns(job).saturating_sub(waited)
             } else {
                 0
             }
         };
         let longest = jobs.iter().map(left).max().unwrap_or(0);
         if longest == 0 {
-            return Duration::from_nanos(waited);
+            return;
         }
-        first = one_slice(jobs, first, slices, slice.min(longest));
+        // A thread that sleeps on while it is let go has its call ended by a signal that it ignores, should one come at
+        // that very moment. So it is let go seldom; where there is no other to be looked for, once.
+        let alone = slices >= LONG_WAITS_ROUNDS
+            && jobs
+                .iter()
+                .filter(|job| job.is_waiting())
+                .all(Job::has_one_thread);
+        let times = Times {
+            slice: slice.min(longest),
+            alone: alone.then_some(longest),
+        };
+        first = one_slice(jobs, first, slices, times);
         slices += 1;
         slice = (slice * 2).min(LONGEST_SLICE_NS);
         for job in &mut *jobs {
@@ -152,9 +225,17 @@ fn wait_for_moments(jobs: &mut [Job<'_>]) -> Duration {
     }
 }
 
+/// How long a slice is, in nanoseconds.
+#[derive(Clone, Copy)]
+struct Times {
+    slice: u64,
+    /// Where every job that waits has its only thread in it.
+    alone: Option<u64>,
+}
+
 /// One slice of the wait. Where there are too many threads for one, `first` is the job to begin with, and the job to
 /// begin the next slice with is returned.
-fn one_slice(jobs: &mut [Job<'_>], first: usize, slices: usize, ns: u64) -> usize {
+fn one_slice(jobs: &mut [Job<'_>], first: usize, slices: usize, times: Times) -> usize {
     let mut arms = Vec::new();
     let mut next = first;
     for turn in 0..jobs.len() {
@@ -188,12 +269,21 @@ fn one_slice(jobs: &mut [Job<'_>], first: usize, slices: usize, ns: u64) -> usiz
             Ok(()) => job.no_clock = None,
         }
     }
+    let all_armed = jobs
+        .iter()
+        .enumerate()
+        .filter(|(_, job)| job.is_waiting())
+        .all(|(index, _)| arms.iter().any(|arm: &user_mode::Arm| arm.job == index));
+    let ns = times.alone.filter(|_| all_armed).unwrap_or(times.slice);
     let slice = Deadline::after(ns);
     if arms.is_empty() {
         std::thread::sleep(Duration::from_nanos(ns.min(5_000_000)));
         return next;
     }
-    match shield::run(|| user_mode::watch(jobs, &mut arms, slice)) {
+    match shield::run(|| {
+        let is_over = || shield::is_orphaned() || crate::bounded::is_to_end();
+        user_mode::watch(jobs, &mut arms, slice, is_over);
+    }) {
         Ok(End::Done | End::NoAnswer) => {}
         Ok(End::Interrupted | End::Died) => {
             for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
@@ -294,14 +384,29 @@ impl Job<'_> {
         }
     }
 
-    /// Whether one of its threads is in a finite wait that can be entered again; the job is then to be run with it.
-    fn look_for_finite_waits(&mut self) -> bool {
+    /// Whether nothing better than a finite wait can come within the time: all threads sleep, where none may be
+    /// interrupted.
+    fn is_fast_asleep(&self) -> bool {
+        let mut all = self.prepared.candidates.iter().flatten();
+        self.is_waiting()
+            && !matches!(self.work, Work::Carry(_))
+            && all.all(|one| matches!(one.moment, Moment::Elsewhere | Moment::Unreachable))
+    }
+
+    /// Whether its only thread is one that can be waited for.
+    fn has_one_thread(&self) -> bool {
+        self.prepared.candidates.iter().flatten().count() == 1
+    }
+
+    /// Whether one of its threads is in a finite wait that can be entered again, and lasts longer than `soon`
+    /// nanoseconds; the job is then to be run with it.
+    fn look_for_finite_waits(&mut self, soon: u64) -> bool {
         let pid = self.prepared.pid;
         let mut some = false;
         for candidate in self.prepared.candidates.iter_mut().flatten() {
             // (A filter might refuse the call that it is entered again by.)
             let may = candidate.moment == Moment::Elsewhere && !candidate.seccomp;
-            let look = || Finite::look(pid, candidate.tid);
+            let look = || Finite::look(pid, candidate.tid, soon);
             candidate.finite = if may {
                 bounded::run(look).unwrap_or(None)
             } else {
@@ -320,6 +425,11 @@ impl Job<'_> {
     fn look_again(&mut self) -> bool {
         let new = match self.prepared.again() {
             Ok(new) => new,
+            // Another injector waits for a moment of it too.
+            Err(InjectError::Refused(Refusal::Traced { tracer, .. })) if is_shield(tracer) => {
+                self.state = State::NoMoment;
+                return false;
+            }
             Err(error) => {
                 self.why_not = Some(error);
                 return false;

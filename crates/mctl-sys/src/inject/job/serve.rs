@@ -4,21 +4,27 @@
 use mctl_abi::Errno;
 
 use super::{Disturbed, Job, Report, State, Work};
+use crate::inject::blocked::BlockedCall;
 use crate::inject::carrier::Served;
 use crate::inject::filtered::may_be_filtered;
 use crate::inject::let_go::{Left, let_go};
 use crate::inject::moment::{Harm, Moment};
 use crate::inject::pick::{Candidate, Candidates, KEEP};
-use crate::inject::runnable::run_time_ns;
+use crate::inject::runnable::{run_time_ns, state_of};
 use crate::inject::script::run_script;
 use crate::inject::shield;
+use crate::inject::user_mode;
 use crate::ptrace::tracee::{NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
-use crate::time::Deadline;
+use crate::time::{Deadline, monotonic_ns};
 
-/// How often an ended carrier is waited for where its keeper was killed, and the pause between two tries.
-const LEAVES: u32 = 200;
-const LEAVE_PAUSE_NS: u64 = 5_000_000;
+/// How long the shield looks for a moment to have an ended carrier waited for, while its keeper lives and can go on
+/// with that, and where nobody else will.
+const LEAVE_NS: u64 = 200_000_000;
+const LEAVE_ALONE_NS: u64 = 60_000_000_000;
+/// How long that is tried with sleepers only, and the pause between two looks at them.
+const SLEEPERS_NS: u64 = 50_000_000;
+const LEAVE_PAUSE_NS: u64 = 2_000_000;
 
 impl Job<'_> {
     /// Serves it by one of the threads that may be stopped now.
@@ -34,7 +40,7 @@ impl Job<'_> {
             }
             self.tried = index;
             state = match self.try_thread(candidate) {
-                Ok(report) => State::Done(self.carry_on(report, &candidates, index)),
+                Ok(report) => State::Done(self.carry_on(report, &candidates)),
                 Err(state) => state,
             };
             self.lost |= state == State::NoThread(NotStopped::Gone);
@@ -45,10 +51,11 @@ impl Job<'_> {
         }
         self.prepared.candidates = candidates;
         self.state = state;
+        self.take_leave();
     }
 
-    /// Where the thread has borne a carrier: keeps it, and then has the thread wait for it.
-    fn carry_on(&mut self, report: Report, candidates: &Candidates, index: usize) -> Report {
+    /// Where the thread has borne a carrier: keeps it.
+    fn carry_on(&mut self, report: Report, candidates: &Candidates) -> Report {
         let mut threads = [0; KEEP];
         for (slot, kept) in threads.iter_mut().zip(candidates) {
             *slot = kept.as_ref().map_or(0, |candidate| candidate.tid);
@@ -58,41 +65,94 @@ impl Job<'_> {
             pid: self.prepared.pid,
             threads,
         };
-        let Work::Carry(birth) = &mut self.work else {
-            return report;
-        };
-        birth.note_stop(report.stopped_ns);
-        birth.serve(&served);
-        if let Some(Some(candidate)) = candidates.get(index) {
-            self.take_leave(candidate);
+        if let Work::Carry(birth) = &mut self.work {
+            birth.note_stop(report.stopped_ns);
+            birth.serve(&served);
         }
         report
     }
 
-    /// Has the thread that bore a carrier wait for it, in the very call in which it was chosen. Else its keeper looks
-    /// for another moment; where there is no keeper any more, this is tried for a while.
-    fn take_leave(&mut self, candidate: &Candidate) {
-        for _ in 0..LEAVES {
-            if !matches!(&self.work, Work::Carry(birth) if birth.is_to_be_reaped()) {
-                return;
-            }
-            if candidate.is_still_there() {
-                match self.try_thread(candidate) {
-                    Ok(again) => {
-                        if let Work::Carry(birth) = &mut self.work {
-                            birth.note_stop(again.stopped_ns);
-                        }
-                    }
+    /// Has the target wait for its carrier, which has ended: in the shield, which a kill of the caller does not reach.
+    /// Where no moment comes soon the keeper goes on looking for one; where there is none any more, it is done here.
+    fn take_leave(&mut self) {
+        if !self.has_to_reap() {
+            return;
+        }
+        let (state, lost) = (self.state, self.lost);
+        self.lost = false;
+        self.leave_by_sleepers();
+        if self.has_to_reap() && !self.lost {
+            self.leave_by_any();
+        }
+        self.state = state;
+        self.lost |= lost;
+    }
+
+    /// Whether a carrier has ended, and the target lives that is to wait for it.
+    fn has_to_reap(&self) -> bool {
+        matches!(&self.work, Work::Carry(birth) if birth.is_to_be_reaped())
+            && is_alive(self.prepared.pidfd) == Ok(true)
+    }
+
+    /// By a thread that sleeps where it may be interrupted. It has only just been let go, perhaps, and is on its way
+    /// back to sleep.
+    fn leave_by_sleepers(&mut self) {
+        let end = Deadline::after(SLEEPERS_NS);
+        loop {
+            for index in 0..KEEP {
+                let Some(candidate) = self.asleep_now(index) else {
+                    continue;
+                };
+                match self.try_thread(&candidate) {
+                    Ok(again) => self.note_stop(again.stopped_ns),
                     // It may still be attached: only our end lets it go.
                     Err(State::NoThread(_)) => return,
                     Err(_) => {}
                 }
+                if !self.has_to_reap() {
+                    return;
+                }
             }
-            if !shield::is_orphaned() {
+            if self.lost || end.passed(monotonic_ns()) {
                 return;
             }
-            // It has only just been let go, perhaps, and is on its way back to sleep.
             crate::time::wait_for_sigchld(LEAVE_PAUSE_NS);
+        }
+    }
+
+    /// By any thread that runs its own code, or falls asleep where it may be interrupted.
+    fn leave_by_any(&mut self) {
+        let mut arms = std::mem::take(&mut self.arms);
+        let which = user_mode::Which {
+            job: 0,
+            pid: self.prepared.pid,
+            first: 0,
+            most: KEEP,
+        };
+        let soon = Deadline::after(LEAVE_NS);
+        let is_over = || !shield::is_orphaned() && soon.passed(monotonic_ns());
+        let end = Deadline::after(LEAVE_ALONE_NS);
+        while self.has_to_reap() && !self.lost && !is_over() && !end.passed(monotonic_ns()) {
+            for candidate in self.prepared.candidates.iter_mut().flatten() {
+                // It slept when the carrier was born.
+                if state_of(candidate.tid) == Some(b'R') {
+                    candidate.moment = Moment::Running;
+                }
+            }
+            let _ = user_mode::arm(&mut arms, &which, &self.prepared.candidates);
+            if !arms.is_empty() {
+                self.state = State::NoMoment;
+                user_mode::watch(std::slice::from_mut(self), &mut arms, end, is_over);
+                // What was attached is so until the shield ends.
+                return;
+            }
+            self.leave_by_sleepers();
+        }
+    }
+
+    fn note_stop(&mut self, ns: u64) {
+        if let Work::Carry(birth) = &mut self.work {
+            birth.note_stop(ns);
         }
     }
 
@@ -183,14 +243,29 @@ impl Job<'_> {
         Err(State::NoMoment)
     }
 
-    /// Serves a job that waits, by a thread that stands in its own code, or in a group-stop.
-    pub(in crate::inject) fn serve_waiting(&mut self, stopped: Stopped, index: usize) {
+    /// A thread of a job that waits, where it is now asleep in a call that may be interrupted.
+    pub(in crate::inject) fn asleep_now(&self, index: usize) -> Option<Candidate> {
+        self.prepared.candidates.get(index)?.as_ref()?.asleep_now()
+    }
+
+    pub(in crate::inject) fn stop_deadline(&self) -> Deadline {
+        Deadline::after(self.patience())
+    }
+
+    /// Serves a job that waits, by a thread that stands in its own code, in a group-stop, or in a call that may be
+    /// interrupted.
+    pub(in crate::inject) fn serve_waiting(
+        &mut self,
+        stopped: Stopped,
+        index: usize,
+        call: Option<BlockedCall>,
+    ) {
         let candidates = std::mem::take(&mut self.prepared.candidates);
         if let Some(Some(candidate)) = candidates.get(index) {
             // What it was seen in is long over.
             let now = Candidate {
                 tid: candidate.tid,
-                call: None,
+                call,
                 moment: candidate.moment,
                 seccomp: candidate.seccomp,
                 signal: None,
@@ -199,13 +274,14 @@ impl Job<'_> {
             };
             self.tried = index;
             self.state = match self.serve(stopped, &now) {
-                Ok(report) => State::Done(self.carry_on(report, &candidates, KEEP)),
+                Ok(report) => State::Done(self.carry_on(report, &candidates)),
                 // Another thread, or another moment, may do.
                 Err(state) if another_thread_may_do(state) => State::NoMoment,
                 Err(state) => state,
             };
         }
         self.prepared.candidates = candidates;
+        self.take_leave();
     }
 
     fn patience(&self) -> u64 {
@@ -226,10 +302,15 @@ impl Job<'_> {
             .borrow(insn, suspend, candidate.call)
             .map_err(State::NoThread)?;
         let patience = self.patience();
+        let since = self.waits_since;
+        let waited_ns = since.map_or(0, |since| monotonic_ns().saturating_sub(since));
         let result = match &mut self.work {
             Work::Script(calls) => run_script(&mut borrowed, calls, patience),
             Work::Runs(runs) => runs.advise(&mut borrowed, patience),
-            Work::Carry(birth) => birth.in_thread(&mut borrowed, patience),
+            Work::Carry(birth) => {
+                birth.note_waited(waited_ns);
+                birth.in_thread(&mut borrowed, patience)
+            }
         };
         let stopped_ns = borrowed.release();
         result

@@ -50,6 +50,8 @@ pub(super) struct Finite {
     seen: TaskSyscall,
     /// The wait as it was when it was entered.
     wait: Wait,
+    /// One that may end within so many nanoseconds is left alone.
+    soon: u64,
 }
 
 /// What is known at the moment of the stop.
@@ -61,8 +63,9 @@ pub(super) struct Known {
 }
 
 impl Finite {
-    /// Looks at a thread that was seen in a call. `None`: it is not such a wait, or not all of it is known.
-    pub(super) fn look(pid: i32, tid: i32) -> Option<Finite> {
+    /// Looks at a thread that was seen in a call, for a wait that does not end within `soon` nanoseconds. `None`: it is
+    /// not such a wait, or not all of it is known.
+    pub(super) fn look(pid: i32, tid: i32, soon: u64) -> Option<Finite> {
         if !cfg!(target_arch = "x86_64") || !has_epoll_pwait2() {
             return None;
         }
@@ -91,14 +94,20 @@ impl Finite {
             return None;
         }
         let wait = Wait::of(timeout_ns, stat.nice, timer_slack(tid)?);
-        is_the_librarys(pid, tid, pc, sp)?.then_some(Finite { tid, seen, wait })
+        let wait_is_known = is_the_librarys(pid, tid, pc, sp)?;
+        wait_is_known.then_some(Finite {
+            tid,
+            seen,
+            wait,
+            soon: soon.max(SOON_NS),
+        })
     }
 
     /// The last look before the stop, in the shield: no allocation. `None`: it sleeps there no more, or when its wait
     /// ends is not to be told, or that is soon.
     pub(super) fn know(self) -> Option<Known> {
         let before = switches(self.tid)?;
-        let armed = Armed::of(self.wait, SOON_NS)?;
+        let armed = Armed::of(self.wait, self.soon)?;
         let stands = seen_in(self.tid)? == self.seen;
         let switches = switches(self.tid)?;
         (stands && switches == before).then_some(Known {

@@ -19,7 +19,7 @@ enum Done {
 }
 
 fn stop_in_its_wait(pid: i32) -> Done {
-    let Some(finite) = Finite::look(pid, pid) else {
+    let Some(finite) = Finite::look(pid, pid, 0) else {
         return Done::Refused;
     };
     let mut auxv = [0u8; 1024];
