@@ -293,7 +293,7 @@ impl Work<'_> {
     }
 
     fn trees(&self, roots: &[Target], sum: &mut Sum) {
-        for root in roots {
+        for (at, root) in roots.iter().enumerate() {
             if self.args.dry_run {
                 match mctl::tree::members_of_tree(root) {
                     Ok(members) => {
@@ -306,13 +306,15 @@ impl Work<'_> {
                 continue;
             }
             let mut progress = Progress::new();
-            let outcome = mctl::apply_tree(
-                self.request,
-                root,
-                self.caps,
-                self.atomicity(),
-                &mut |member| progress.step(member),
-            );
+            let outcome = mctl::in_share(roots.len() - at, || {
+                mctl::apply_tree(
+                    self.request,
+                    root,
+                    self.caps,
+                    self.atomicity(),
+                    &mut |member| progress.step(member),
+                )
+            });
             progress.end();
             match outcome {
                 Ok(outcome) => sum.take(outcome),

@@ -8,7 +8,7 @@ use mctl::coverage::Bytes;
 use mctl::memlock::{
     Allowance, Hooks, Lock, Locked, check_room, left_to_server, lock_with, rehearse, unlock_with,
 };
-use mctl::{Errno, Error, ProcessSpec, Target};
+use mctl::{Errno, Error, ProcessSpec, Target, in_turn};
 use serde::Serialize;
 
 use crate::advising::bar::Bar;
@@ -144,16 +144,22 @@ pub(crate) fn carry_out(work: Work, who: &Who, how: &How) -> Ended {
     let mut rows: Vec<Row> = opened.failed.into_iter().map(failed).collect();
     let mut not_begun = 0;
     let mut ahead = Ahead::default();
-    for target in &opened.targets {
-        if interrupt.pressed() {
-            not_begun += 1;
-            continue;
-        }
-        let result = work.carry_out(target, how, &interrupt, &mut ahead);
-        let gone = |error: &Error| opened.group && error.errno() == Errno::ESRCH;
-        if result.as_ref().is_err_and(gone) {
-            continue;
-        }
+    let results = in_turn(&opened.targets, |target| match interrupt.pressed() {
+        true => Ok(None),
+        false => work
+            .carry_out(target, how, &interrupt, &mut ahead)
+            .map(Some),
+    });
+    for (target, result) in opened.targets.iter().zip(results) {
+        let result = match result {
+            Ok(None) => {
+                not_begun += 1;
+                continue;
+            }
+            Err(error) if opened.group && error.errno() == Errno::ESRCH => continue,
+            Ok(Some(done)) => Ok(done),
+            Err(error) => Err(error),
+        };
         rows.push(Row {
             spec: target.spec(),
             name: Some(target.name()),

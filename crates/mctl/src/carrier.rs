@@ -10,6 +10,7 @@ use mctl_sys::inject::{CarriedCall, Carrier, Memory, Undone};
 use mctl_sys::raw::madvise::Range;
 
 use crate::error::{Error, Result};
+use crate::patience::{has_no_moment, spend};
 use crate::target::Target;
 
 /// The most that one call may take. It concerns a piece of memory that is read in or swapped in within
@@ -95,8 +96,14 @@ impl<'t> Carrying<'t> {
                 let memory = self.memory.clone();
                 let (fd, limits) = (self.target.as_fd(), crate::patience::limits());
                 let carrier = Carrier::start(pid, fd, memory, limits, CALL_LIMIT, &cancelled)
-                    .map_err(|error| Error::inject(pid, error))?;
-                self.carrier = Some(carrier);
+                    .map_err(|error| Error::inject(pid, error));
+                let most = Duration::from_millis(u64::from(limits.wait_ms));
+                spend(match &carrier {
+                    Ok(carrier) => carrier.waited(),
+                    Err(_) if has_no_moment(&carrier, most) => most,
+                    Err(_) => Duration::ZERO,
+                });
+                self.carrier = Some(carrier?);
             }
             let Some(carrier) = &mut self.carrier else {
                 return Ok((first, Some(Halt::Failed(Errno::EIO))));

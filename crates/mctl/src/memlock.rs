@@ -133,7 +133,7 @@ pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
 /// # Errors
 /// As [`lock`].
 pub fn lock_with(target: &Target, lock: Lock, hooks: Hooks<'_>) -> Result<Locked> {
-    crate::with_room(|| lock_here(target, lock, hooks))
+    crate::with_room(|| crate::together(|| lock_here(target, lock, hooks)))
 }
 
 fn lock_here(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked> {
@@ -240,7 +240,7 @@ pub fn unlock(target: &Target) -> Result<Locked> {
 /// # Errors
 /// As [`unlock`].
 pub fn unlock_with(target: &Target, hooks: Hooks<'_>) -> Result<Locked> {
-    crate::with_room(|| unlock_here(target, hooks))
+    crate::with_room(|| crate::together(|| unlock_here(target, hooks)))
 }
 
 fn unlock_here(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {

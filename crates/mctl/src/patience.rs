@@ -8,11 +8,13 @@
 //! assert_eq!(mctl::patience().wait, Duration::from_millis(300));
 //! ```
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use mctl_sys::inject::{Limits, Report};
+use mctl_sys::inject::{InjectError, Job, Limits, Refusal, Report, for_now};
 
+use crate::error::{Error, Result};
 use crate::outcome::{Note, Outcome};
 
 /// For all changes of this process that run a call in another one.
@@ -44,19 +46,243 @@ pub fn set_patience(patience: Patience) {
     DISTURB.store(patience.disturb, Ordering::Relaxed);
 }
 
+/// What the changes of one command have waited for moments, and may.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shared {
+    spent: Duration,
+    /// Where `spent` is to end for now, if that is before the whole wait is used up.
+    end: Option<Duration>,
+}
+
+thread_local! {
+    /// Of what runs in [`together`]; `None` outside of it.
+    static SHARED: Cell<Option<Shared>> = const { Cell::new(None) };
+}
+
+/// Puts back what was shared before, also where the work panics.
+struct Ends(Option<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        SHARED.with(|shared| shared.set(self.0));
+    }
+}
+
+/// Does work on many processes that waits no longer than work on one: [`Patience::wait`] for harmless moments in all,
+/// and a second in all for processes about which the kernel does not answer. Within such work it is just done.
+///
+/// Those that are done one after the other are best done by [`in_turn`].
+pub fn together<R>(work: impl FnOnce() -> R) -> R {
+    mctl_sys::bounded::together(|| {
+        if SHARED.with(Cell::get).is_some() {
+            return work();
+        }
+        let _ends = Ends(None);
+        SHARED.with(|shared| shared.set(Some(Shared::default())));
+        work()
+    })
+}
+
+/// How long may still be waited.
+fn left() -> Duration {
+    let wait = patience().wait;
+    match SHARED.with(Cell::get) {
+        None => wait,
+        Some(Shared { spent, end }) => end.map_or(wait, |end| end.min(wait)).saturating_sub(spent),
+    }
+}
+
+pub(crate) fn spent() -> Duration {
+    SHARED.with(Cell::get).unwrap_or_default().spent
+}
+
+/// Takes what was waited off what may be waited.
+pub(crate) fn spend(waited: Duration) {
+    SHARED.with(|shared| {
+        if let Some(now) = shared.get() {
+            let spent = now.spent.saturating_add(waited);
+            shared.set(Some(Shared { spent, ..now }));
+        }
+    });
+}
+
+/// Work in [`together`] that waits for at most so much of what is left.
+fn at_most<R>(most: Duration, work: impl FnOnce() -> R) -> R {
+    let Some(now) = SHARED.with(Cell::get) else {
+        return work();
+    };
+    let end = now.spent.saturating_add(most);
+    let end = now.end.map_or(end, |before| before.min(end));
+    SHARED.with(|shared| {
+        shared.set(Some(Shared {
+            end: Some(end),
+            ..now
+        }));
+    });
+    let result = work();
+    SHARED.with(|shared| {
+        if let Some(after) = shared.get() {
+            shared.set(Some(Shared {
+                end: now.end,
+                ..after
+            }));
+        }
+    });
+    result
+}
+
 /// For the injector.
 pub(crate) fn limits() -> Limits {
     Limits {
-        wait_ms: WAIT_MS.load(Ordering::Relaxed),
-        disturb: DISTURB.load(Ordering::Relaxed),
+        wait_ms: u32::try_from(left().as_millis()).unwrap_or(u32::MAX),
+        disturb: DISTURB.load(Ordering::Relaxed) && !EARLY.with(Cell::get),
         ..Limits::default()
     }
 }
 
-/// Takes what was waited off what may be waited.
-pub(crate) fn take_off(left: &mut Limits, waited: Duration) {
-    let waited = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
-    left.wait_ms = left.wait_ms.saturating_sub(waited);
+/// Runs jobs of the injector, and takes what they waited off what may be waited.
+pub(crate) fn run(jobs: &mut [Job<'_>]) {
+    spend(mctl_sys::inject::run(jobs));
+}
+
+thread_local! {
+    /// Nobody is disturbed before the time is up.
+    static EARLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What is waited in one of the rounds in which many are done, so that those that have no moment keep nobody else:
+/// nothing in the first, then more and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) most: Duration,
+    /// The time is up afterwards.
+    pub(crate) is_last: bool,
+}
+
+impl Turn {
+    const FIRST: [Duration; 4] = [
+        Duration::ZERO,
+        Duration::from_millis(30),
+        Duration::from_millis(120),
+        Duration::from_millis(480),
+    ];
+    /// Less than this is not cut up.
+    const LEAST: Duration = Duration::from_millis(200);
+
+    /// Of this round, of which `count` parts that wait one after the other are still to come.
+    pub(crate) fn of(round: u32, count: usize) -> Turn {
+        Turn::within(left(), round, count)
+    }
+
+    /// All that is left.
+    pub(crate) fn last(count: usize) -> Turn {
+        Turn {
+            most: share(left(), count),
+            is_last: true,
+        }
+    }
+
+    fn within(left: Duration, round: u32, count: usize) -> Turn {
+        let even = share(left, count);
+        let round = usize::try_from(round).unwrap_or(usize::MAX);
+        let most = match Turn::FIRST.get(round) {
+            Some(most) => *most,
+            None => even / 4,
+        };
+        let is_last = round > 0 && left < Turn::LEAST || most >= even;
+        Turn {
+            most: if is_last { even } else { most },
+            is_last,
+        }
+    }
+
+    /// Does work that waits for so long.
+    pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        if self.is_last {
+            return at_most(self.most, work);
+        }
+        let before = EARLY.with(|early| early.replace(true));
+        let result = for_now(left(), || at_most(self.most, work));
+        EARLY.with(|early| early.set(before));
+        result
+    }
+}
+
+/// Work on one of `count` items that are still to be done one after the other: it waits for no more than its share of
+/// what is left, and leaves to the others what it does not need.
+pub fn in_share<R>(count: usize, work: impl FnOnce() -> R) -> R {
+    at_most(share(left(), count), work)
+}
+
+fn share(left: Duration, count: usize) -> Duration {
+    left / u32::try_from(count.max(1)).unwrap_or(u32::MAX)
+}
+
+/// Does work on one item after the other, and comes back to those that have no harmless moment for it: they share what
+/// may be waited, and keep nobody else. One result an item.
+///
+/// The work is done again from its beginning for an item that had no moment. It must have changed nothing then.
+pub fn in_turn<T, R>(items: &[T], mut work: impl FnMut(&T) -> Result<R>) -> Vec<Result<R>> {
+    together(|| {
+        let mut results: Vec<Option<Result<R>>> = Vec::with_capacity(items.len());
+        results.resize_with(items.len(), || None);
+        let mut todo: Vec<(usize, Duration)> =
+            (0..items.len()).map(|n| (n, Duration::ZERO)).collect();
+        for round in 0.. {
+            let count = todo.len();
+            let mut again = Vec::new();
+            for (at, (index, waited)) in todo.into_iter().enumerate() {
+                let (Some(item), Some(slot)) = (items.get(index), results.get_mut(index)) else {
+                    continue;
+                };
+                let turn = match items.len() {
+                    1 => Turn::last(1),
+                    _ => Turn::of(round, count - at),
+                };
+                let before = spent();
+                let result = turn.run(|| work(item));
+                let waited = waited.saturating_add(spent().saturating_sub(before));
+                if !turn.is_last && has_no_moment(&result, turn.most) {
+                    again.push((index, waited));
+                }
+                *slot = Some(result.map_err(|error| after_waiting(error, waited)));
+            }
+            if again.is_empty() {
+                break;
+            }
+            todo = again;
+        }
+        results.into_iter().flatten().collect()
+    })
+}
+
+/// Whether it was refused for want of a moment within this time, so that waiting longer may help.
+pub(crate) fn has_no_moment<R>(result: &Result<R>, waited: Duration) -> bool {
+    let Err(Error::Inject {
+        source: InjectError::Refused(refusal),
+        ..
+    }) = result
+    else {
+        return false;
+    };
+    match refusal {
+        Refusal::NoHarmlessMoment { .. } | Refusal::InVfork => true,
+        // Of a thread that was asked to stop and did not, it tells another time.
+        Refusal::Unresponsive { waited_ms } => u128::from(*waited_ms) == waited.as_millis(),
+        _ => false,
+    }
+}
+
+/// The refusal tells how long was waited in all.
+pub(crate) fn after_waiting(mut error: Error, waited: Duration) -> Error {
+    if let Error::Inject {
+        source: InjectError::Refused(Refusal::NoHarmlessMoment { waited_ms, .. }),
+        ..
+    } = &mut error
+    {
+        *waited_ms = (*waited_ms).max(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+    }
+    error
 }
 
 /// Says in the outcome that the target was disturbed, if it was.
@@ -79,4 +305,123 @@ pub(crate) fn disturbance(report: &Report) -> Option<String> {
         disturbed.call_words(),
         disturbed.harm.done()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn busy(pid: i32) -> Error {
+        let waited_ms = u64::from(limits().wait_ms);
+        let source = InjectError::Refused(Refusal::NoHarmlessMoment {
+            tid: pid,
+            call: "read(2)".to_owned(),
+            harm: mctl_sys::inject::moment::Harm::Short,
+            waited_ms,
+            no_clock: None,
+        });
+        Error::Inject { pid, source }
+    }
+
+    /// A target that has its moment once it was waited for so long at a time.
+    fn wait_for(pid: i32, needs: Duration, waits: &mut Vec<(i32, Duration)>) -> Result<i32> {
+        let may = ms(u64::from(limits().wait_ms));
+        let waited = may.min(needs);
+        spend(waited);
+        waits.push((pid, waited));
+        if may >= needs {
+            Ok(pid)
+        } else {
+            Err(busy(pid))
+        }
+    }
+
+    fn sum(waits: &[(i32, Duration)]) -> Duration {
+        waits.iter().map(|(_, waited)| *waited).sum()
+    }
+
+    const NEVER: Duration = Duration::from_secs(1_000_000);
+
+    #[test]
+    fn all_of_them_wait_no_longer_than_one() {
+        let wait = patience().wait;
+        for (count, never) in [(1, 1), (2, 1), (40, 1), (40, 3), (1000, 1000)] {
+            let items: Vec<i32> = (1..=count).collect();
+            let mut waits = Vec::new();
+            let needs = |pid: i32| match pid {
+                pid if pid <= never => NEVER,
+                // One needs a moment, the others none.
+                pid if pid == count => ms(5),
+                _ => Duration::ZERO,
+            };
+            let results = in_turn(&items, |pid| wait_for(*pid, needs(*pid), &mut waits));
+            assert!(sum(&waits) <= wait, "{count}: {:?}", sum(&waits));
+            if never < 100 {
+                assert!(sum(&waits) >= wait * 9 / 10, "{count}: {:?}", sum(&waits));
+            }
+            for (pid, result) in items.iter().zip(&results) {
+                assert_eq!(result.is_ok(), *pid > never, "{pid} of {count}");
+            }
+            // It says how long it was waited for in all.
+            if let (1, Some(Err(error))) = (never, results.first()) {
+                let told = error.to_string();
+                let all = waits.iter().filter(|(pid, _)| *pid == 1);
+                let all: Duration = all.map(|(_, waited)| *waited).sum();
+                assert!(told.contains(&format!("{} ms", all.as_millis())), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_done_together_shares_the_wait() {
+        let wait = patience().wait;
+        let own = || ms(u64::from(limits().wait_ms));
+        spend(wait);
+        assert_eq!(own(), wait, "each for itself");
+        together(|| {
+            spend(wait / 4);
+            assert_eq!(own(), wait * 3 / 4);
+            at_most(wait / 2, || {
+                assert_eq!(own(), wait / 2);
+                together(|| spend(wait / 8));
+                assert_eq!(own(), wait * 3 / 8);
+                spend(wait);
+                assert_eq!(own(), Duration::ZERO);
+            });
+            assert_eq!(own(), Duration::ZERO);
+        });
+        assert_eq!(own(), wait);
+        let caught = std::panic::catch_unwind(|| together(|| panic!("as ever")));
+        assert!(caught.is_err());
+        spend(wait);
+        assert_eq!(own(), wait, "a panic ends the sharing");
+    }
+
+    #[test]
+    fn turns_come_to_an_end_and_take_all_there_is() {
+        for wait in [0, 1, 29, 150, 1000, 5000, 120_000, u64::from(u32::MAX)] {
+            for count in [1, 3, 128] {
+                let (mut left, mut rounds) = (ms(wait), 0);
+                loop {
+                    let mut last = true;
+                    for at in 0..count {
+                        let turn = Turn::within(left, rounds, count - at);
+                        assert!(turn.most <= left);
+                        left -= turn.most;
+                        last &= turn.is_last;
+                    }
+                    rounds += 1;
+                    if last {
+                        break;
+                    }
+                }
+                assert!(rounds < 100, "{rounds} rounds of {wait} ms for {count}");
+                assert_eq!(left, Duration::ZERO, "{wait} ms for {count}");
+            }
+        }
+    }
 }

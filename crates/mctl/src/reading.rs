@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp};
-use mctl_sys::inject::{Job, ScriptCall, run};
+use mctl_sys::inject::{Job, ScriptCall};
 use mctl_sys::raw::prctl::{PR_GET_MEMORY_MERGE, PR_GET_THP_DISABLE};
 
 use crate::error::{Error, Result};
@@ -264,7 +264,7 @@ fn exact(target: &Target, mut reading: Reading) -> Result<Reading> {
     ];
     let report = {
         let mut jobs = [Job::script(prepared, &mut calls, crate::patience::limits())];
-        run(&mut jobs);
+        crate::patience::run(&mut jobs);
         let [job] = jobs;
         job.outcome()
     };

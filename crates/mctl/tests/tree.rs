@@ -72,6 +72,46 @@ fn a_tree_that_forks_meanwhile_is_caught() {
     storm.finish().unwrap().assert_clean(1);
 }
 
+/// One pass after the other finds new ones that have no moment: all passes together wait no longer than one may.
+#[test]
+fn a_tree_waits_once_however_many_passes_it_takes() {
+    if has_native_call() {
+        mctl_testkit::skip!("the kernel's own call waits for nobody");
+    }
+    let wait = Duration::from_secs(2);
+    mctl::set_patience(mctl::Patience {
+        wait,
+        disturb: false,
+    });
+    let fixture = start!("no_moment", "every=400");
+    let root = target(fixture.pid());
+    let caps = HostCaps::probe().unwrap();
+    let begun = Instant::now();
+    let mut told = 0;
+    let outcome = apply_tree(&never(), &root, &caps, Atomicity::Each, &mut |_| told += 1).unwrap();
+    let took = begun.elapsed();
+    // With the whole wait for every pass it were as many times two seconds as there are passes, 64 at last.
+    assert!(
+        took < Duration::from_secs(60),
+        "{took:?} in {} passes",
+        outcome.passes
+    );
+    assert_eq!(told, outcome.members.len(), "each is told of once");
+    let (done, left): (Vec<_>, Vec<_>) = outcome.members.iter().partition(|m| m.result.is_ok());
+    assert!(!left.is_empty() && outcome.passes > 1, "{outcome:?}");
+    for member in left {
+        let error = member.result.as_ref().unwrap_err();
+        assert_eq!(error.errno(), Errno::EBUSY, "{error}");
+    }
+    eprintln!(
+        "{} of {} in {} passes and {took:?}",
+        done.len(),
+        outcome.members.len(),
+        outcome.passes
+    );
+    drop(fixture);
+}
+
 #[test]
 fn one_failure_puts_all_back() {
     // A child that someone else traces cannot be reached. The fixture "held" is such a pair; its

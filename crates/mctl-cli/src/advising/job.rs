@@ -1,5 +1,7 @@
 //! Giving an advice to processes, one after the other.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,7 +9,7 @@ use mctl::advise::{Advice, Advise, Advised, Effect, Plan};
 use mctl::budget::{Ahead, Growth};
 use mctl::coverage::Bytes;
 use mctl::reclaim::{Change, Look};
-use mctl::{Errno, Error, ProcessSpec, Target};
+use mctl::{Errno, Error, ProcessSpec, Target, in_turn};
 
 use crate::advising::bar::Bar;
 use crate::advising::bounds;
@@ -149,27 +151,40 @@ impl Job<'_> {
                 result: Err(error),
             });
         }
-        for target in opened.targets {
+        // What is to be said of a process is said once, however often it is come back to.
+        let told = RefCell::new(HashSet::new());
+        let results = in_turn(&opened.targets, |target| {
             if interrupt.pressed() {
-                sum.not_begun += 1;
-                continue;
+                return Ok(None);
             }
-            let (spec, name) = (target.spec(), target.name());
-            let result = if self.how.dry_run {
-                self.plan(&target, &mut ahead)
+            let done = if self.how.dry_run {
+                self.plan(target, &mut ahead)
             } else {
-                self.give(&target, &name, interrupt)
+                let first = told.borrow_mut().insert(target.pid());
+                self.give(target, first, interrupt)
             };
-            match result {
-                Err(error) if opened.group && error.errno() == Errno::ESRCH => sum.ended += 1,
+            done.map(Some)
+        });
+        for (target, result) in opened.targets.iter().zip(results) {
+            let result = match result {
+                Ok(None) => {
+                    sum.not_begun += 1;
+                    continue;
+                }
+                Err(error) if opened.group && error.errno() == Errno::ESRCH => {
+                    sum.ended += 1;
+                    continue;
+                }
                 // Of the words, not of this process.
                 Err(error @ Error::Invalid { .. }) => return Err(error.into()),
-                result => sum.rows.push(Row {
-                    spec,
-                    name: Some(name),
-                    result,
-                }),
-            }
+                Ok(Some(done)) => Ok(done),
+                Err(error) => Err(error),
+            };
+            sum.rows.push(Row {
+                spec: target.spec(),
+                name: Some(target.name()),
+                result,
+            });
         }
         sum.interrupted = interrupt.pressed();
         Ok(sum)
@@ -203,7 +218,7 @@ impl Job<'_> {
         Ok(Done::Planned(Box::new(plan)))
     }
 
-    fn give(&self, target: &Target, name: &str, interrupt: &Interrupt) -> Result<Done, Error> {
+    fn give(&self, target: &Target, first: bool, interrupt: &Interrupt) -> Result<Done, Error> {
         // What cannot be looked at is no reason not to do it; giving the advice says why if it is.
         let look = || {
             self.looks()
@@ -212,13 +227,14 @@ impl Job<'_> {
                 .zip(Some(major_faults(target)))
         };
         self.refuse_under_never(target)?;
-        if !self.how.quiet && !self.how.json && bounds::is_worth_a_look(self.advice, target) {
+        let tells = first && !self.how.quiet && !self.how.json;
+        if tells && bounds::is_worth_a_look(self.advice, target) {
             for said in bounds::passed_over(&self.advise().plan(target)?.bounds) {
                 report::note(&format!("process {}: {said}", target.pid()));
             }
         }
         let before = look();
-        let label = format!("{} {} ({name})", self.advice, target.pid());
+        let label = format!("{} {} ({})", self.advice, target.pid(), target.name());
         let mut bar = Bar::new(label, self.how.quiet);
         let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
         let mut advise = self

@@ -128,8 +128,8 @@ fn run(matches: &ArgMatches) -> Ended {
     }
     let group = args.tree || args.cgroup.is_some();
     let mut reader = Reader::new(&columns, look, args.json);
-    for target in &targets {
-        match reader.read(target) {
+    for (at, target) in targets.iter().enumerate() {
+        match mctl::in_share(targets.len() - at, || reader.read(target)) {
             // It ended meanwhile, or is a kernel thread among the members of a group.
             Err(error) if group && error.errno() == Errno::ESRCH => {}
             Err(error) => {

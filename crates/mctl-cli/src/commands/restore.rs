@@ -60,18 +60,18 @@ fn run(matches: &ArgMatches) -> Ended {
     let mut out = Out::new();
     let mut notes = Notes::default();
     let mut code = exit::DONE;
-    for row in &rows {
+    let results = mctl::in_turn(&rows, |row| match row {
+        Row::NotSaved { .. } => Ok(None),
+        Row::State(saved) if args.dry_run => saved.rehearse().map(|()| None),
+        Row::State(saved) => saved.restore().map(Some),
+    });
+    for (row, result) in rows.iter().zip(results) {
         let saved = match row {
             Row::State(saved) => saved,
             Row::NotSaved { pid } => {
                 report::note(&format!("process {pid}: its state was not saved"));
                 continue;
             }
-        };
-        let result = if args.dry_run {
-            saved.rehearse().map(|()| None)
-        } else {
-            saved.restore().map(Some)
         };
         match result {
             Ok(None) => writeln!(out, "would put back {}", state(saved))?,

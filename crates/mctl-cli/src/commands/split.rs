@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use mctl::Error;
+use mctl::{Error, in_turn};
 use serde::Serialize;
 
 use crate::advising::{Who, parse};
@@ -93,19 +93,28 @@ fn run(matches: &ArgMatches) -> Ended {
         result: Err(error),
     }));
     let (mut ended, mut not_begun) = (0, 0);
-    for target in &opened.targets {
-        if interrupt.pressed() {
-            not_begun += 1;
-            continue;
-        }
-        match split(target, how, &interrupt) {
-            Err(Error::NoProcess { .. }) if opened.group => ended += 1,
-            result => rows.push(Row {
-                spec: target.spec(),
-                name: Some(target.name()),
-                result,
-            }),
-        }
+    let results = in_turn(&opened.targets, |target| match interrupt.pressed() {
+        true => Ok(None),
+        false => split(target, how, &interrupt).map(Some),
+    });
+    for (target, result) in opened.targets.iter().zip(results) {
+        let result = match result {
+            Ok(None) => {
+                not_begun += 1;
+                continue;
+            }
+            Err(Error::NoProcess { .. }) if opened.group => {
+                ended += 1;
+                continue;
+            }
+            Ok(Some(done)) => Ok(done),
+            Err(error) => Err(error),
+        };
+        rows.push(Row {
+            spec: target.spec(),
+            name: Some(target.name()),
+            result,
+        });
     }
     let code = tell(&line, &rows)?;
     if line.json {

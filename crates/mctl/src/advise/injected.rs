@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mctl_abi::Errno;
-use mctl_sys::inject::{Bounds, Job, Memory, Prepared, RunResult, Runs, run};
+use mctl_sys::inject::{Bounds, Job, Memory, Prepared, RunResult, Runs};
 use mctl_sys::raw::madvise::{MAX_BYTES, Range, takes_own_advice};
 
 use super::advice::Advice;
@@ -73,7 +73,7 @@ impl<'t> Injected<'t> {
             .of(self.memory.clone());
         let report = {
             let mut jobs = [Job::runs(prepared, &mut runs, crate::patience::limits())];
-            run(&mut jobs);
+            crate::patience::run(&mut jobs);
             let [job] = jobs;
             job.outcome()
         };

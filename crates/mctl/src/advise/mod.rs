@@ -53,6 +53,7 @@ use crate::budget::{Ahead, Allowed, Growth, Guard, Purpose};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::{Guarantee, Outcome};
+use crate::patience::together;
 use crate::request::{AcrossExec, Exactness, Request, Rule};
 use crate::room::with_room;
 use crate::target::Target;
@@ -264,7 +265,7 @@ impl<'a> Advise<'a> {
     /// to; `EBUSY`; `ENOMEM` what would come in has no room ([`crate::budget`]). Nothing was changed
     /// then.
     pub fn give(self, target: &Target) -> Result<Advised> {
-        with_room(|| self.give_here(target))
+        with_room(|| together(|| self.give_here(target)))
     }
 
     fn give_here(mut self, target: &Target) -> Result<Advised> {

@@ -1,10 +1,9 @@
 //! A request for a plain list of processes.
 
-use mctl_sys::bounded::together;
-
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
+use crate::patience::together;
 use crate::plan::{Step, unsupported};
 use crate::request::Request;
 use crate::target::Target;

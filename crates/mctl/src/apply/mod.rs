@@ -8,15 +8,15 @@ mod unmerge;
 
 pub use list::{ListOutcome, apply_list};
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use mctl_abi::permission::Holds;
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
-use mctl_sys::bounded::together;
-use mctl_sys::inject::{InjectError, Job, Limits, Prepared, Report, ScriptCall, run};
+use mctl_sys::inject::{InjectError, Job, Prepared, Report, ScriptCall};
 
-use advise::advise_target;
+use advise::{Advising, advise_targets};
 pub(crate) use native::failed as native_error;
 use switch::{record, script, step_on_ourselves};
 
@@ -24,7 +24,7 @@ use crate::engine::{Ready, ready};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
-use crate::patience::{limits, note_disturbance, take_off};
+use crate::patience::{in_turn, limits, note_disturbance, run, together};
 use crate::plan::{CalledBy, Plan, Step, Whose, calls_between};
 use crate::request::Request;
 use crate::room::with_room;
@@ -164,28 +164,30 @@ impl<'t> Work<'t> {
 }
 
 /// Runs every target's next step until none is left. The steps of all targets that are due at
-/// the same time go into one shield.
+/// the same time go into one shield. All of them together wait no longer than one may.
 fn walk(works: &mut [Result<Work<'_>>]) {
-    // The steps of one request wait no longer than one of them may.
-    let mut left = limits();
-    loop {
-        let mut due = Vec::new();
-        for work in works.iter_mut().flatten() {
-            if work.failed.is_none()
-                && let Some(step) = work.steps.next()
-            {
-                due.push((work, step));
+    together(|| {
+        loop {
+            let mut due = Vec::new();
+            for work in works.iter_mut().flatten() {
+                if work.failed.is_none()
+                    && let Some(step) = work.steps.next()
+                {
+                    due.push((work, step));
+                }
             }
+            if due.is_empty() {
+                return;
+            }
+            take_steps(due);
         }
-        if due.is_empty() {
-            return;
-        }
-        take_steps(due, &mut left);
-    }
+    });
 }
 
-fn take_steps(due: Vec<(&mut Work<'_>, Step)>, left: &mut Limits) {
+fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
     let mut remote = Vec::new();
+    let mut advising = Vec::new();
+    let mut unmerging = Vec::new();
     for (work, step) in due {
         if work.target.is_own() {
             if let Err(error) = step_on_ourselves(&mut work.outcome, work.target, &step) {
@@ -206,18 +208,9 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>, left: &mut Limits) {
                 advice,
                 runs,
                 follow,
-            } => {
-                if let Err(error) = advise_target(work, advice, runs, follow, left) {
-                    work.failed = Some(error);
-                }
-            }
+            } => advising.push(Advising::new(work, advice, runs, follow)),
             walk if unmerge::wants_a_carrier(work.target, &walk) => {
-                let mut calls = script(&walk);
-                let done = unmerge::run(work.target, &mut calls, &mut work.outcome)
-                    .and_then(|()| record(work.target.pid(), &mut work.outcome, &walk, &calls));
-                if let Err(error) = done {
-                    work.failed = Some(error);
-                }
+                unmerging.push(RefCell::new((work, walk, 0)));
             }
             switch => remote.push(Remote {
                 script: script(&switch),
@@ -226,13 +219,24 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>, left: &mut Limits) {
             }),
         }
     }
-    inject_scripts(&mut remote, left);
+    inject_scripts(&mut remote);
     for Remote { work, step, script } in remote {
         if work.failed.is_none()
             && let Err(error) = record(work.target.pid(), &mut work.outcome, &step, &script)
         {
             work.failed = Some(error);
         }
+    }
+    advise_targets(advising);
+    let unmerged = in_turn(&unmerging, |item| {
+        let (work, step, walked) = &mut *item.borrow_mut();
+        let mut calls = script(step);
+        unmerge::run(work.target, &mut calls, &mut work.outcome, walked)?;
+        record(work.target.pid(), &mut work.outcome, step, &calls)
+    });
+    for (item, result) in unmerging.into_iter().zip(unmerged) {
+        let (work, _, walked) = item.into_inner();
+        work.failed = result.err().map(|error| unmerge::half_done(error, walked));
     }
 }
 
@@ -242,7 +246,8 @@ struct Remote<'w, 't> {
     script: Vec<ScriptCall>,
 }
 
-fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
+fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
+    let limits = limits();
     let mut jobs = Vec::with_capacity(remote.len());
     let mut owners = Vec::with_capacity(remote.len());
     for (index, item) in remote.iter_mut().enumerate() {
@@ -253,7 +258,7 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
         };
         match prepared {
             Ok(prepared) => {
-                jobs.push(Job::script(prepared, &mut item.script, *left));
+                jobs.push(Job::script(prepared, &mut item.script, limits));
                 owners.push(index);
             }
             Err(error) => {
@@ -261,7 +266,7 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>], left: &mut Limits) {
             }
         }
     }
-    take_off(left, run(&mut jobs));
+    run(&mut jobs);
     let reports: Vec<Result<Report, InjectError>> = jobs.iter().map(Job::outcome).collect();
     drop(jobs);
     for (index, report) in owners.into_iter().zip(reports) {

@@ -1,6 +1,7 @@
 //! Taking merging back from another process: a carrier walks its memory in pieces, and the switch is
 //! turned off when there is nothing left to walk.
 
+use mctl_abi::Errno;
 use mctl_sys::arch::{NR_MADVISE, NR_PRCTL};
 use mctl_sys::inject::{CarriedCall, ScriptCall};
 use mctl_sys::raw::madvise::Range;
@@ -10,7 +11,8 @@ use crate::advise::Advice;
 use crate::advise::listing::each_mapping;
 use crate::advise::served::joined;
 use crate::carrier::{Carrying, Halt, Size};
-use crate::error::Result;
+use crate::coverage::Bytes;
+use crate::error::{Error, Result};
 use crate::outcome::{Note, Outcome};
 use crate::plan::Step;
 use crate::target::Target;
@@ -20,9 +22,15 @@ const PIECES: usize = 64;
 
 /// Runs the calls of [`script`](super::switch::script) that turn merging off, with the walk before the
 /// one that would otherwise do it all at once, and takes the time into the outcome.
-pub(super) fn run(target: &Target, calls: &mut [ScriptCall], outcome: &mut Outcome) -> Result<()> {
+/// `walked` counts the bytes that are unmergeable by then, also where it fails.
+pub(super) fn run(
+    target: &Target,
+    calls: &mut [ScriptCall],
+    outcome: &mut Outcome,
+    walked: &mut u64,
+) -> Result<()> {
     let mut carrying = Carrying::new(target, None)?;
-    let ran = in_order(target, calls, &mut carrying);
+    let ran = in_order(target, calls, &mut carrying, walked);
     outcome.stopped += carrying.end().total;
     if let Some(what) = carrying.note() {
         outcome.notes.push(Note::Disturbed { what });
@@ -30,7 +38,30 @@ pub(super) fn run(target: &Target, calls: &mut [ScriptCall], outcome: &mut Outco
     ran
 }
 
-fn in_order(target: &Target, calls: &mut [ScriptCall], carrying: &mut Carrying<'_>) -> Result<()> {
+/// What a failure says where a part was done: the mappings cannot be told from those that were unmergeable before, so
+/// nothing is taken back.
+pub(super) fn half_done(error: Error, walked: u64) -> Error {
+    let errno = error.errno();
+    if walked == 0 || errno == Errno::ESRCH {
+        return error;
+    }
+    Error::Read {
+        what: "clear mergeable".to_owned(),
+        why: format!(
+            "{error}; {} of its memory are unmergeable since, and what it maps from now on is mergeable as \
+             before: the same command goes on from there",
+            Bytes(walked)
+        ),
+        errno,
+    }
+}
+
+fn in_order(
+    target: &Target,
+    calls: &mut [ScriptCall],
+    carrying: &mut Carrying<'_>,
+    walked: &mut u64,
+) -> Result<()> {
     for index in 0..calls.len() {
         let Some(script) = calls.get(index).copied() else {
             break;
@@ -43,7 +74,7 @@ fn in_order(target: &Target, calls: &mut [ScriptCall], carrying: &mut Carrying<'
         let is_getter =
             script.call.number.cast_signed() != NR_PRCTL || option == PR_GET_MEMORY_MERGE;
         if !is_getter {
-            walk(target, carrying)?;
+            walk(target, carrying, walked)?;
         }
         let ret = match carrying.call(script.call.number.cast_signed(), script.call.args)? {
             Ok(ret) => ret,
@@ -58,7 +89,8 @@ fn in_order(target: &Target, calls: &mut [ScriptCall], carrying: &mut Carrying<'
 }
 
 /// What fails here the switch fails at too, or sees to.
-fn walk(target: &Target, carrying: &mut Carrying<'_>) -> Result<()> {
+fn walk(target: &Target, carrying: &mut Carrying<'_>, walked: &mut u64) -> Result<()> {
+    *walked = 0;
     let mut mappings = Vec::new();
     each_mapping(target, |line| {
         // Only private memory is ever merged (mm/ksm.c, `vma_ksm_compatible()`).
@@ -87,7 +119,9 @@ fn walk(target: &Target, carrying: &mut Carrying<'_>) -> Result<()> {
             .collect();
         let mut first = 0;
         while let Some(rest) = calls.get_mut(first..).filter(|rest| !rest.is_empty()) {
-            let (well, halt) = carrying.run(rest)?;
+            let ran = carrying.run(rest);
+            *walked += calls_len(rest.iter().take_while(|call| call.result == Some(0)));
+            let (well, halt) = ran?;
             match halt {
                 None => break,
                 Some(Halt::Cancelled) => return Ok(()),
@@ -108,6 +142,10 @@ fn walk(target: &Target, carrying: &mut Carrying<'_>) -> Result<()> {
     Ok(())
 }
 
+fn calls_len<'a>(calls: impl Iterator<Item = &'a CarriedCall>) -> u64 {
+    calls.map(|call| call.call.args[1]).sum()
+}
+
 /// Whether anything of a process may be merged, told without touching it. Where that cannot be told it
 /// may.
 fn may_have_merged(target: &Target) -> bool {
@@ -123,4 +161,28 @@ fn may_have_merged(target: &Target) -> bool {
 /// Whether a step takes as long as memory is large.
 pub(super) fn wants_a_carrier(target: &Target, step: &Step) -> bool {
     matches!(step, Step::SetMerge { on: false }) && may_have_merged(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_is_told_as_one() {
+        let busy = || Error::TargetCall {
+            pid: 7,
+            call: "prctl(PR_SET_MEMORY_MERGE)",
+            errno: Errno::ENOMEM,
+        };
+        assert_eq!(half_done(busy(), 0).to_string(), busy().to_string());
+        let told = half_done(busy(), 3 << 20);
+        assert_eq!(told.errno(), Errno::ENOMEM);
+        let words = told.to_string();
+        assert!(
+            words.contains("3 MiB") && words.contains("PR_SET_MEMORY_MERGE"),
+            "{words}"
+        );
+        let gone = half_done(Error::NoProcess { pid: 7 }, 3 << 20);
+        assert_eq!(gone.errno(), Errno::ESRCH);
+    }
 }

@@ -9,6 +9,7 @@ mod listing;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use mctl_abi::{Errno, PolicyKind, Verb};
 use serde::Serialize;
@@ -18,12 +19,11 @@ use cgroup::list_cgroup;
 pub use cgroup::members_of_cgroup;
 use listing::{Key, Seen, descendants, list_all, look_at, open, open_all, orphans, own_pid};
 
-use mctl_sys::bounded::together;
-
 use crate::apply::{apply_each, restore};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::outcome::Outcome;
+use crate::patience::{Turn, after_waiting, has_no_moment, spent, together};
 use crate::plan::unsupported;
 use crate::process::ProcessFacts;
 use crate::request::{Override, Request};
@@ -261,6 +261,7 @@ fn treat(
     let mut known: HashSet<Key> = HashSet::new();
     // For putting things back: which process each member is.
     let mut keys: Vec<Seen> = Vec::new();
+    let mut pending: Vec<Due> = Vec::new();
     while outcome.passes < MAX_PASSES {
         outcome.passes += 1;
         let group = list(&known)?;
@@ -277,25 +278,35 @@ fn treat(
             ));
         }
         outcome.left_out = group.left_out;
-        let new: Vec<Seen> = group
-            .seen
-            .into_iter()
-            .filter(|seen| known.insert((seen.pid, seen.start)))
-            .collect();
-        if new.is_empty() {
+        let mut due = std::mem::take(&mut pending);
+        let new = group.seen.into_iter();
+        let new = new.filter(|seen| known.insert((seen.pid, seen.start)));
+        due.extend(new.map(Due::new));
+        if due.is_empty() {
             outcome.complete = true;
             break;
         }
         let mut quiet = true;
-        for chunk in new.chunks(HELD) {
-            quiet &= treat_some(request, caps, chunk, &mut outcome, &mut keys, progress);
+        let chunks = due.len().div_ceil(HELD);
+        for (at, chunk) in due.chunks(HELD).enumerate() {
+            let turn = match outcome.passes {
+                MAX_PASSES => Turn::last(chunks - at),
+                pass => Turn::of(pass - 1, chunks - at),
+            };
+            let mut treating = Treating {
+                outcome: &mut outcome,
+                keys: &mut keys,
+                pending: &mut pending,
+                progress: &mut *progress,
+            };
+            quiet &= treating.some(request, caps, chunk, turn);
             let failed = outcome.members.iter().any(|member| member.result.is_err());
             if failed && atomicity == Atomicity::AllOrNothing {
                 outcome.rollback = Some(roll_back(&outcome.members, &keys));
                 return Ok(outcome);
             }
         }
-        if quiet {
+        if quiet && pending.is_empty() {
             // Everything new had the policy already: it was inherited, and so will be what comes.
             outcome.complete = true;
             break;
@@ -304,72 +315,103 @@ fn treat(
     Ok(outcome)
 }
 
-/// Treats some processes; false if any of them was not in the wanted state before.
-fn treat_some(
-    request: &Request,
-    caps: &HostCaps,
-    chunk: &[Seen],
-    outcome: &mut TreeOutcome,
-    keys: &mut Vec<Seen>,
-    progress: &mut dyn FnMut(&Member),
-) -> bool {
-    let mut quiet = true;
-    let mut targets = Vec::with_capacity(chunk.len());
-    let mut opened = Vec::with_capacity(chunk.len());
-    for seen in chunk {
-        match open(*seen) {
-            Ok(Some(target)) => {
-                targets.push(target);
-                opened.push(*seen);
-            }
-            Ok(None) => {
-                outcome.ended += 1;
-                quiet = false;
-            }
-            Err(error) => {
-                quiet = false;
-                let spec = ProcessSpec {
-                    pid: seen.pid,
-                    inode: None,
-                };
-                let member = Member {
-                    spec,
-                    name: "?".to_owned(),
-                    result: Err(error),
-                };
-                progress(&member);
-                outcome.members.push(member);
-                keys.push(*seen);
-            }
+/// A process to be treated.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    seen: Seen,
+    /// How long a harmless moment was waited for so far.
+    waited: Duration,
+}
+
+impl Due {
+    fn new(seen: Seen) -> Due {
+        Due {
+            seen,
+            waited: Duration::ZERO,
         }
     }
-    let refs: Vec<&Target> = targets.iter().collect();
-    let results = apply_each(request, &refs, caps);
-    for ((target, seen), result) in targets.iter().zip(opened).zip(results) {
-        match &result {
-            Ok(outcome) => quiet &= !outcome.changed(),
-            Err(error) if is_kernel_thread(error) => {
-                outcome.kernel_threads += 1;
-                continue;
-            }
-            Err(error) if error.errno() == Errno::ESRCH => {
-                // It ended, or is a zombie: there is no memory left to have a policy.
-                outcome.ended += 1;
-                quiet = false;
-                continue;
-            }
-            Err(_) => {}
-        }
-        let member = Member {
-            spec: target.spec(),
-            name: target.name(),
-            result,
-        };
-        progress(&member);
-        outcome.members.push(member);
-        keys.push(seen);
+}
+
+/// What one pass adds to.
+struct Treating<'a> {
+    outcome: &'a mut TreeOutcome,
+    keys: &'a mut Vec<Seen>,
+    /// Those that had no harmless moment yet. They are taken up again, with what was forked meanwhile.
+    pending: &'a mut Vec<Due>,
+    progress: &'a mut dyn FnMut(&Member),
+}
+
+impl Treating<'_> {
+    fn take(&mut self, seen: Seen, member: Member) {
+        (self.progress)(&member);
+        self.outcome.members.push(member);
+        self.keys.push(seen);
     }
-    quiet
+
+    /// Treats some processes; false if any of them was not in the wanted state before.
+    fn some(&mut self, request: &Request, caps: &HostCaps, chunk: &[Due], turn: Turn) -> bool {
+        let mut quiet = true;
+        let mut targets = Vec::with_capacity(chunk.len());
+        let mut opened = Vec::with_capacity(chunk.len());
+        for due in chunk {
+            match open(due.seen) {
+                Ok(Some(target)) => {
+                    targets.push(target);
+                    opened.push(*due);
+                }
+                Ok(None) => {
+                    self.outcome.ended += 1;
+                    quiet = false;
+                }
+                Err(error) => {
+                    quiet = false;
+                    let spec = ProcessSpec {
+                        pid: due.seen.pid,
+                        inode: None,
+                    };
+                    let member = Member {
+                        spec,
+                        name: "?".to_owned(),
+                        result: Err(error),
+                    };
+                    self.take(due.seen, member);
+                }
+            }
+        }
+        let refs: Vec<&Target> = targets.iter().collect();
+        let before = spent();
+        let results = turn.run(|| apply_each(request, &refs, caps));
+        let waited = spent().saturating_sub(before);
+        for ((target, due), result) in targets.iter().zip(opened).zip(results) {
+            let waited = due.waited.saturating_add(waited);
+            match &result {
+                Ok(outcome) => quiet &= !outcome.changed(),
+                Err(error) if is_kernel_thread(error) => {
+                    self.outcome.kernel_threads += 1;
+                    continue;
+                }
+                Err(error) if error.errno() == Errno::ESRCH => {
+                    // It ended, or is a zombie: there is no memory left to have a policy.
+                    self.outcome.ended += 1;
+                    quiet = false;
+                    continue;
+                }
+                Err(_) if !turn.is_last && has_no_moment(&result, turn.most) => {
+                    let seen = due.seen;
+                    self.pending.push(Due { seen, waited });
+                    continue;
+                }
+                Err(_) => {}
+            }
+            let member = Member {
+                spec: target.spec(),
+                name: target.name(),
+                result: result.map_err(|error| after_waiting(error, waited)),
+            };
+            self.take(due.seen, member);
+        }
+        quiet
+    }
 }
 
 fn is_kernel_thread(error: &Error) -> bool {
