@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "host_wide/budget.rs"]
+mod budget;
 mod common;
 #[path = "host_wide/reading.rs"]
 mod reading;

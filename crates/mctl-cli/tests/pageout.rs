@@ -126,6 +126,25 @@ fn a_dry_run_says_how_much() {
     assert!(ran.out.lines().count() > 3, "{ran:?}");
 }
 
+#[cfg(target_arch = "x86_64")]
+const CLOCK_NANOSLEEP: u64 = 230;
+#[cfg(not(target_arch = "x86_64"))]
+const CLOCK_NANOSLEEP: u64 = 115;
+
+/// Waits until it pauses, which it does between two batches only.
+fn wait_pausing(child: &std::process::Child) {
+    let pid = i32::try_from(child.id()).unwrap();
+    let begun = Instant::now();
+    let pauses = |task: &mctl_testkit::Task| task.is_blocked_in(Some(CLOCK_NANOSLEEP));
+    while !mctl_testkit::tasks(pid).iter().any(pauses) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "it never pauses"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn ctrl_c_ends_it_between_two_batches() {
     let mut fixture = start!("touch");
@@ -147,7 +166,7 @@ fn ctrl_c_ends_it_between_two_batches() {
         .spawn()
         .unwrap();
     wait_interruptible(&child);
-    std::thread::sleep(Duration::from_millis(700));
+    wait_pausing(&child);
     let begun = Instant::now();
     let ours = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(ours, rustix::process::Signal::INT).unwrap();
@@ -180,7 +199,7 @@ fn a_second_ctrl_c_kills() {
         .spawn()
         .unwrap();
     wait_interruptible(&child);
-    std::thread::sleep(Duration::from_millis(500));
+    wait_pausing(&child);
     let ours = rustix::process::Pid::from_child(&child);
     // Two in a row, before the first can have been acted on.
     for _ in 0..200 {

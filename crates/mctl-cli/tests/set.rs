@@ -337,6 +337,23 @@ fn a_user_manages_the_users_own_processes() {
         ran.err.contains("EPERM") && ran.err.contains("belongs to user 0"),
         "{ran:?}"
     );
+    // One situation, one reason, in every command.
+    let theirs = roots.pid().to_string();
+    for words in [
+        &["clear", "nohugepage"][..],
+        &["get", "--exact"],
+        &["advise", "mergeable"],
+        &["cold"],
+        &["lock"],
+        &["lock", "-n"],
+        &["unlock"],
+    ] {
+        let ran = user.mctl(&[words, &[&theirs]].concat()).assert(1);
+        assert!(
+            ran.err.contains("EPERM") && ran.err.contains("belongs to user 0"),
+            "{words:?}: {ran:?}"
+        );
+    }
     assert!(thp_enabled(roots.pid()));
     let ran = user.mctl(&["set", "--admin", "nohugepage", &pid]).assert(1);
     assert!(ran.err.contains("CAP_SYS_ADMIN"), "{ran:?}");

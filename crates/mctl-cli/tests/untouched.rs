@@ -137,7 +137,7 @@ fn every_read_leaves_the_process_alone() {
             // Some are refused, by the host or for the state: that is an answer too.
             let answered = matches!(done.code, Some(0 | 1)) && !done.err.contains("panicked");
             let text = std::fs::read_to_string(&trace).unwrap();
-            let seen = Trace::of(&text);
+            let seen = Trace::of(&text, &pid);
             assert!(seen.calls > 20, "the trace is empty: {text}");
             let words = words.join(" ");
             if !answered {
@@ -170,7 +170,7 @@ fn what_asks_the_process_is_seen() {
         .args(["set", "-q", "nohugepage", &fixture.pid().to_string()]);
     ran(&mut traced).assert(0);
     let text = std::fs::read_to_string(&trace).unwrap();
-    let faults = Trace::of(&text).faults;
+    let faults = Trace::of(&text, &fixture.pid().to_string()).faults;
     if mctl_testkit::has_native_call() {
         // One call of the kernel's own, which strace knows by number only.
         return;

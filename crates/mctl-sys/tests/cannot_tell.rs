@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{PATIENT, Random, rounds, set_within, thp_enabled};
 use mctl_sys::inject::{InjectError, Limits, Refusal};
-use mctl_testkit::{Fixture, slower, start};
+use mctl_testkit::{Fixture, start};
 
 /// Injections into each program.
 fn times() -> u64 {
@@ -138,7 +138,7 @@ macro_rules! on_time {
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            std::thread::sleep(Duration::from_millis(100 * slower()));
+            fixture.wait_rounds(5).expect("goes round");
             fixture.finish().expect("a verdict").assert_clean(5);
         }
     )+};

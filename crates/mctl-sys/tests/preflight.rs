@@ -41,16 +41,15 @@ fn facts(pid: i32) -> Vec<String> {
     text.lines().filter(mine).map(str::to_owned).collect()
 }
 
-/// Whatever was under way when the facts were taken (a signal of the fixture's own on its way) has
-/// a second to come to rest.
+/// Whatever was under way when the facts were taken (a signal of the fixture's own on its way) comes to rest.
 fn assert_as_before(pid: i32, before: &[String]) {
-    for _ in 0..100 {
-        if facts(pid) == before {
-            return;
+    let begun = std::time::Instant::now();
+    while facts(pid) != before {
+        if begun.elapsed() > PATIENCE {
+            assert_eq!(facts(pid), before);
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    assert_eq!(facts(pid), before);
 }
 
 fn refused_unharmed(fixture: Fixture, expected: &Refusal) {
@@ -136,7 +135,8 @@ fn a_stopped_process() {
 #[test]
 fn a_parent_inside_vfork() {
     let fixture = start!("vfork", "every=1500");
-    std::thread::sleep(Duration::from_millis(50));
+    // A wait that only the child ends, or a signal that kills.
+    fixture.wait_state("D", PATIENCE).expect("in vfork");
     refused_unharmed(fixture, &Refusal::InVfork);
 }
 
@@ -200,13 +200,11 @@ fn seccomp_strict() {
     require_root!();
     let fixture = start!("seccomp_strict");
     let strict = || facts(fixture.pid()).contains(&"Seccomp:\t1".to_owned());
-    for _ in 0..500 {
-        if strict() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    let begun = std::time::Instant::now();
+    while !strict() {
+        assert!(begun.elapsed() < PATIENCE, "never in strict mode");
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    assert!(strict());
     works_unharmed(fixture);
 }
 

@@ -3,7 +3,8 @@
  * checked system call, and the feeder that makes the tested call return now and then.
  *
  * Protocol. The program writes "ready NR" (NR: the number of the system call it blocks in, or
- * "any") to stdout, after optional "key value" lines. It then loops over its call until SIGTERM,
+ * "any") to stdout, after optional "key value" lines, of which "counts ROUNDS VIOLATIONS" has the addresses of
+ * its counters. It then loops over its call until SIGTERM,
  * and ends with one line of JSON:
  *   {"program":"…","iterations":N,"total":V,"late_us":L,"violations":[{"what":"…","detail":"…"}…]}
  * Exit status: 0 no violation, 1 violations, 77 the machine cannot run it ("skip REASON" is printed).
@@ -245,6 +246,7 @@ FX_UNUSED static void fx_init(int argc, char **argv, const char *name)
 FX_UNUSED static void fx_ready(long nr)
 {
 	pthread_sigmask(SIG_BLOCK, NULL, &fx_mask);
+	fx_say("counts %lx %lx", (unsigned long)&fx_iterations, (unsigned long)&fx_total);
 	if (nr >= 0)
 		fx_say("ready %ld", nr);
 	else

@@ -5,7 +5,7 @@
 typedef unsigned long word;
 
 static volatile int stop;
-static word iterations, violations;
+static unsigned long long iterations, violations;
 
 static word put(char *out, const char *text)
 {
@@ -32,15 +32,36 @@ static word put_number(char *out, word value)
 	return len;
 }
 
+static word put_address(char *out, const void *at)
+{
+	word n = 0;
+
+	for (int shift = (int)sizeof(at) * 8 - 4; shift >= 0; shift -= 4)
+		out[n++] = "0123456789abcdef"[((word)at >> shift) & 15];
+	return n;
+}
+
+/* Where the counters are, see fixture.h. */
+static word counts(char *out)
+{
+	word n = put(out, "counts ");
+
+	n += put_address(out + n, &iterations);
+	n += put(out + n, " ");
+	n += put_address(out + n, &violations);
+	n += put(out + n, "\n");
+	return n;
+}
+
 static word verdict(char *out, const char *name)
 {
 	word n = put(out, "{\"program\":\"");
 
 	n += put(out + n, name);
 	n += put(out + n, "\",\"iterations\":");
-	n += put_number(out + n, iterations);
+	n += put_number(out + n, (word)iterations);
 	n += put(out + n, ",\"total\":");
-	n += put_number(out + n, violations);
+	n += put_number(out + n, (word)violations);
 	/* Kinds are not kept apart here: only EINTR without a signal and a wrong time are looked for. */
 	n += put(out + n, violations ? ",\"violations\":[{\"what\":\"spurious EINTR\",\"detail\":\"nanosleep failed or was short\"}]}\n"
 				     : ",\"violations\":[]}\n");

@@ -62,6 +62,7 @@ static void *work(void *arg)
 		while (!add_one(rs))
 			aborts++;
 		additions++;
+		fx_iterations++;
 	}
 	return NULL;
 }

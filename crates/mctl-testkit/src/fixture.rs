@@ -1,6 +1,7 @@
 //! A running test program.
 
 mod builder;
+mod progress;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 use crate::{KitError, Task, Verdict, tasks};
 
 pub use builder::Builder;
+pub use progress::Progress;
 
 /// How long a program may take to get ready, answer or end. Generous: the machine is shared.
 const PATIENCE: Duration = Duration::from_secs(120);

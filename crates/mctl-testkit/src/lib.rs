@@ -31,7 +31,7 @@ pub use cgroup::MemoryCgroup;
 pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
 pub use ends::SetOnDrop;
 pub use error::KitError;
-pub use fixture::{Builder, Fixture, spawn_tree};
+pub use fixture::{Builder, Fixture, Progress, spawn_tree};
 pub use proc::{Task, has_native_call, is_never, tasks};
 pub use skip::{is_root, may_skip, note_skip};
 pub use verdict::{Verdict, Violation};

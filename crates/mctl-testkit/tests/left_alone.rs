@@ -10,7 +10,6 @@ macro_rules! left_alone {
         fn $test() {
             let fixture = start!($name $(, $arg)*);
             fixture.wait_blocked(Duration::from_secs(120)).expect("blocks");
-            std::thread::sleep(Duration::from_millis(120));
             fixture.finish().expect("a verdict").assert_clean(1);
         }
     )+};
@@ -148,7 +147,7 @@ macro_rules! restless {
         #[test]
         fn $test() {
             let fixture = start!($name $(, $arg)*);
-            std::thread::sleep(Duration::from_millis(200));
+            fixture.wait_rounds(3).expect("goes round");
             fixture.finish().expect("a verdict").assert_clean(1);
         }
     )+};
@@ -157,13 +156,31 @@ macro_rules! restless {
 restless! {
     spin: "spin";
     rseq: "rseq";
-    stopped: "stopped";
-    nodump: "misc_loop", "kind=nodump";
-    zombie: "zombie";
     fork_storm: "fork_storm";
     thread_churn: "thread_churn";
     mmap_churn: "mmap_churn";
     counters: "counters", "mib=16";
+}
+
+/// Those that are what they are when they say that they are ready, and count one round at the end.
+#[test]
+fn states() {
+    for (name, arg) in [
+        ("stopped", ""),
+        ("misc_loop", "kind=nodump"),
+        ("zombie", ""),
+    ] {
+        let fixture = start!(name, arg);
+        // Asleep in its nap, or stopped: a round is begun.
+        let begun = || {
+            let tasks = mctl_testkit::tasks(fixture.pid());
+            tasks.iter().any(|task| matches!(task.state, 'S' | 'T'))
+        };
+        while !begun() {
+            std::thread::yield_now();
+        }
+        fixture.finish().expect("a verdict").assert_clean(1);
+    }
 }
 
 /// Those that are long in a call without sleeping.
@@ -171,7 +188,7 @@ restless! {
 fn long_calls() {
     for kind in ["getrandom", "dev-zero", "dev-urandom", "sendfile"] {
         let fixture = start!("blocked", format!("kind={kind}"), "size=100000");
-        std::thread::sleep(Duration::from_millis(120));
+        fixture.wait_rounds(3).expect("goes round");
         fixture.finish().expect("a verdict").assert_clean(1);
     }
 }

@@ -24,9 +24,12 @@ fn verdict_after(fixture: Fixture, args: &[&str]) -> Verdict {
     let task = fixture
         .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
+    let before = fixture.progress().expect("counts");
     disturb(task.tid, args);
-    // Long enough for the program to come out of its call and look.
-    std::thread::sleep(Duration::from_millis(80));
+    // It comes out of its call and looks.
+    fixture
+        .wait_progress(|now| now.rounds > before.rounds || now.violations > before.violations)
+        .expect("goes on");
     fixture.finish().expect("a verdict")
 }
 
@@ -136,7 +139,8 @@ fn a_changed_mask_is_noticed() {
 fn a_register_changed_in_user_mode_is_noticed() {
     for mode in ["mode=clobber", "mode=vector", "mode=redzone"] {
         let fixture = start!("spin", "turns=100000000");
-        std::thread::sleep(Duration::from_millis(50));
+        // Between two rounds it is for a moment only.
+        fixture.wait_rounds(1).expect("spins");
         disturb(fixture.pid(), &[mode]);
         let verdict = fixture.finish().expect("a verdict");
         assert!(verdict.has("register"), "{mode}: {verdict:?}");
@@ -179,10 +183,16 @@ fn one_disturbed_thread_of_many_is_noticed() {
     fixture
         .wait_blocked(Duration::from_secs(120))
         .expect("blocks");
-    std::thread::sleep(Duration::from_millis(20));
+    let all_sleep = || fixture.tasks().iter().all(|task| task.state == 'S');
+    while !all_sleep() {
+        std::thread::yield_now();
+    }
     for task in fixture.tasks().iter().skip(1) {
         disturb(task.tid, &["mode=eintr"]);
     }
+    fixture
+        .wait_progress(|now| now.violations >= 7)
+        .expect("each notices");
     let verdict = fixture.finish().expect("a verdict");
     assert!(verdict.total >= 7, "{verdict:?}");
 }
@@ -227,7 +237,9 @@ fn a_call_into_a_filter_is_noticed() {
 #[test]
 fn pages_thrown_away_are_noticed() {
     let fixture = start!("counters", "mib=16", "discard=1");
-    std::thread::sleep(Duration::from_millis(500));
+    fixture
+        .wait_progress(|now| now.violations > 0)
+        .expect("one is missed");
     let verdict = fixture.finish().expect("a verdict");
     assert!(verdict.has("data"), "{verdict:?}");
 }

@@ -186,6 +186,12 @@ impl Error {
                 }
                 _ => None,
             },
+            Error::Permission { why, .. }
+                if why.ends_with(crate::permission::NEEDED)
+                    && !rustix::process::geteuid().is_root() =>
+            {
+                Some("sudo mctl …".to_owned())
+            }
             Error::View { .. } => Some(
                 "mount the /proc of this PID namespace: unshare --pid --fork --mount-proc, or \
                  mount -t proc proc /proc in a mount namespace of its own"
@@ -221,6 +227,13 @@ impl Error {
     pub(crate) fn inject(pid: i32, source: InjectError) -> Error {
         match source {
             InjectError::Gone => Error::NoProcess { pid },
+            // In every command the reason that was looked up, where it shows.
+            InjectError::Refused(Refusal::NotPermitted) => {
+                match crate::permission::explain_owner(pid) {
+                    Some(why) => Error::Permission { pid, why },
+                    None => Error::Inject { pid, source },
+                }
+            }
             InjectError::Os { step, errno } => match why_not(pid, step, errno) {
                 Some(why) => Error::Read {
                     what: format!("process {pid}"),

@@ -175,13 +175,16 @@ fn capable_in(path: &str, ours: u64, capable: bool, euid: u32) -> bool {
     false
 }
 
+/// What the owner rule names at the end.
+pub(crate) const NEEDED: &str = "CAP_SYS_PTRACE is needed";
+
 /// What the owner rule misses, in words, for a target that the kernel refused. `None` where the
 /// facts as we see them allow it: another security module has spoken then.
 #[must_use]
-pub(crate) fn explain_owner(target: &Target) -> Option<String> {
+pub(crate) fn explain_owner(pid: i32) -> Option<String> {
     let ours = own_status()?;
     let ours = Status::parse(&ours).ok()?;
-    let theirs = std::fs::read(format!("/proc/{}/status", target.pid())).ok()?;
+    let theirs = std::fs::read(format!("/proc/{}/status", pid)).ok()?;
     let theirs = Status::parse(&theirs).ok()?;
     let ids = |ids: mctl_sys::procfs::status::Ids| Ids {
         real: ids.real,
@@ -192,7 +195,7 @@ pub(crate) fn explain_owner(target: &Target) -> Option<String> {
     let caps = ours.cap_eff?;
     let permitted = ours.cap_prm?;
     let facts = OwnerFacts {
-        relation: if target.is_own() {
+        relation: if pid == std::process::id().cast_signed() {
             Relation::Own
         } else {
             Relation::Other
@@ -203,7 +206,7 @@ pub(crate) fn explain_owner(target: &Target) -> Option<String> {
         target_gid: ids(theirs.gid?),
         // The files of an undumpable process belong to root.
         target_dumpable: Holds::from_bool(
-            rustix::fs::stat(format!("/proc/{}/auxv", target.pid()))
+            rustix::fs::stat(format!("/proc/{}/auxv", pid))
                 .is_ok_and(|stat| stat.st_uid == theirs.uid.map_or(0, |uid| uid.effective)),
         ),
         caps_cover_target: Holds::from_bool(theirs.cap_prm? & !permitted == 0),
@@ -217,9 +220,15 @@ pub(crate) fn explain_owner(target: &Target) -> Option<String> {
         || facts.target_uid.real != facts.caller_uid.real
         || facts.target_uid.saved != facts.caller_uid.real
     {
+        let (theirs, ours) = (facts.target_uid, facts.caller_uid.real);
+        let how = if theirs.real == ours {
+            "runs as"
+        } else {
+            "belongs to"
+        };
         format!(
-            "it belongs to user {}, and you are user {}",
-            facts.target_uid.effective, facts.caller_uid.real
+            "it {how} user {}, and you are user {ours}",
+            theirs.effective
         )
     } else if facts.target_gid.effective != facts.caller_gid.real {
         format!(
@@ -233,7 +242,7 @@ pub(crate) fn explain_owner(target: &Target) -> Option<String> {
     } else {
         "Yama forbids attaching (kernel.yama.ptrace_scope)".to_owned()
     };
-    Some(format!("{why}; CAP_SYS_PTRACE is needed"))
+    Some(format!("{why}; {NEEDED}"))
 }
 
 fn yama() -> Yama {

@@ -85,7 +85,6 @@ fn advise_wildly(f: &Fixture) {
     }
     eprintln!("{rounds} rounds, the longest stop {longest:?}; passed over: {skipped:?}");
     // Nobody is left stopped or traced.
-    std::thread::sleep(Duration::from_millis(20));
     for task in f.tasks() {
         assert!(!matches!(task.state, 't' | 'T'), "{task:?}");
         let status = std::fs::read_to_string(format!("/proc/{}/task/{}/status", f.pid(), task.tid));

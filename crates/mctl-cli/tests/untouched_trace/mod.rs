@@ -15,6 +15,8 @@ pub(crate) struct Trace {
     pidfds: HashMap<String, String>,
     /// The command itself.
     own: String,
+    /// The process that is read.
+    target: String,
 }
 
 /// Calls that touch another process, its descriptors, or whoever runs in it.
@@ -35,16 +37,18 @@ const NEVER: &[&str] = &[
     "migrate_pages",
     "move_pages",
     "userfaultfd",
-    "kcmp",
     "setns",
     "mount",
     "umount2",
 ];
 
 impl Trace {
-    /// From the text of `strace -f`.
-    pub(crate) fn of(text: &str) -> Trace {
-        let mut trace = Trace::default();
+    /// From the text of `strace -f`, of a command that reads this process.
+    pub(crate) fn of(text: &str, target: &str) -> Trace {
+        let mut trace = Trace {
+            target: target.to_owned(),
+            ..Trace::default()
+        };
         // A call that another thread's cut in two.
         let mut begun: HashMap<String, String> = HashMap::new();
         for line in text.lines() {
@@ -108,6 +112,9 @@ impl Trace {
                 let nothing = args.contains(", NULL, 0,") || args.contains(", [], 0,");
                 !nothing && self.pidfds.get(fd) != Some(&self.own)
             }
+            // Of the processes that a listing meets, those with a carrier's name are told from others by it: another
+            // command may be at work on some process.
+            "kcmp" => args.split(',').take(2).any(|pid| pid.trim() == self.target),
             name => NEVER.contains(&name),
         };
         if fault {
@@ -159,10 +166,12 @@ fn traces_are_understood() {
 7 openat(AT_FDCWD, "/proc/5/clear_refs", O_WRONLY|O_CLOEXEC) = 3
 7 openat(AT_FDCWD, "/proc/5/status", O_RDONLY) = -1 ENOENT (No such file or directory)
 7 prlimit64(0, RLIMIT_NOFILE, NULL, {rlim_cur=1}) = 0
+7 kcmp(12, 13, KCMP_VM, 0, 0) = 0
+7 kcmp(12, 5, KCMP_VM, 0, 0) = 1
 7 +++ exited with 0 +++
 "#;
-    let trace = Trace::of(text);
-    assert_eq!(trace.calls, 11);
+    let trace = Trace::of(text, "5");
+    assert_eq!(trace.calls, 13);
     let found = |part: &str| {
         trace
             .faults
@@ -172,5 +181,6 @@ fn traces_are_understood() {
     };
     assert_eq!((found("ptrace"), found("process_madvise")), (1, 1));
     assert_eq!((found("clear_refs"), found("left open")), (2, 1));
-    assert_eq!(trace.faults.len(), 4, "{trace:?}");
+    assert_eq!(found("kcmp"), 1);
+    assert_eq!(trace.faults.len(), 5, "{trace:?}");
 }

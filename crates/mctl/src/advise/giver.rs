@@ -82,7 +82,7 @@ fn refused(target: &Target, advice: Advice, errno: Errno) -> Error {
         // It was allowed when it was asked first: the target has other credentials now.
         Errno::EACCES | Errno::EPERM => Error::Permission {
             pid,
-            why: crate::permission::explain_owner(target)
+            why: crate::permission::explain_owner(target.pid())
                 .unwrap_or_else(|| format!("the kernel refuses process_madvise({advice})")),
         },
         errno => Error::TargetCall {
