@@ -1,8 +1,10 @@
 //! Jobs: what to run in which target, carried out in a shield.
 
 mod explain;
+mod leave;
 mod schedule;
 mod serve;
+mod wait;
 
 use std::os::fd::AsRawFd;
 

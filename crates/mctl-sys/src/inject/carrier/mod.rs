@@ -311,7 +311,8 @@ fn keep_one(
     if let Some(child) = birth.child()
         && !birth.reaped
     {
-        let reaped = with_more(None, || reap(pid, pidfd, child, limits, report));
+        // A finite wait is entered again at once for it: an ended child is not to be left for long.
+        let reaped = with_more(Some(0), || reap(pid, pidfd, child, limits, report));
         report.left = (!reaped).then_some(child);
     }
     match birth.refused {
