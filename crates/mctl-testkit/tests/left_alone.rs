@@ -160,6 +160,7 @@ restless! {
     thread_churn: "thread_churn";
     mmap_churn: "mmap_churn";
     counters: "counters", "mib=16";
+    no_moment: "no_moment", "every=20", "most=5";
 }
 
 /// Those that are what they are when they say that they are ready, and count one round at the end.
