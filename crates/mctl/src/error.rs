@@ -128,6 +128,28 @@ pub enum Error {
         /// Who had no memory left.
         why: String,
     },
+    /// It failed after a part was done, and that part stays.
+    #[error("process {pid}: {what} failed half-way: {source}; {left}")]
+    HalfDone {
+        /// The target.
+        pid: i32,
+        /// What was asked.
+        what: String,
+        /// Why it failed.
+        source: Box<Error>,
+        /// What is different since, and why it was not put back.
+        left: String,
+    },
+    /// A limit of the target's stands in the way: found out beforehand, and nothing was changed.
+    #[error("process {pid}: {why} ({errno})")]
+    Limit {
+        /// The target.
+        pid: i32,
+        /// Which limit, and what would help.
+        why: String,
+        /// What the kernel would answer.
+        errno: Errno,
+    },
     /// A file of /proc, /sys or the caller's own could not be read.
     #[error("{what}: {why} ({errno})")]
     Read {
@@ -156,8 +178,20 @@ impl Error {
             Error::Permission { .. } => Errno::EPERM,
             Error::NoRoom { .. } | Error::OomKilled { .. } => Errno::ENOMEM,
             Error::Inject { source, .. } => source.errno(),
-            Error::TargetCall { errno, .. } | Error::Read { errno, .. } => *errno,
+            Error::HalfDone { source, .. } => source.errno(),
+            Error::TargetCall { errno, .. }
+            | Error::Limit { errno, .. }
+            | Error::Read { errno, .. } => *errno,
         }
+    }
+
+    /// Whether the target is not as it was before the call.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        matches!(
+            self,
+            Error::HalfDone { .. } | Error::KilledByFilter { .. } | Error::OomKilled { .. }
+        )
     }
 
     /// What to do about it, where something can be done.
@@ -266,3 +300,133 @@ fn injected(source: &InjectError) -> String {
 
 /// The result of an operation of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row a fate: its errno, whether the target is different since, and a word of what is said.
+    #[test]
+    fn each_fate_has_its_errno_and_says_what_was_changed() {
+        let busy = || Error::TargetCall {
+            pid: 7,
+            call: "prctl",
+            errno: Errno::EBUSY,
+        };
+        let text = || "because".to_owned();
+        let rows = [
+            (
+                Error::BadTarget {
+                    text: text(),
+                    why: "of letters",
+                },
+                Errno::EINVAL,
+                false,
+            ),
+            (Error::NoProcess { pid: 7 }, Errno::ESRCH, false),
+            (
+                Error::Recycled {
+                    pid: 7,
+                    wanted: 1,
+                    found: 2,
+                },
+                Errno::ESRCH,
+                false,
+            ),
+            (Error::NoInodes, Errno::EOPNOTSUPP, false),
+            (
+                Error::View {
+                    what: text(),
+                    why: text(),
+                },
+                Errno::EOPNOTSUPP,
+                false,
+            ),
+            (Error::NotPidfd { fd: 3 }, Errno::EBADF, false),
+            (Error::IsThread { tid: 8, pid: 7 }, Errno::EINVAL, false),
+            (Error::Invalid { why: text() }, Errno::EINVAL, false),
+            (
+                Error::Permission {
+                    pid: 7,
+                    why: text(),
+                },
+                Errno::EPERM,
+                false,
+            ),
+            (
+                Error::Unsupported {
+                    what: text(),
+                    why: text(),
+                },
+                Errno::EOPNOTSUPP,
+                false,
+            ),
+            (
+                Error::inject(7, Refusal::Seccomp.into()),
+                Refusal::Seccomp.errno(),
+                false,
+            ),
+            (Error::KilledByFilter { pid: 7 }, Errno::ESRCH, true),
+            (busy(), Errno::EBUSY, false),
+            (
+                Error::NoRoom {
+                    pid: 7,
+                    why: text(),
+                    remedy: "less",
+                },
+                Errno::ENOMEM,
+                false,
+            ),
+            (
+                Error::OomKilled {
+                    pid: 7,
+                    why: text(),
+                },
+                Errno::ENOMEM,
+                true,
+            ),
+            (
+                Error::HalfDone {
+                    pid: 7,
+                    what: "set mergeable nohugepage".to_owned(),
+                    source: Box::new(busy()),
+                    left: text(),
+                },
+                Errno::EBUSY,
+                true,
+            ),
+            (
+                Error::Limit {
+                    pid: 7,
+                    why: text(),
+                    errno: Errno::ENOMEM,
+                },
+                Errno::ENOMEM,
+                false,
+            ),
+            (
+                Error::Read {
+                    what: text(),
+                    why: text(),
+                    errno: Errno::EACCES,
+                },
+                Errno::EACCES,
+                false,
+            ),
+        ];
+        for (error, errno, changed) in rows {
+            let words = error.to_string();
+            assert_eq!(
+                (error.errno(), error.changed()),
+                (errno, changed),
+                "{words}"
+            );
+            // A word that names no process never reached the kernel.
+            let is_usage = matches!(error, Error::BadTarget { .. });
+            assert!(
+                is_usage || words.contains(errno.name().unwrap_or("?")),
+                "{words}"
+            );
+        }
+    }
+}

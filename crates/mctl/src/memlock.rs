@@ -150,8 +150,8 @@ fn lock_here(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked
                 pid: target.pid(),
                 why,
             },
-            errno => Error::Read {
-                what: format!("process {}", target.pid()),
+            errno => Error::Limit {
+                pid: target.pid(),
                 why,
                 errno,
             },

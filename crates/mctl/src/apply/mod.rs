@@ -149,12 +149,11 @@ impl<'t> Work<'t> {
                         // It ended meanwhile: there is nothing left to put back.
                         return Err(undo_error);
                     }
-                    return Err(Error::Invalid {
-                        why: format!(
-                            "{} failed half-way: {error}; and what it had changed could not be put \
-                             back: {undo_error}",
-                            request.words()
-                        ),
+                    return Err(Error::HalfDone {
+                        pid: self.target.pid(),
+                        what: request.words(),
+                        source: Box::new(error),
+                        left: format!("what it had changed could not be put back: {undo_error}"),
                     });
                 }
                 Err(error)
@@ -236,7 +235,9 @@ fn take_steps(due: Vec<(&mut Work<'_>, Step)>) {
     });
     for (item, result) in unmerging.into_iter().zip(unmerged) {
         let (work, _, walked) = item.into_inner();
-        work.failed = result.err().map(|error| unmerge::half_done(error, walked));
+        work.failed = result
+            .err()
+            .map(|error| unmerge::half_done(work.target.pid(), error, walked));
     }
 }
 

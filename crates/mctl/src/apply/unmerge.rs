@@ -40,19 +40,19 @@ pub(super) fn run(
 
 /// What a failure says where a part was done: the mappings cannot be told from those that were unmergeable before, so
 /// nothing is taken back.
-pub(super) fn half_done(error: Error, walked: u64) -> Error {
-    let errno = error.errno();
-    if walked == 0 || errno == Errno::ESRCH {
+pub(super) fn half_done(pid: i32, error: Error, walked: u64) -> Error {
+    if walked == 0 || error.errno() == Errno::ESRCH {
         return error;
     }
-    Error::Read {
+    Error::HalfDone {
+        pid,
         what: "clear mergeable".to_owned(),
-        why: format!(
-            "{error}; {} of its memory are unmergeable since, and what it maps from now on is mergeable as \
-             before: the same command goes on from there",
+        source: Box::new(error),
+        left: format!(
+            "{} of its memory are unmergeable since, and what it maps from now on is mergeable as before: \
+             the same command goes on from there",
             Bytes(walked)
         ),
-        errno,
     }
 }
 
@@ -174,15 +174,15 @@ mod tests {
             call: "prctl(PR_SET_MEMORY_MERGE)",
             errno: Errno::ENOMEM,
         };
-        assert_eq!(half_done(busy(), 0).to_string(), busy().to_string());
-        let told = half_done(busy(), 3 << 20);
-        assert_eq!(told.errno(), Errno::ENOMEM);
+        assert_eq!(half_done(7, busy(), 0).to_string(), busy().to_string());
+        let told = half_done(7, busy(), 3 << 20);
+        assert_eq!((told.errno(), told.changed()), (Errno::ENOMEM, true));
         let words = told.to_string();
         assert!(
             words.contains("3 MiB") && words.contains("PR_SET_MEMORY_MERGE"),
             "{words}"
         );
-        let gone = half_done(Error::NoProcess { pid: 7 }, 3 << 20);
+        let gone = half_done(7, Error::NoProcess { pid: 7 }, 3 << 20);
         assert_eq!(gone.errno(), Errno::ESRCH);
     }
 }
