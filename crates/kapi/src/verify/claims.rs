@@ -256,6 +256,10 @@ pub(super) fn holds(claim: &Claim, before: &View, after: &View) -> Option<(bool,
         Claim::Future(name, wanted) => flag(region("after")?, name, *wanted, "a later mapping"),
         Claim::Counter(up) => {
             let (a, b) = (lck(before), lck(after));
+            // Nothing could be locked first (RLIMIT_MEMLOCK): then nothing goes.
+            if !*up && a == 0 && b == 0 {
+                return None;
+            }
             (
                 if *up { b > a } else { b == 0 && a > 0 },
                 format!("VmLck goes from {a} to {b} kB"),
@@ -331,5 +335,20 @@ mod tests {
             [Claim::Populated]
         );
         assert_eq!(claims("A page is locked on first touch"), [Claim::OnFault]);
+    }
+
+    #[test]
+    fn a_counter_that_was_nothing_shows_no_fall() {
+        let view = |kb: u64| View {
+            status: [("VmLck".to_owned(), kb)].into(),
+            ..View::default()
+        };
+        let falls = |a, b| holds(&Claim::Counter(false), &view(a), &view(b));
+        assert_eq!(falls(0, 0), None, "its limit let it lock nothing");
+        assert!(falls(8, 0).is_some_and(|(holds, _)| holds));
+        assert!(falls(8, 4).is_some_and(|(holds, _)| !holds));
+        assert!(falls(0, 4).is_some_and(|(holds, _)| !holds));
+        let rises = holds(&Claim::Counter(true), &view(0), &view(0));
+        assert!(rises.is_some_and(|(holds, _)| !holds));
     }
 }
