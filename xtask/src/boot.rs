@@ -34,6 +34,11 @@ pub(crate) fn boot(
     let plan = Plan {
         keep: keep(&[&layout.repo, &layout.target, &layout.cache]),
         copy: vec![testkit(layout)?],
+        machine: options
+            .variant
+            .as_ref()
+            .map(|v| v.machine())
+            .unwrap_or_default(),
         jobs,
     };
     std::fs::write(dir.join(PLAN_FILE), serde_json::to_string_pretty(&plan)?)?;
@@ -85,7 +90,11 @@ fn guest(
         share: dir,
         disk: &disk,
         memory: options.memory,
-        cpus: 2,
+        cpus: options
+            .variant
+            .as_ref()
+            .and_then(|v| v.processors)
+            .unwrap_or(2),
         append: &options.append,
         ours: &kernel.ours,
         limit: Duration::from_secs(options.minutes * 60),

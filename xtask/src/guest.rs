@@ -11,6 +11,7 @@ use crate::layout::Layout;
 use crate::pins::Pins;
 use crate::results::{Results, Sentences};
 use crate::stock::Kernel;
+use crate::variant::Variant;
 use crate::{boot, kernel, run, say, stock, toolchain};
 
 /// What can be chosen about a run.
@@ -32,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) quiet: bool,
     /// More for the kernel's command line.
     pub(crate) append: String,
+    /// A machine that differs from the usual one.
+    pub(crate) variant: Option<Variant>,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             image: None,
             quiet: false,
             append: String::new(),
+            variant: None,
         }
     }
 }
@@ -74,7 +78,10 @@ pub(crate) fn test(layout: &Layout, name: &str, options: &Options) -> Result<Res
     let table = Table::read(layout)?;
     let base = name.strip_prefix("native-");
     let backend = if base.is_some() { "native" } else { "stock" };
-    let mut jobs = jobs::list(layout, &table, name, backend, &options.only)?;
+    let mut jobs = jobs::list(layout, &table, name, backend, options)?;
+    if let Some(variant) = &options.variant {
+        kernel.name = format!("{}+{}", kernel.name, variant.name);
+    }
     if let Some(base) = base {
         jobs.jobs
             .extend(kernel::selftests(layout, base, &options.with)?);

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use mctl_guest_init::{Job, SHARE};
 use serde::Deserialize;
 
+use crate::guest::Options;
 use crate::initramfs::cargo;
 use crate::layout::Layout;
 use crate::run;
@@ -16,6 +17,17 @@ use crate::run;
 const TESTED: [&str; 4] = ["mctl-sys", "mctl", "mctl-cli", "mctl-capi"];
 /// The test target that acts on the whole machine, and the package it is in.
 const HOST_WIDE: (&str, &str) = ("mctl-cli", "host_wide");
+/// What an ordinary user cannot run at all.
+const NEED_ROOT: [(&str, &str); 2] = [
+    (
+        CONFORMANCE,
+        "it starts processes of several users, which only root may",
+    ),
+    (
+        "mctl-cli.host_wide",
+        "it turns the machine's knobs, which only root may",
+    ),
+];
 /// Time for a test executable, unless the table has another; emulation is slow.
 const SECONDS: u64 = 240;
 /// The conformance suite.
@@ -126,6 +138,8 @@ impl Table {
 
     /// The sentences that are known not to hold on a kernel, with the reason.
     pub(crate) fn differing(&self, kernel: &str) -> BTreeMap<&str, &str> {
+        // A variant of the machine is under the same kernel.
+        let kernel = kernel.split('+').next().unwrap_or(kernel);
         let here = |d: &&Differs| is_one_of(&d.kernels, kernel);
         let entries = self.differs.iter().filter(here);
         entries
@@ -153,9 +167,9 @@ pub(crate) fn list(
     table: &Table,
     kernel: &str,
     backend: &str,
-    only: &[String],
+    options: &Options,
 ) -> Result<Jobs> {
-    let choice = choice(only);
+    let choice = choice(&options.only);
     let targets = targets(layout, choice.as_deref())?;
     let unknown = table.unknown(&targets);
     // Whether a name exists can be told only where everything was built.
@@ -166,24 +180,33 @@ pub(crate) fn list(
         );
     }
     let mut jobs = Jobs::default();
-    jobs.jobs.push(conformance(layout, table, backend));
-    for target in &targets {
+    let user = options.variant.as_ref().and_then(|v| v.user);
+    for (name, why) in NEED_ROOT.iter().filter(|_| user.is_some()) {
+        jobs.left_out.push(((*name).to_owned(), (*why).to_owned()));
+    }
+    let possible = |name: &str| user.is_none() || NEED_ROOT.iter().all(|(n, _)| *n != name);
+    if possible(CONFORMANCE) {
+        let arrange = options.variant.is_none();
+        jobs.jobs.push(conformance(layout, table, backend, arrange));
+    }
+    for target in targets.iter().filter(|target| possible(&target.name)) {
         add(&mut jobs, table, layout, target, kernel);
     }
     Ok(jobs)
 }
 
-fn conformance(layout: &Layout, table: &Table, backend: &str) -> Job {
+/// `arrange`: a guest's knobs are ours to turn, unless the run is about how they are.
+fn conformance(layout: &Layout, table: &Table, backend: &str, arrange: bool) -> Job {
+    let arrange = if arrange { " --arrange-host" } else { "" };
     let program = layout.target.join("debug/mctl-conformance");
     Job {
         name: CONFORMANCE.to_owned(),
         argv: vec![
             "/bin/sh".to_owned(),
             "-c".to_owned(),
-            // A guest's knobs are ours to turn. A sentence that differs is the report's business, not a
-            // failure to make one.
+            // A sentence that differs is the report's business, not a failure to make one.
             format!(
-                "{p} run --backend {backend} --arrange-host --json > {SHARE}/{CONFORMANCE}.json; \
+                "{p} run --backend {backend}{arrange} --json > {SHARE}/{CONFORMANCE}.json; \
                  [ $? -le 1 ]",
                 p = program.display()
             ),
@@ -426,6 +449,7 @@ mod tests {
         }
         assert_eq!(jobs.jobs[0].env["ROUNDS"], "3");
         assert_eq!(table.differing("stock-6.12")["1/a"], "old");
+        assert_eq!(table.differing("stock-6.12+swap")["1/a"], "old");
         assert!(table.differing("native-6.12").is_empty());
         assert_eq!(jobs.jobs.len(), 1);
         assert_eq!(jobs.left_out.len(), 2);

@@ -25,6 +25,7 @@ mod source;
 mod stock;
 mod toolchain;
 mod tries;
+mod variant;
 mod verdicts;
 
 use std::io::Write as _;
@@ -159,6 +160,7 @@ impl Run {
             image: self.image,
             quiet: false,
             append: String::new(),
+            variant: None,
         }
     }
 }
@@ -176,6 +178,9 @@ enum Guest {
         /// The kernel; may be given more than once
         #[arg(long = "kernel", value_parser = kernels(), default_value = "stock")]
         kernels: Vec<String>,
+        /// On a machine of kernel/variants.toml instead, `all` for every one; may be given more than once
+        #[arg(long = "variant")]
+        variants: Vec<String>,
         #[command(flatten)]
         run: Run,
     },
@@ -227,8 +232,18 @@ fn go(cli: Cli) -> Result<bool> {
     let layout = Layout::find()?;
     match cli.command {
         Command::Kernel(command) => native(&layout, command),
-        Command::Guest(Guest::Test { kernels, run }) => {
-            Ok(several(&layout, &kernels, &run.options(Vec::new())))
+        Command::Guest(Guest::Test {
+            kernels,
+            variants,
+            run,
+        }) => {
+            let variants = variant::chosen(&layout, &variants)?;
+            Ok(several(
+                &layout,
+                &kernels,
+                variants,
+                &run.options(Vec::new()),
+            ))
         }
         Command::Guest(Guest::Fetch { kernels }) => Ok(fetch(&layout, &kernels)),
         Command::Guest(Guest::Run { kernel, program }) => {
@@ -330,16 +345,41 @@ fn fetch(layout: &Layout, wanted: &[String]) -> bool {
 }
 
 /// One kernel that cannot be had must not hide the others.
-fn several(layout: &Layout, wanted: &[String], options: &Options) -> bool {
+fn several(
+    layout: &Layout,
+    wanted: &[String],
+    variants: Vec<variant::Variant>,
+    options: &Options,
+) -> bool {
     let mut clean = true;
+    let mut lines = Vec::new();
+    let machines = if variants.is_empty() {
+        vec![None]
+    } else {
+        variants.into_iter().map(Some).collect()
+    };
     for name in chosen(wanted) {
-        match guest::test(layout, name, options) {
-            Ok(results) => clean &= results.is_clean(),
-            Err(error) => {
-                say(&format!("{name}: BROKEN: {error:#}"));
-                clean = false;
+        for variant in &machines {
+            let options = Options {
+                variant: variant.clone(),
+                ..options.clone()
+            };
+            match guest::test(layout, name, &options) {
+                Ok(results) => {
+                    clean &= results.is_clean();
+                    lines.push(results.line());
+                }
+                Err(error) => {
+                    let machine = variant.as_ref().map_or("", |v| &v.name);
+                    lines.push(format!("{name} {machine}: BROKEN: {error:#}"));
+                    say(lines.last().map_or("", String::as_str));
+                    clean = false;
+                }
             }
         }
+    }
+    for line in lines {
+        say(&format!("result: {line}"));
     }
     if let Ok(path) = matrix::write(layout) {
         say(&format!("the contract on every kernel: {}", path.display()));

@@ -176,6 +176,35 @@ impl Results {
         })
     }
 
+    /// All of it in a line.
+    pub(crate) fn line(&self) -> String {
+        let count = |word: &str| self.jobs.iter().filter(|j| j.verdict == word).count();
+        let (pass, fail, skip) = self.tests();
+        let mut line = format!(
+            "{} (Linux {}): {} jobs pass, {} fail, {} skip; tests: {pass} pass, {fail} fail, {skip} skip themselves",
+            self.kernel,
+            self.release,
+            count("pass"),
+            count("fail"),
+            count("skip"),
+        );
+        if let Some(s) = &self.sentences {
+            let _ = write!(
+                line,
+                "; sentences: {} hold, {} differ as known, {} differ, {} not possible there",
+                s.holds,
+                s.known,
+                s.differs.len() + s.hold_after_all.len(),
+                s.not_possible
+            );
+        }
+        if let Some(words) = self.broken.first() {
+            let _ = write!(line, "; BROKEN: {words}");
+        }
+        let _ = write!(line, "; {:.0} s", self.seconds);
+        line
+    }
+
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir)?;
         let json = serde_json::to_string_pretty(self)?;

@@ -322,8 +322,8 @@ fn look_at(look: &Look, backend: &mut dyn Backend) -> Result<Option<(String, Str
     };
     Ok(match look {
         Look::Vma(task, at, has, lacks) => {
-            let address = backend.places().resolve(*at);
             let view = backend.observe(*task, all)?;
+            let address = backend.places().resolve(*at);
             match view.at(address) {
                 None => Some(("a mapping".to_owned(), "none".to_owned())),
                 Some(span) if span.flags.has(*has) && !span.flags.any(*lacks) => None,
@@ -331,8 +331,8 @@ fn look_at(look: &Look, backend: &mut dyn Backend) -> Result<Option<(String, Str
             }
         }
         Look::Unmapped(task, at, len, free) => {
-            let start = backend.places().resolve(*at);
             let view = backend.observe(*task, all)?;
+            let start = backend.places().resolve(*at);
             let covered: u64 = overlaps(&view, start, *len).map(|(_, bytes)| bytes).sum();
             let wanted = if *free { 0 } else { *len };
             differs(wanted, covered, |bytes| format!("{} mapped", size(*bytes)))
@@ -346,8 +346,8 @@ fn look_at(look: &Look, backend: &mut dyn Backend) -> Result<Option<(String, Str
             differs(*wanted, got, |bytes| size(*bytes))
         }
         Look::LockedIn(task, at, len, wanted) => {
-            let start = backend.places().resolve(*at);
             let view = backend.observe(*task, all)?;
+            let start = backend.places().resolve(*at);
             let got = overlaps(&view, start, *len)
                 .filter(|(span, _)| span.flags.has(mctl_model::VmFlags::LOCKED))
                 .map(|(_, bytes)| bytes)
@@ -355,8 +355,8 @@ fn look_at(look: &Look, backend: &mut dyn Backend) -> Result<Option<(String, Str
             differs(*wanted, got, |bytes| size(*bytes))
         }
         Look::Eligible(task, at, wanted) => {
-            let address = backend.places().resolve(*at);
             let view = backend.observe(*task, all)?;
+            let address = backend.places().resolve(*at);
             let got = view.at(address).is_some_and(|span| span.eligible);
             differs(*wanted, got, |yes| yes_no(*yes))
         }
@@ -426,12 +426,12 @@ fn sum(
     len: u64,
     of: fn(&crate::view::Span) -> u64,
 ) -> Result<u64, Trouble> {
-    let start = backend.places().resolve(at);
     let scope = Scope {
         status: false,
         everywhere: true,
     };
     let view = backend.observe(task, scope)?;
+    let start = backend.places().resolve(at);
     let mut total = 0;
     for (span, bytes) in overlaps(&view, start, len) {
         if bytes != span.end - span.start {

@@ -3,27 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What jobs turn: huge pages and khugepaged, KSM, the reclaim's generations.
-const FOLDERS: [&str; 3] = [
-    "/sys/kernel/mm/transparent_hugepage",
-    "/sys/kernel/mm/ksm",
-    "/sys/kernel/mm/lru_gen",
-];
-const FILES: [&str; 4] = [
-    "/proc/sys/vm/swappiness",
-    "/proc/sys/vm/overcommit_memory",
-    "/proc/sys/vm/compact_unevictable_allowed",
-    "/proc/sys/kernel/yama/ptrace_scope",
-];
+use mctl_guest_init::KNOBS;
 
 /// Values to go back to.
 pub(crate) struct Knobs(Vec<(PathBuf, String)>);
 
 impl Knobs {
     pub(crate) fn read() -> Self {
-        let mut paths: Vec<PathBuf> = FILES.iter().map(PathBuf::from).collect();
-        for folder in FOLDERS {
-            files(Path::new(folder), 3, &mut paths);
+        let mut paths = Vec::new();
+        for knob in KNOBS.map(Path::new) {
+            if knob.is_dir() {
+                files(knob, 3, &mut paths);
+            } else {
+                paths.push(knob.to_path_buf());
+            }
         }
         let value = |path: PathBuf| Some((value(&path)?, path));
         let known = paths.into_iter().filter_map(value);
@@ -69,7 +62,7 @@ fn value(path: &Path) -> Option<String> {
     Some(chosen(&fs::read_to_string(path).ok()?).to_owned())
 }
 
-fn chosen(text: &str) -> &str {
+pub(crate) fn chosen(text: &str) -> &str {
     let text = text.trim();
     let inner = text.split_once('[').and_then(|(_, t)| t.split_once(']'));
     inner.map_or(text, |(word, _)| word)

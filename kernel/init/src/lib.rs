@@ -5,7 +5,7 @@
 mod plan;
 mod result;
 
-pub use plan::{Job, Plan};
+pub use plan::{Job, Machine, Plan};
 pub use result::{Line, Outcome, Totals, Verdict, parse};
 
 /// The word on the kernel's command line that makes a machine one of our guests. Tests that act on
@@ -14,6 +14,20 @@ pub const MARKER: &str = "mctl.guest=1";
 
 /// The folder, inside the guest, that host and guest share for writing.
 pub const SHARE: &str = "/run/mctl-guest";
+
+/// The knobs that are put back after each job, as folders and files: jobs turn them.
+pub const KNOBS: [&str; 9] = [
+    // Huge pages and khugepaged, KSM, the reclaim's generations.
+    "/sys/kernel/mm/transparent_hugepage",
+    "/sys/kernel/mm/ksm",
+    "/sys/kernel/mm/lru_gen",
+    "/proc/sys/vm/swappiness",
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/vm/compact_unevictable_allowed",
+    "/proc/sys/vm/max_map_count",
+    "/proc/sys/vm/nr_hugepages",
+    "/proc/sys/kernel/yama/ptrace_scope",
+];
 
 /// The list of jobs, in the shared folder.
 pub const PLAN_FILE: &str = "plan.json";

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mctl_guest_init::{PLAN_FILE, Plan, SHARE};
+use mctl_guest_init::{Machine, PLAN_FILE, Plan, SHARE};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
@@ -101,7 +101,8 @@ pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
     }
     for (number, dir) in plan.copy.iter().enumerate() {
         let path = Path::new(NEW).join(dir.strip_prefix("/").unwrap_or(dir));
-        copied(&path, number).map_err(|e| format!("copying {}: {e}", path.display()))?;
+        copied(&path, number, plan.machine.user)
+            .map_err(|e| format!("copying {}: {e}", path.display()))?;
     }
     for dir in ["/dev", "/proc", "/sys", "/run"] {
         mount_move(dir, format!("{NEW}{dir}")).map_err(|e| format!("moving {dir}: {e}"))?;
@@ -116,16 +117,19 @@ pub(crate) fn host_files(plan: &Plan) -> Result<(), String> {
 
 /// Puts a copy on the disk over a folder. Not in memory: programs that run from there would have shmem
 /// among their mappings, and tests count it.
-fn copied(dir: &Path, number: usize) -> Result<(), String> {
+fn copied(dir: &Path, number: usize, user: Option<u32>) -> Result<(), String> {
     let words = |e: std::io::Error| e.to_string();
     let stage = PathBuf::from(format!("{NEW}/tmp/.copy-{number}"));
     fs::create_dir_all(&stage).map_err(words)?;
     for entry in fs::read_dir(dir).map_err(words)? {
         let entry = entry.map_err(words)?;
         if entry.file_type().map_err(words)?.is_file() {
-            fs::copy(entry.path(), stage.join(entry.file_name())).map_err(words)?;
+            let copy = stage.join(entry.file_name());
+            fs::copy(entry.path(), &copy).map_err(words)?;
+            std::os::unix::fs::chown(&copy, user, user).map_err(words)?;
         }
     }
+    std::os::unix::fs::chown(&stage, user, user).map_err(words)?;
     mount_bind(&stage, dir).map_err(|e| e.to_string())
 }
 
@@ -162,6 +166,50 @@ pub(crate) fn comforts() -> Vec<String> {
     }
     let _ = rustix::system::sethostname(b"mctl-guest");
     missing
+}
+
+/// Sets the machine up as the plan says. A knob that stays otherwise is an error: the run would show something
+/// else than its name says.
+pub(crate) fn arrange(machine: &Machine) -> Result<(), String> {
+    for (path, value) in &machine.write {
+        fs::write(path, value).map_err(|e| format!("writing {value} to {path}: {e}"))?;
+        let now = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+        if crate::knobs::chosen(&now) != value {
+            return Err(format!(
+                "{path} says {} after {value} was written",
+                now.trim()
+            ));
+        }
+    }
+    if machine.swap > 0 {
+        swap(machine.swap)?;
+    }
+    Ok(())
+}
+
+/// So many MiB of swap, in a file on the disk: written, since a file with holes takes no pages.
+fn swap(mib: u32) -> Result<(), String> {
+    let path = "/tmp/.swap";
+    let words = |e: std::io::Error| format!("{path}: {e}");
+    let mut file = File::create(path).map_err(words)?;
+    let block = vec![0; 1 << 20];
+    for _ in 0..mib {
+        file.write_all(&block).map_err(words)?;
+    }
+    file.sync_all().map_err(words)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(0o600)).map_err(|e| format!("{path}: {e}"))?;
+    for program in ["mkswap", "swapon"] {
+        let ended = Command::new(program)
+            .arg(path)
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+            .output()
+            .map_err(|e| format!("{program}: {e}"))?;
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            return Err(format!("{program} {path}: {}", said.trim()));
+        }
+    }
+    Ok(())
 }
 
 /// The end. Where the machine cannot be powered off, restarting it ends QEMU too (`-no-reboot`).

@@ -46,6 +46,7 @@ fn all(report: &mut Report) -> Result<(), String> {
     for words in machine::comforts() {
         report.note(&words);
     }
+    machine::arrange(&plan.machine)?;
     let knobs = knobs::Knobs::read();
     let mut totals = Totals::default();
     for job in &plan.jobs {
@@ -53,7 +54,7 @@ fn all(report: &mut Report) -> Result<(), String> {
             continue;
         }
         report.start(&job.name);
-        let outcome = runner::run(job, Path::new(SHARE));
+        let outcome = runner::run(job, plan.machine.user, Path::new(SHARE));
         for knob in knobs.restore() {
             report.note(&format!("{} leaves {knob} changed", job.name));
         }

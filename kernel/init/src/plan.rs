@@ -10,8 +10,22 @@ pub struct Plan {
     pub keep: Vec<PathBuf>,
     /// Folders of the host that the guest needs to write to: it gets a copy on its disk.
     pub copy: Vec<PathBuf>,
+    /// How the machine is set up before the first job.
+    #[serde(default)]
+    pub machine: Machine,
     /// The jobs, in order.
     pub jobs: Vec<Job>,
+}
+
+/// A machine that differs from the usual guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Files of `/proc` and `/sys`, and what is written to them.
+    pub write: BTreeMap<String, String>,
+    /// MiB of swap.
+    pub swap: u32,
+    /// Who runs the jobs; root where it is not said.
+    pub user: Option<u32>,
 }
 
 /// One program to run.

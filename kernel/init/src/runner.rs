@@ -14,9 +14,9 @@ use rustix::process::{
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs a job to its end or to the end of its time. Its output goes to a file in `logs`.
-pub(crate) fn run(job: &Job, logs: &Path) -> Outcome {
+pub(crate) fn run(job: &Job, user: Option<u32>, logs: &Path) -> Outcome {
     let begin = Instant::now();
-    let (verdict, reason) = match ended(job, logs, begin) {
+    let (verdict, reason) = match ended(job, user, logs, begin) {
         Ok(End::Status(status)) => judge(job, status),
         Ok(End::TooLate) => (Verdict::Fail, format!("not done after {} s", job.seconds)),
         Err(words) => (Verdict::Fail, words),
@@ -30,13 +30,27 @@ pub(crate) fn run(job: &Job, logs: &Path) -> Outcome {
     }
 }
 
+/// The command as another user, with that user's group and no other.
+fn as_user(argv: &[String], user: Option<u32>) -> Vec<String> {
+    let Some(user) = user else {
+        return argv.to_vec();
+    };
+    let id = user.to_string();
+    let mut words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]
+        .map(str::to_owned)
+        .to_vec();
+    words.extend_from_slice(argv);
+    words
+}
+
 enum End {
     Status(WaitStatus),
     TooLate,
 }
 
-fn ended(job: &Job, logs: &Path, begin: Instant) -> Result<End, String> {
-    let (program, args) = job.argv.split_first().ok_or("no program")?;
+fn ended(job: &Job, user: Option<u32>, logs: &Path, begin: Instant) -> Result<End, String> {
+    let argv = as_user(&job.argv, user);
+    let (program, args) = argv.split_first().ok_or("no program")?;
     let path = logs.join(format!("{}.log", job.name));
     let words = |e: std::io::Error| format!("{}: {e}", path.display());
     let log = File::create(&path).map_err(words)?;

@@ -20,6 +20,11 @@ pub(crate) const NOBODY: u32 = 65534;
 /// A number that no process has: above the kernel's limit.
 pub(crate) const NO_PROCESS: &str = "2147483647";
 
+/// Whether this kernel shows in /proc if a process merges (`ksm_merge_any` in ksm_stat).
+pub(crate) fn merging_shows() -> bool {
+    std::fs::read_to_string("/proc/self/ksm_stat").is_ok_and(|text| text.contains("ksm_merge_any"))
+}
+
 /// What a command did.
 #[derive(Debug)]
 pub(crate) struct Ran {

@@ -183,14 +183,23 @@ pub struct Places {
 
 impl Places {
     pub(crate) fn reset(&mut self, regions: usize, image: &Image) {
+        self.turn_to(image, None);
+        self.regions.clear();
+        self.regions.resize(regions, None);
+    }
+
+    /// Where an image's heap begins, and its first stack's highest page.
+    pub(crate) fn bases(image: &Image) -> (u64, u64) {
         let heap = page_align(image.brk).unwrap_or(image.brk);
         let grows = |region: &&Region| region.flags.has(VmFlags::GROWSDOWN);
         let stack = image.regions.iter().filter(grows);
         let ends = stack.map(|region| region.start + region.len);
-        self.stack = ends.max().unwrap_or(0).saturating_sub(PAGE);
-        self.regions.clear();
-        self.regions.resize(regions, None);
-        self.heap = heap;
+        (heap, ends.max().unwrap_or(0).saturating_sub(PAGE))
+    }
+
+    /// Counts from these bases, or from the image's.
+    pub(crate) fn turn_to(&mut self, image: &Image, own: Option<(u64, u64)>) {
+        (self.heap, self.stack) = own.unwrap_or_else(|| Places::bases(image));
     }
 
     pub(crate) fn bind(&mut self, region: u16, address: u64) {

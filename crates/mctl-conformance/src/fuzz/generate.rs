@@ -29,6 +29,11 @@ const SMALL: u64 = 24 * PAGE;
 const LARGE: u64 = 4 << 20;
 /// The most tasks of one history.
 const TASKS: u16 = 4;
+/// The files of a history: on tmpfs, on disk, and on disk but opened for reading only.
+const FILES: [(bool, bool); 3] = [(true, false), (false, false), (false, true)];
+const FILE_NAMES: [&str; 3] = ["f0", "f1", "f2"];
+/// Their size: some pages less than a small region, so that a mapping can reach beyond the end.
+const FILE_LEN: u64 = 20 * PAGE;
 
 impl History {
     /// The history as a scenario with these results to come.
@@ -55,6 +60,7 @@ impl History {
         Names {
             tasks: named('p', TASKS).collect(),
             regions: named('r', REGIONS).collect(),
+            files: FILE_NAMES.map(str::to_owned).to_vec(),
             ..Names::default()
         }
     }
@@ -64,8 +70,22 @@ impl History {
     /// # Errors
     /// Where the bytes run out before the first step.
     pub fn generate(u: &mut Unstructured<'_>, menu: Menu, length: usize) -> Result<History> {
-        let mut made = Made { tasks: 1, menu };
-        let mut steps = vec![process(u, 0)?];
+        let mut made = Made {
+            tasks: 1,
+            groups: vec![0],
+            at_random: false,
+            menu,
+        };
+        let files = (0..)
+            .zip(FILES)
+            .map(|(file, (shmem, readonly))| Step::File {
+                file,
+                len: FILE_LEN,
+                shmem,
+                readonly,
+            });
+        let mut steps: Vec<Step> = files.collect();
+        steps.push(process(u, 0)?);
         while steps.len() < length && !u.is_empty() {
             steps.push(made.step(u)?);
         }
@@ -93,6 +113,10 @@ fn process(u: &mut Unstructured<'_>, task: TaskIx) -> Result<Step> {
 
 struct Made {
     tasks: TaskIx,
+    /// Each task's process, by the first task that was in it.
+    groups: Vec<TaskIx>,
+    /// A set-id program runs: its image lies elsewhere, and is some pages larger or smaller.
+    at_random: bool,
     menu: Menu,
 }
 
@@ -141,16 +165,20 @@ const ADVICES: &[Madvise] = &[
 impl Made {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<Step> {
         let actor = u.int_in_range(0..=self.tasks - 1)?;
-        if self.menu == Menu::Policy {
-            // Now and then another process, perhaps another user's.
-            if self.tasks < TASKS && u.ratio(1, 25)? {
-                let task = self.tasks;
-                self.tasks += 1;
-                return process(u, task);
-            }
-            if u.ratio(1, 5)? {
-                return Ok(Step::Do(actor, self.policy(u)?));
-            }
+        // Now and then another process, perhaps another user's.
+        if self.tasks < TASKS && u.ratio(1, 25)? {
+            let task = self.tasks;
+            self.tasks += 1;
+            self.groups.push(task);
+            return process(u, task);
+        }
+        if self.menu == Menu::Policy && u.ratio(1, 5)? {
+            return Ok(Step::Do(actor, self.policy(u)?));
+        }
+        if u.ratio(1, 12)?
+            && let Some(call) = self.of_processes(u, actor)?
+        {
+            return Ok(Step::Do(actor, call));
         }
         let call = match u.int_in_range(0..=99)? {
             0..=13 => map(u)?,
@@ -168,7 +196,11 @@ impl Made {
                 Call::Madvise(at, len, unless_split(at, advice))
             }
             57..=76 => touch(u)?,
-            77..=83 => lock(u)?,
+            77..=83 => match lock(u)? {
+                // What the image counts is not the same twice then.
+                Call::LockAll(_) if self.at_random => Call::UnlockAll,
+                call => call,
+            },
             84..=86 => remap(u)?,
             87..=91 => prctl(u, self.menu)?,
             92..=93 => {
@@ -190,7 +222,12 @@ impl Made {
                 ];
                 let child = self.tasks;
                 self.tasks += 1;
-                Call::Clone(*u.choose(&kinds)?, child)
+                let kind = *u.choose(&kinds)?;
+                self.groups.push(match kind {
+                    CloneKind::Thread => self.group(actor),
+                    _ => child,
+                });
+                Call::Clone(kind, child)
             }
             98 => Call::Exec {
                 set_uid: None,
@@ -202,6 +239,44 @@ impl Made {
             _ => Call::Memlock(*u.choose(&[0, 64 << 10, 1 << 20, 8 << 20])?),
         };
         Ok(Step::Do(actor, call))
+    }
+
+    fn group(&self, task: TaskIx) -> TaskIx {
+        self.groups.get(usize::from(task)).copied().unwrap_or(task)
+    }
+
+    /// What processes do to themselves and to each other.
+    fn of_processes(&mut self, u: &mut Unstructured<'_>, actor: TaskIx) -> Result<Option<Call>> {
+        let other = u.int_in_range(0..=self.tasks - 1)?;
+        let apart = self.group(other) != self.group(actor);
+        // Where a deputy with the caller's credentials stands for the library, the caller must be one
+        // that it may look at.
+        let first = if self.menu == Menu::Policy { 6 } else { 0 };
+        Ok(match u.int_in_range(first..=9)? {
+            0 | 1 => {
+                let script = u.ratio(1, 4)?;
+                self.at_random |= !script;
+                Some(Call::Exec {
+                    set_uid: Some(*u.choose(&[0, 1000])?),
+                    script,
+                })
+            }
+            2 => Some(Call::UnshareUser),
+            3 | 4 => {
+                let value = *u.choose(&[0, 0, 1, 3])?;
+                Some(Call::Prctl(Prctl::SetDumpable, [value, 0, 0, 0]))
+            }
+            5 => {
+                // An exec after it may give rights back, and then addresses at random.
+                self.at_random = true;
+                let caps = *u.choose(&[Caps::NONE, Caps::NONE, Caps::FULL, Caps::SYS_PTRACE])?;
+                Some(Call::Become(*u.choose(&[0, 1000, 2000])?, caps))
+            }
+            // Nobody ends itself: the answer would be lost.
+            6 | 7 if apart => Some(Call::Kill(other, *u.choose(&[0, 0, 9, 15])?)),
+            8 | 9 if apart => Some(Call::Wait(other)),
+            _ => None,
+        })
     }
 
     /// Somebody of the history, mostly oneself.
@@ -225,7 +300,8 @@ impl Made {
         let whom = self.whom(u)?;
         match u.int_in_range(0..=9)? {
             0..=4 => {
-                let action = *u.choose(&[3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11])?;
+                let action =
+                    *u.choose(&[3, 4, 7, 8, 9, 10, 3, 4, 7, 8, 9, 10, 2, 6, 256, 0, 11, 1, 5])?;
                 let flags = if action % 2 == 0 {
                     u32::from(u.ratio(1, 12)?)
                 } else {
@@ -317,6 +393,14 @@ fn map(u: &mut Unstructured<'_>) -> Result<Call> {
         Place::Noreplace
     };
     let shared = u.ratio(1, 8)?;
+    let source = if region < 4 && u.ratio(1, 5)? {
+        let file = u.int_in_range(0..=2)?;
+        Source::File(file, u.int_in_range(0..=3)? * 4 * PAGE)
+    } else if region >= 4 && u.ratio(1, 24)? {
+        Source::Hugetlb
+    } else {
+        Source::Anon
+    };
     let mut switch = |chance: u32| u.ratio(1, chance);
     Ok(Call::Map {
         region: if whole { region } else { REGIONS },
@@ -334,7 +418,7 @@ fn map(u: &mut Unstructured<'_>) -> Result<Call> {
         },
         shared,
         place,
-        source: Source::Anon,
+        source,
     })
 }
 

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
-use mctl_abi::Errno;
+use mctl_abi::{Errno, PolicyKind};
 use mctl_model::CloneKind;
 
 use super::generate::{History, Menu};
 use super::shrink::shrink;
 use crate::backend::{Answer, Backend, Trouble};
-use crate::call::{Call, Life, Step, TaskIx, Whom};
+use crate::call::{Call, Life, Prctl, Step, TaskIx, Whom};
 use crate::lang::{Line, Needs, Scenario, Wanted, WantedOutcome, print_scenario, print_step};
 use crate::run::{answer_text, run_line};
 use crate::view::{Scope, View};
@@ -273,26 +273,14 @@ pub fn compare_history(
             let found = differs("the result", answer_text(a), answer_text(b));
             return Ok((done, Some(found)));
         }
-        let mut look = Vec::new();
         match step {
-            Step::Spawn { task, .. } => {
-                tasks.push(*task);
-                look.push(*task);
-            }
-            Step::Do(actor, Call::Clone(_, child)) if a.is_ok() => {
-                tasks.push(*child);
-                look.extend([*actor, *child]);
-            }
-            Step::Do(actor, _) => look.push(*actor),
-            _ => {}
+            Step::Spawn { task, .. } => tasks.push(*task),
+            Step::Do(_, Call::Clone(_, child)) if a.is_ok() => tasks.push(*child),
+            Step::Do(..) => {}
+            _ => continue,
         }
-        if at + 1 == history.steps.len() {
-            look.clone_from(&tasks);
-        }
-        for task in look {
-            if !tasks.contains(&task) {
-                continue;
-            }
+        // Everybody: a call may do something to another one.
+        for task in tasks.iter().copied() {
             if let Some((what, l, r)) = compare_task(task, masked, left, right)? {
                 let what = format!(
                     "{what} of {}",
@@ -315,6 +303,7 @@ fn named(step: &Step) -> Option<TaskIx> {
                 _ => None,
             }
         }
+        Call::Kill(task, _) | Call::Wait(task) => Some(*task),
         _ => None,
     }
 }
@@ -328,6 +317,40 @@ fn by_number(step: &Step) -> Option<TaskIx> {
         ) => Some(*task),
         _ => None,
     }
+}
+
+/// The policy record as the task itself is told it, by prctl(2). With `masked`, where mctl has been
+/// used, the first side's record against the switch by which a stock kernel keeps it.
+fn record_differs(
+    task: TaskIx,
+    masked: bool,
+    left: &mut dyn Backend,
+    right: &mut dyn Backend,
+) -> Result<Option<(String, String, String)>, Trouble> {
+    for which in [
+        Prctl::GetThpDisable,
+        Prctl::GetMemoryMerge,
+        Prctl::GetNoNewPrivs,
+    ] {
+        let call = Call::Prctl(which, [0; 4]);
+        let mut a = left.call(task, &call)?;
+        let b = right.call(task, &call)?;
+        if masked && which == Prctl::GetThpDisable && a.is_ok() {
+            let mask = left.policy(task)?;
+            a = Ok(if mask & PolicyKind::Nohugepage.bit() != 0 {
+                1
+            } else if mask & PolicyKind::HugepageAdvised.bit() != 0 {
+                3
+            } else {
+                0
+            });
+        }
+        if a != b {
+            let what = format!("the record ({which:?})");
+            return Ok(Some((what, answer_text(a), answer_text(b))));
+        }
+    }
+    Ok(None)
 }
 
 fn compare_task(
@@ -354,7 +377,7 @@ fn compare_task(
         }
     }
     if a == b {
-        return Ok(None);
+        return record_differs(task, masked, left, right);
     }
     Ok(Some((
         "the address space".to_owned(),

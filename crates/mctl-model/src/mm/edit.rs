@@ -3,8 +3,8 @@
 use mctl_abi::Errno;
 
 use super::{Cx, Mm};
-use crate::PAGE;
 use crate::vma::{INHERITED, VmFlags, Vma};
+use crate::{HUGE, PAGE};
 
 impl Mm {
     /// A fresh `anon_vma` identity.
@@ -64,17 +64,21 @@ impl Mm {
         if self.map_count() >= cx.knobs.max_map_count {
             return Err(Errno::ENOMEM);
         }
-        self.cut(vma, address);
-        Ok(())
+        self.split_freely(address)
     }
 
     /// As [`Mm::split_at`], without the limit.
-    pub(super) fn split_freely(&mut self, address: u64) {
+    pub(super) fn split_freely(&mut self, address: u64) -> Result<(), Errno> {
         if let Some(vma) = self.vmas.at(address).copied()
             && vma.start < address
         {
+            // hugetlb_vm_op_split()
+            if vma.flags.has(VmFlags::HUGETLB) && !address.is_multiple_of(HUGE) {
+                return Err(Errno::EINVAL);
+            }
             self.cut(vma, address);
         }
+        Ok(())
     }
 
     fn cut(&mut self, mut vma: Vma, address: u64) {

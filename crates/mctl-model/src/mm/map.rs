@@ -101,10 +101,15 @@ impl Mm {
         if args.len == 0 {
             return Err(Errno::EINVAL);
         }
-        let len = page_align(args.len).ok_or(Errno::ENOMEM)?;
+        // hugetlb's length is made whole before anything else, and is 0 where that overflows.
         let len = match args.source {
-            MapSource::Hugetlb => len.checked_next_multiple_of(HUGE).ok_or(Errno::EINVAL)?,
-            MapSource::Anon | MapSource::File { .. } => len,
+            MapSource::Hugetlb => args
+                .len
+                .checked_next_multiple_of(HUGE)
+                .ok_or(Errno::EINVAL)?,
+            MapSource::Anon | MapSource::File { .. } => {
+                page_align(args.len).ok_or(Errno::ENOMEM)?
+            }
         };
         if (offset / PAGE).checked_add(len / PAGE).is_none() {
             return Err(Errno::EOVERFLOW);
@@ -135,6 +140,12 @@ impl Mm {
         let (flags, backing, offset) = kind(cx, args, file.as_ref(), flags, addr, len)?;
         if self.vmas.overlaps(addr, addr + len) {
             self.unmap(cx, addr, addr + len)?;
+        }
+        // Without a reservation the pool is asked at the fault. What was mapped there is gone by now
+        // (`hugetlbfs_file_mmap()` comes after the old pages have been taken away).
+        let reserves = args.source == MapSource::Hugetlb && !args.noreserve;
+        if reserves && cx.knobs.hugetlb_pages < len / HUGE {
+            return Err(Errno::ENOMEM);
         }
         let mut vma = Vma {
             start: addr,
@@ -247,11 +258,11 @@ impl Mm {
         // Only the cut in two counts against the limit (`vms_gather_munmap_vmas()`).
         let mut next = Some(first);
         if first.start < start || first.end > end {
-            self.split_freely(start);
-            self.split_freely(end);
+            self.split_freely(start)?;
+            self.split_freely(end)?;
             next = self.vmas.find(start).copied();
         } else if first.end < end {
-            self.split_freely(end);
+            self.split_freely(end)?;
         }
         while let Some(vma) = next.filter(|vma| vma.start < end) {
             self.zap(cx, &vma, Why::Unmap);
@@ -293,17 +304,15 @@ fn kind(
         }
         return Ok((account(flags, args), Backing::File(file), offset / PAGE));
     }
+    // hugetlb memory is a file's.
+    let file = args.source == MapSource::Hugetlb;
+    if (args.shared || file) && flags.has(VmFlags::GROWSDOWN) {
+        return Err(Errno::EINVAL);
+    }
     if args.shared {
-        if flags.has(VmFlags::GROWSDOWN) {
-            return Err(Errno::EINVAL);
-        }
         flags = flags | VmFlags::SHARED | VmFlags::MAYSHARE;
     }
-    if args.source == MapSource::Hugetlb {
-        // Without a reservation the pool is asked at the fault.
-        if !args.noreserve && cx.knobs.hugetlb_pages < len / HUGE {
-            return Err(Errno::ENOMEM);
-        }
+    if file {
         flags = flags | VmFlags::HUGETLB | VmFlags::DONTEXPAND;
         if args.noreserve {
             flags = flags | VmFlags::NORESERVE;

@@ -115,6 +115,7 @@ impl Model {
     /// # Errors
     /// `EINVAL` for anything but 0 and 1.
     pub fn set_dumpable(&mut self, task: TaskId, value: u64) -> Result<(), Errno> {
+        self.running(task)?;
         let on = match value {
             0 => false,
             1 => true,

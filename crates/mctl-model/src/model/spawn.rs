@@ -108,9 +108,14 @@ impl Model {
     /// by a privileged task do. Changing ids turns dumpable off (`commit_creds()`).
     ///
     /// # Errors
-    /// `ESRCH` where it is gone; `EPERM` where it would gain.
+    /// `ESRCH` where it is gone; `EINVAL` in a user namespace without a mapping; `EPERM` where it
+    /// would gain.
     pub fn set_ids(&mut self, task: TaskId, uid: u32, caps: Caps) -> Result<(), Errno> {
         let old = self.running(task)?.creds;
+        if old.ns != NsId(0) {
+            // No user has a number in a namespace without a mapping (make_kuid(), make_kgid()).
+            return Err(Errno::EINVAL);
+        }
         let gains =
             !old.permitted.has(caps) || (uid != old.uid.real && !old.caps.has(Caps::SETUID));
         if gains {

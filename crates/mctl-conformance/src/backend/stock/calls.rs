@@ -54,6 +54,7 @@ impl StockBackend {
         if self.task(task)?.blocked {
             return Ok(Err(Errno::EBUSY));
         }
+        self.turn_to(task)?;
         if let Some((number, args)) = self.plain(call) {
             return Ok(unit(self.task(task)?.hand.syscall(number, args)?));
         }
@@ -93,7 +94,16 @@ impl StockBackend {
             }
             Call::Wait(child) => self.wait(task, *child),
             Call::Kill(target, signal) => {
-                let pid = u64::from(self.task(*target)?.hand.pid);
+                let target = &self.follow(*target)?;
+                if self.counts_as_gone(Whom::Task(*target))? {
+                    return Ok(Err(Errno::ESRCH));
+                }
+                let found = self.task(*target)?;
+                if found.reaped || (found.thread && found.ended) {
+                    // Its number may be a stranger's by now.
+                    return Ok(Err(Errno::ESRCH));
+                }
+                let pid = u64::from(found.hand.pid);
                 let signal_arg = u64::try_from(*signal).unwrap_or(u64::MAX);
                 let args = [pid, signal_arg, 0, 0, 0, 0];
                 let done = unit(self.task(task)?.hand.syscall(nr::KILL, args)?);
@@ -137,12 +147,12 @@ impl StockBackend {
             Call::Memlock(bytes) => {
                 let hand = &mut self.task(task)?.hand;
                 let orders = memlock(hand.scratch, *bytes)?;
-                Ok(unit(hand.all(&orders)?))
+                Ok(unit(hand.each(&orders)?))
             }
             Call::Become(uid, caps) => {
                 let hand = &mut self.task(task)?.hand;
                 let orders = identity(hand.scratch, *uid, *caps);
-                Ok(unit(hand.all(&orders)?))
+                Ok(unit(hand.each(&orders)?))
             }
             Call::ProcessMadvise(whom, advice, flags, list) => {
                 self.process_madvise(task, *whom, *advice, *flags, list)
@@ -230,6 +240,10 @@ impl StockBackend {
         target: u16,
         flags: u32,
     ) -> Result<Answer, Trouble> {
+        let target = self.follow(target)?;
+        if self.task(target)?.reaped {
+            return Ok(Err(Errno::ESRCH));
+        }
         let tid = u64::from(self.task(target)?.hand.tid);
         let args = [tid, u64::from(flags), 0, 0, 0, 0];
         Ok(answer(self.task(task)?.hand.syscall(nr::PIDFD_OPEN, args)?))
@@ -259,7 +273,10 @@ impl StockBackend {
     /// One that nobody waits for is a zombie until the history ends, and counts as gone.
     pub(super) fn counts_as_gone(&mut self, whom: Whom) -> Result<bool, Trouble> {
         match whom {
-            Whom::Task(other) if !self.task(other)?.reaped => Ok(self.life(other)? == Life::Gone),
+            Whom::Task(other) => {
+                let other = self.follow(other)?;
+                Ok(!self.task(other)?.reaped && self.life(other)? == Life::Gone)
+            }
             _ => Ok(false),
         }
     }
@@ -289,6 +306,7 @@ impl StockBackend {
                 });
             }
             Whom::Pid(other, right) => {
+                let other = self.follow(other)?;
                 let other = self.task(other)?;
                 let pid = other.hand.pid;
                 let inode = match other.reaped {
@@ -316,6 +334,7 @@ impl StockBackend {
             hand.send(&order)?;
             hand.owes();
             self.welcome(child, name, false)?;
+            self.task(child)?.own_bases = self.task(task)?.own_bases;
             self.task(child)?.frees = Some(task);
             self.task(child)?.parent = Some(task);
             self.task(task)?.blocked = true;
@@ -324,6 +343,7 @@ impl StockBackend {
         let made = answer(hand.all(&order)?);
         if made.is_ok() {
             self.welcome(child, name, kind == CloneKind::Thread)?;
+            self.task(child)?.own_bases = self.task(task)?.own_bases;
             self.task(child)?.parent = Some(task);
         }
         Ok(made.map(|_| 0))
@@ -340,9 +360,10 @@ impl StockBackend {
         let pokes = path.as_deref().map(poke_path).unwrap_or_default();
         slot.hand.all(&pokes)?;
         let at = if path.is_some() { slot.hand.scratch } else { 0 };
-        let done = unit(slot.hand.all(&[order::exec(at)])?);
+        let done = unit(slot.hand.exec(at)?);
         slot.reader.forget();
         if done.is_ok() {
+            self.settle(task)?;
             self.take_first_place(task)?;
             self.others_gone(task)?;
             let hand = &mut self.task(task)?.hand;
@@ -355,6 +376,7 @@ impl StockBackend {
 
     fn wait(&mut self, task: u16, child: u16) -> Result<Answer, Trouble> {
         const WNOHANG: u64 = 1;
+        let child = self.follow(child)?;
         let pid = u64::from(self.task(child)?.hand.pid);
         if self.task(child)?.reaped {
             return Ok(Err(Errno::ECHILD));

@@ -112,6 +112,28 @@ impl Hand {
         Ok(last)
     }
 
+    /// Carries orders out up to the first that fails; its result, or the last one's.
+    pub(super) fn each(&mut self, orders: &[Order]) -> Result<i64, Trouble> {
+        let mut last = 0;
+        for order in orders {
+            last = self.all(std::slice::from_ref(order))?;
+            if (-4095..0).contains(&last) {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    /// execve(2) of a path in the agent's memory, or of the agent itself. The new image says where
+    /// its scratch memory is: a set-id program gets its addresses at random.
+    pub(super) fn exec(&mut self, path: u64) -> Result<i64, Trouble> {
+        let done = self.all(&[order::exec(path)])?;
+        if done == 0 {
+            self.scratch = u64::from_ne_bytes(self.receive()?.to_ne_bytes());
+        }
+        Ok(done)
+    }
+
     /// One system call.
     pub(super) fn syscall(&mut self, nr: u64, args: [u64; 6]) -> Result<i64, Trouble> {
         self.all(&[order::syscall(nr, args)])
@@ -214,7 +236,7 @@ impl Drop for Agent {
     }
 }
 
-fn mode(path: &Path, bits: u32) -> Result<(), Trouble> {
+pub(super) fn mode(path: &Path, bits: u32) -> Result<(), Trouble> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).map_err(Trouble::broken)
 }
 

@@ -47,6 +47,11 @@ struct Task {
     ended: bool,
     /// Who made it.
     parent: Option<u16>,
+    /// The thread whose exec put it in this one's place: the number is that one's now.
+    replaced_by: Option<u16>,
+    /// Where its heap begins and its stack ends, where that is not as in every other process: a
+    /// set-id program gets its addresses at random.
+    own_bases: Option<(u64, u64)>,
 }
 
 /// Runs histories on this kernel.
@@ -253,8 +258,29 @@ impl StockBackend {
                 thread,
                 ended: false,
                 parent: None,
+                replaced_by: None,
+                own_bases: None,
             },
         );
+        Ok(())
+    }
+
+    /// Addresses are counted from this task's heap and stack from now on.
+    fn turn_to(&mut self, task: u16) -> Result<(), Trouble> {
+        let own = self.task(task)?.own_bases;
+        self.places.turn_to(&self.image, own);
+        Ok(())
+    }
+
+    /// After an exec: where the new image's heap and stack are. A program that gains rights by it gets
+    /// its addresses at random, and so does everything that is executed after it.
+    fn settle(&mut self, task: u16) -> Result<(), Trouble> {
+        let found = self.task(task)?;
+        let mut image = proc::image(found.hand.pid)?;
+        let end = found.hand.syscall(nr::BRK, [0; 6])?;
+        image.brk = u64::try_from(end).unwrap_or(image.brk_start);
+        let bases = Places::bases(&image);
+        self.task(task)?.own_bases = (bases != Places::bases(&self.image)).then_some(bases);
         Ok(())
     }
 
@@ -300,12 +326,26 @@ impl StockBackend {
             .collect())
     }
 
+    /// Who has a task's number: itself, or the thread that took its place.
+    fn follow(&mut self, task: u16) -> Result<u16, Trouble> {
+        let mut at = task;
+        // Each step leads to another task of the history.
+        for _ in 0..self.tasks.len() {
+            match self.task(at)?.replaced_by {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
     /// A thread that execs takes the first one's place, under the first one's parent.
     fn take_first_place(&mut self, task: u16) -> Result<(), Trouble> {
         for other in self.group(task)? {
             let first = self.task(other)?;
             if other != task && first.hand.tid == first.hand.pid {
                 let parent = first.parent;
+                first.replaced_by = Some(task);
                 let found = self.task(task)?;
                 found.parent = parent;
                 found.thread = false;

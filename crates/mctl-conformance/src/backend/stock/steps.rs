@@ -58,7 +58,12 @@ impl Backend for StockBackend {
             // A change of user makes a process undumpable; a program that was started so is not.
             orders.push(order::syscall(nr::PRCTL, [PR_SET_DUMPABLE, 1, 0, 0, 0, 0]));
         }
-        hand.all(&orders).map(|_| ())
+        match super::answer(hand.each(&orders)?) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(Trouble::Broken(format!(
+                "a process cannot be started so: {errno}"
+            ))),
+        }
     }
 
     fn file(&mut self, file: u16, new: &NewFile) -> Result<(), Trouble> {
@@ -70,6 +75,7 @@ impl Backend for StockBackend {
                     .tempdir_in("/dev/shm")
                     .map_err(|e| Trouble::NotPossible(format!("no tmpfs: {e}")))?,
             };
+            super::hand::mode(dir.path(), 0o755)?;
             self.shm.insert(dir).path()
         } else {
             self.agent.dir()
@@ -77,6 +83,8 @@ impl Backend for StockBackend {
         let path = dir.join(format!("file-{file}"));
         let made = std::fs::File::create(&path).map_err(Trouble::broken)?;
         made.set_len(new.len).map_err(Trouble::broken)?;
+        // Whoever a task is: that is not what cases of files are about.
+        super::hand::mode(&path, 0o666)?;
         let at = usize::from(file);
         if self.files.len() <= at {
             self.files.resize(at + 1, None);
@@ -102,6 +110,7 @@ impl Backend for StockBackend {
     }
 
     fn observe(&mut self, task: u16, scope: Scope) -> Result<View, Trouble> {
+        self.turn_to(task)?;
         let Task { hand, reader, .. } = self.task(task)?;
         let mut view = reader.view(hand.tid, scope.everywhere)?;
         if scope.status {
