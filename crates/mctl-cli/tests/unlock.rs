@@ -31,3 +31,57 @@ fn bad_words() {
     mctl(&["unlock", "--current", "1"]).assert(2);
     mctl(&["unlock", NO_PROCESS]).assert(1);
 }
+
+/// Some processes never have a harmless moment. All of them together are waited for no longer than one, and the others
+/// are done.
+#[test]
+fn several_are_waited_for_as_long_as_one() {
+    if mctl_testkit::has_native_call() {
+        mctl_testkit::skip!("written for kernels on which threads have to be stopped");
+    }
+    const WAIT_MS: u64 = 1500;
+    let never = [
+        start!("no_moment", "most=0", "every=1000000"),
+        start!("no_moment", "most=0", "every=1000000"),
+        start!("no_moment", "most=0", "every=1000000"),
+        start!("no_moment", "most=0", "every=1000000"),
+    ];
+    let pausing = [start!("pause", "every=0"), start!("pause", "every=0")];
+    for fixture in never.iter().chain(&pausing) {
+        let asleep = fixture.wait_blocked(std::time::Duration::from_secs(60));
+        asleep.unwrap();
+    }
+    let pids: Vec<String> = [
+        &never[0],
+        &pausing[0],
+        &never[1],
+        &never[2],
+        &pausing[1],
+        &never[3],
+    ]
+    .iter()
+    .map(|fixture| fixture.pid().to_string())
+    .collect();
+    let wait = format!("{WAIT_MS}ms");
+    for command in [&["unlock"][..], &["advise", "hugepage"]] {
+        let mut words: Vec<&str> = command.to_vec();
+        words.extend(["--wait", &wait]);
+        words.extend(pids.iter().map(String::as_str));
+        let ran = mctl(&words).assert(1);
+        let waited: Vec<u64> = ran
+            .err
+            .split(" within ")
+            .skip(1)
+            .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(waited.len(), never.len(), "{command:?}: {ran:?}");
+        // Each for itself, it were four times the wait.
+        let sum: u64 = waited.iter().sum();
+        assert!(sum <= 2 * WAIT_MS, "{command:?}: {waited:?}");
+        assert!(sum >= WAIT_MS / 2, "{command:?}: {waited:?}");
+        for fixture in &pausing {
+            let failed = format!("process {}:", fixture.pid());
+            assert!(!ran.err.contains(&failed), "{command:?}: {ran:?}");
+        }
+    }
+}
