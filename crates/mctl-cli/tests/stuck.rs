@@ -4,11 +4,12 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{command, thp_enabled};
-use mctl_testkit::{Fixture, start};
+use mctl_testkit::{CpuCgroup, Fixture, start};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Far beyond the bound, on any machine; without one it would be for ever.
@@ -96,20 +97,91 @@ fn a_tree_elsewhere_is_shown() {
     drop(stuck);
 }
 
+/// The command in a cgroup of its own, to be sent signals.
+fn command_in(cgroup: &CpuCgroup) -> Command {
+    let mut command = mctl_testkit::heeding_signals("sh");
+    command
+        .args(["-c", "echo 0 >\"$0\" && exec \"$@\""])
+        .arg(cgroup.procs())
+        .arg(env!("CARGO_BIN_EXE_mctl"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Waits until the command waits for an answer: a task of its, beside itself, sleeps, and still does at the next looks.
+/// False: it has ended before.
+fn is_in_the_wait(child: &mut Child, cgroup: &CpuCgroup) -> bool {
+    let own = i32::try_from(child.id()).unwrap();
+    let asleep = || {
+        let tasks = cgroup.members().into_iter().filter(|pid| *pid != own);
+        let asleep: Vec<i32> = tasks
+            .filter(|pid| {
+                let tasks = mctl_testkit::tasks(*pid);
+                !tasks.is_empty() && tasks.iter().all(|task| matches!(task.state, 'S' | 'D'))
+            })
+            .collect();
+        asleep
+    };
+    let mut seen = (Vec::new(), 0);
+    while child.try_wait().unwrap().is_none() {
+        let now = asleep();
+        seen = match now == seen.0 && !now.is_empty() {
+            true => (now, seen.1 + 1),
+            false => (now, 0),
+        };
+        if seen.1 == 20 {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
+}
+
+/// In the middle of its wait a signal ends the command, and nothing of it is left in its cgroup.
 #[test]
-fn a_signal_ends_it() {
+fn a_signal_ends_the_wait_and_leaves_nothing() {
     let stuck = start!("fuse_stuck", "how=flush");
-    for signal in [Signal::INT, Signal::TERM] {
-        let mut child = common::interruptible();
-        let child = child
-            .args(["get", &stuck.target().to_string()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = child.spawn().unwrap();
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        let begun = Instant::now();
-        child.wait_with_output().unwrap();
-        assert!(begun.elapsed() < NEVER);
+    let cgroup = match CpuCgroup::with_quota("stuck", 1_000_000) {
+        Ok(cgroup) => cgroup,
+        Err(why) => mctl_testkit::skip!("{why}"),
+    };
+    for words in ["get", "set nohugepage", "lock", "collapse"] {
+        for signal in [Signal::INT, Signal::TERM] {
+            let mut tries = 0;
+            // It may have ended by itself before it was seen, on a machine that is slow to look.
+            loop {
+                tries += 1;
+                assert!(tries < 50, "{words}: never met in its wait");
+                let mut child = command_in(&cgroup)
+                    .args(words.split(' '))
+                    .arg(stuck.target().to_string())
+                    .spawn()
+                    .unwrap();
+                let waits = is_in_the_wait(&mut child, &cgroup);
+                if waits {
+                    kill_process(Pid::from_child(&child), signal).unwrap();
+                }
+                let begun = Instant::now();
+                let status = child.wait_with_output().unwrap().status;
+                assert!(begun.elapsed() < NEVER, "{words}");
+                while !cgroup.members().is_empty() {
+                    assert!(
+                        begun.elapsed() < NEVER,
+                        "{words}: {:?} is left",
+                        cgroup.members()
+                    );
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let ended = status.signal() == Some(signal.as_raw())
+                    || status.code() == Some(128 + signal.as_raw());
+                if waits && ended {
+                    break;
+                }
+            }
+            eprintln!("{words}: met in its wait at try {tries}");
+        }
     }
 }
 

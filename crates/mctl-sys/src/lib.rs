@@ -13,6 +13,7 @@ pub mod program;
 mod ptrace;
 pub mod raw;
 pub mod raw_syscall;
+pub mod remembered;
 pub mod syscall_watch;
 pub mod text;
 mod time;

@@ -8,9 +8,10 @@
 //! pid_namespaces(7), proc_pid_status(5) (`NSpid`).
 
 use std::os::fd::AsFd as _;
-use std::sync::Mutex;
 
 use mctl_abi::Errno;
+
+use crate::remembered::Remembered;
 
 use crate::procfs::status::Status;
 
@@ -43,7 +44,7 @@ pub enum ProcView {
 
 /// The last verdict, and the mount and process that it holds for: a process never changes its PID
 /// namespace, and a mount never the one that it shows.
-static LAST: Mutex<Option<(u64, u32, ProcView)>> = Mutex::new(None);
+static LAST: Remembered<(u64, u32, ProcView)> = Remembered::new();
 
 /// What `/proc` is to the calling thread. Costs some microseconds, after the first time.
 #[must_use]
@@ -52,17 +53,15 @@ pub fn proc_view() -> ProcView {
         return ProcView::Missing;
     };
     let own = std::process::id();
-    let known = LAST.lock().ok().and_then(|last| match &*last {
-        Some((dev, pid, view)) if (*dev, *pid) == (dir.st_dev, own) => Some(view.clone()),
-        _ => None,
-    });
+    let known = LAST
+        .get()
+        .filter(|(dev, pid, _)| (*dev, *pid) == (dir.st_dev, own))
+        .map(|(_, _, view)| view);
     let view = known.unwrap_or_else(|| {
         let view = look(own);
         // What could not be read may be readable the next time.
-        if !matches!(view, ProcView::Unreadable { .. })
-            && let Ok(mut last) = LAST.lock()
-        {
-            *last = Some((dir.st_dev, own, view.clone()));
+        if !matches!(view, ProcView::Unreadable { .. }) {
+            LAST.set((dir.st_dev, own, view.clone()));
         }
         view
     });

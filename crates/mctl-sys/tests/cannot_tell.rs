@@ -25,19 +25,31 @@ const LIMITS: Limits = Limits {
     ..PATIENT
 };
 
-fn hundreds(fixture: &Fixture) {
+/// How often a change must succeed.
+#[derive(Clone, Copy, PartialEq)]
+enum Served {
+    /// It sleeps where it may be interrupted, or runs its own code: nine times in ten at least, on any machine.
+    Mostly,
+    /// It is in its own code for microseconds now and then: how often it is met there depends on the machine.
+    Sometimes,
+}
+
+fn hundreds(fixture: &Fixture, name: &str, wanted: Served) -> u64 {
     let pid = fixture.target();
     let mut random = Random::new(u64::from(pid.unsigned_abs()));
-    let mut served = 0;
+    let (mut served, mut refused) = (0, 0);
     for n in 0..times() {
         let report = match set_within(pid, fixture.pidfd(), n % 2 == 0, LIMITS) {
             Ok(report) => report,
-            // On a starved machine a program that wakes for microseconds may not be met within a second.
-            Err(InjectError::Refused(Refusal::NoHarmlessMoment { .. })) => continue,
+            Err(InjectError::Refused(Refusal::NoHarmlessMoment { .. })) => {
+                refused += 1;
+                continue;
+            }
             Err(error) => panic!("{error:?}"),
         };
         served += 1;
         assert!(report.stopped_ns > 0);
+        assert_eq!(report.disturbed, None);
         let seen = thp_enabled(report.tid);
         assert!(seen.is_none() || seen == Some(n % 2 == 1), "{seen:?}");
         // Now at once, now after the program has gone on.
@@ -45,23 +57,29 @@ fn hundreds(fixture: &Fixture) {
             std::thread::sleep(Duration::from_micros(random.below(2000)));
         }
     }
+    eprintln!("result: {name}: {served} injections, {refused} refused");
     assert!(served > 0, "never served");
+    assert!(
+        wanted == Served::Sometimes || refused * 10 <= times(),
+        "{refused} of {} refused",
+        times()
+    );
+    served
 }
 
 macro_rules! cannot_tell {
-    ($($test:ident: $name:literal $(, $arg:expr)*;)+) => {$(
+    ($wanted:ident: $($test:ident: $name:literal $(, $arg:expr)*;)+) => {$(
         #[test]
         fn $test() {
-            // What is lost never comes; how late it is is the machine's doing.
-            let late = "late=120000";
-            let fixture = start!($name $(, $arg)*, late);
-            hundreds(&fixture);
+            // What is lost never comes; how late it is is the machine's doing (lateness.rs has twins beside).
+            let fixture = start!($name $(, $arg)*, "late=60000");
+            hundreds(&fixture, stringify!($test), Served::$wanted);
             fixture.finish().expect("a verdict").assert_clean(1);
         }
     )+};
 }
 
-cannot_tell! {
+cannot_tell! { Mostly:
     poll: "poll", "every=3";
     poll_timeout: "poll", "timeout=30";
     ppoll: "ppoll", "every=3";
@@ -84,15 +102,12 @@ cannot_tell! {
     epoll_pwait_for_ever: "epoll_pwait", "every=0";
     epoll_pwait2: "epoll_pwait2", "every=3";
     read_pipe: "read_pipe", "every=3";
-    read_pty: "read_pty", "every=3";
     read_eventfd: "read_eventfd", "every=3";
     read_signalfd: "read_signalfd", "every=3";
     read_timerfd: "read_timerfd", "every=3";
     read_inotify: "read_inotify", "every=3";
     read_fanotify: "read_fanotify", "every=3";
     read_userfaultfd: "read_userfaultfd", "every=3";
-    accept: "accept", "every=3";
-    recv: "recv", "every=3";
     sigwaitinfo: "sigtimedwait", "every=3";
     sigsuspend: "sigsuspend", "every=3";
     pause: "pause", "every=3";
@@ -102,7 +117,6 @@ cannot_tell! {
     msgsnd: "msgsnd", "every=3";
     mq_timedreceive: "mq_timedreceive", "every=3";
     mq_timedreceive_timeout: "mq_timedreceive", "timeout=30";
-    io_uring_enter: "io_uring_enter", "every=3";
     io_uring_enter_for_ever: "io_uring_enter", "every=0", "ext=0";
     io_getevents: "io_getevents", "every=3";
     wait4: "wait4", "every=3";
@@ -122,14 +136,21 @@ cannot_tell! {
     sigtrap_handler: "misc_loop", "kind=sigtrap-handler", "every=3";
 }
 
+cannot_tell! { Sometimes:
+    read_pty: "read_pty", "every=3";
+    accept: "accept", "every=3";
+    recv: "recv", "every=3";
+    io_uring_enter: "io_uring_enter", "every=3";
+}
+
 /// A finite timeout in a call that the kernel cannot restart: such a thread is waited for until it has returned by
 /// itself, and is then on time.
 macro_rules! on_time {
-    ($($test:ident: $name:literal;)+) => {$(
+    ($($test:ident: $name:literal $(, $arg:literal)*;)+) => {$(
         #[test]
         fn $test() {
-            // Early is a fault. How late is the machine's doing: finite_waits.rs has undisturbed twins beside.
-            let fixture = start!($name, "timeout=60", "late=120000");
+            // Early is a fault. How late is the machine's doing: lateness.rs has undisturbed twins beside.
+            let fixture = start!($name $(, $arg)*, "timeout=60", "late=60000");
             let pid = fixture.target();
             // Each waits for about a timeout.
             for n in 0..times() / 10 {
@@ -154,4 +175,7 @@ on_time! {
     io_getevents_timeout: "io_getevents";
     recv_timeout: "recv";
     accept_timeout: "accept";
+    write_to_a_full_socket_timeout: "blocked", "kind=write-stream";
+    writev_to_a_full_socket_timeout: "blocked", "kind=writev-stream";
+    connect_timeout: "blocked", "kind=connect";
 }

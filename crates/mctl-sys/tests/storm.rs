@@ -34,7 +34,7 @@ macro_rules! storm {
     ($($test:ident: $($arg:literal),*;)+) => {$(
         #[test]
         fn $test() {
-            let fixture = start!("storm", "every=3", "gap=600" $(, $arg)*);
+            let fixture = start!("storm", "every=3", "gap=600", "late=60000" $(, $arg)*);
             inject_many(&fixture);
             fixture.finish().expect("a verdict").assert_clean(10);
         }
@@ -64,6 +64,19 @@ fn beside(fixture: &Fixture, disturb: impl Fn(BorrowedFd<'_>) + Sync) {
         let _ends = mctl_testkit::SetOnDrop(&end);
         inject_many(fixture);
     });
+}
+
+/// While the first thread is traced, signals to the process that it ignores are queued, and may wake another thread,
+/// whose call ends for it. So another thread is taken, where there is one.
+#[test]
+fn ignored_signals_do_not_end_the_calls_of_other_threads() {
+    let fixture = start!("threads", "every=0", "n=8");
+    beside(&fixture, |pidfd| {
+        for signal in [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD] {
+            let _ = pidfd_send_signal(pidfd, signal);
+        }
+    });
+    fixture.finish().expect("a verdict").assert_clean(1);
 }
 
 /// A signal that is ignored wakes nobody, but it does wake a traced thread, whose call then ends

@@ -6,7 +6,9 @@
  *   timeout=MS gives the sockets' kinds a timeout (SO_RCVTIMEO, SO_SNDTIMEO), which must then end it on time
  */
 #include "fixture.h"
+#include <linux/bpf.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -109,6 +111,41 @@ static void hold_ofd(void)
 static void hold_pi(void)
 {
 	FX_NEED(syscall(SYS_futex, &fx_shared->word, FUTEX_LOCK_PI, 0, NULL, NULL, 0) == 0);
+}
+
+/* A ring with one completion. */
+static int ring_of_one(void)
+{
+	struct io_uring_params p = { 0 };
+	int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
+
+	if (ring < 0)
+		fx_skip("no io_uring: %s", strerror(errno));
+	struct io_uring_sqe *sqes = mmap(NULL, p.sq_entries * sizeof(*sqes), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	char *rings = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	FX_NEED(sqes != MAP_FAILED && rings != MAP_FAILED);
+	sqes[0] = (struct io_uring_sqe){ .opcode = IORING_OP_NOP };
+	((uint32_t *)(rings + p.sq_off.array))[0] = 0;
+	atomic_fetch_add((_Atomic uint32_t *)(rings + p.sq_off.tail), 1);
+	FX_NEED(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
+	return ring;
+}
+
+/* A program of BPF that does nothing. */
+static int bpf_nothing(void)
+{
+	struct bpf_insn insns[2] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K }, { .code = BPF_JMP | BPF_EXIT } };
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+	attr.insns = (uintptr_t)insns;
+	attr.insn_cnt = 2;
+	attr.license = (uintptr_t)"GPL";
+	int fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	if (fd < 0)
+		fx_skip("no BPF: %s", strerror(errno));
+	return fd;
 }
 
 static long again(long r)
@@ -231,6 +268,16 @@ int main(int argc, char **argv)
 		atomic_fetch_add(&fx_iterations, 1);
 		if (!fx_stop)
 			fx_violation("short", "write returned %ld", r);
+	} else if (IS("vmsplice")) { /* into a pipe that is full */
+		FX_NEED(pipe(a) == 0);
+		fill(a[1]);
+		FOR_EVER(SYS_vmsplice, a[1], iov, 2, 0);
+	} else if (IS("vmsplice-read")) { /* from one that is empty */
+		FX_NEED(pipe(a) == 0);
+		FOR_EVER(SYS_vmsplice, a[0], iov, 2, 0);
+	} else if (IS("ring-of-two")) { /* one of two completions is there: interrupted, it would say so early */
+		a[0] = ring_of_one();
+		FOR_EVER(SYS_io_uring_enter, a[0], 0, 2, IORING_ENTER_GETEVENTS, NULL, 0);
 	} else if (IS("splice-pipe")) {
 		FX_NEED(pipe(a) == 0 && pipe(b) == 0);
 		FOR_EVER(SYS_splice, a[0], NULL, b[1], NULL, 64, 0);
@@ -313,6 +360,16 @@ int main(int argc, char **argv)
 		a[0] = open(IS("dev-zero") ? "/dev/zero" : "/dev/urandom", O_RDONLY);
 		FX_NEED(large && a[0] >= 0);
 		WHOLE(SYS_read, size, a[0], large, size);
+	} else if (IS("bpf-run")) { /* interrupted, it would give up with EINTR */
+		static char packet[64];
+		union bpf_attr attr;
+
+		memset(&attr, 0, sizeof(attr));
+		attr.test.prog_fd = (uint32_t)bpf_nothing();
+		attr.test.data_in = (uintptr_t)packet;
+		attr.test.data_size_in = sizeof(packet);
+		attr.test.repeat = (uint32_t)size;
+		WHOLE(SYS_bpf, 0, BPF_PROG_TEST_RUN, &attr, sizeof(attr));
 	} else if (IS("sendfile")) {
 		FX_NEED((a[0] = open("blocked.data", O_RDWR | O_CREAT | O_TRUNC, 0600)) >= 0);
 		FX_NEED((a[1] = open("blocked.copy", O_RDWR | O_CREAT | O_TRUNC, 0600)) >= 0 && ftruncate(a[0], (off_t)size) == 0);

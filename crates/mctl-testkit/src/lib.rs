@@ -27,7 +27,7 @@ mod proc;
 mod skip;
 mod verdict;
 
-pub use cgroup::MemoryCgroup;
+pub use cgroup::{CpuCgroup, MemoryCgroup};
 pub use compile::{compile, heeding_signals, program_names, run_tool, slower};
 pub use ends::SetOnDrop;
 pub use error::KitError;

@@ -68,6 +68,19 @@ left_alone! {
     blocked_close_linger: "blocked", "kind=close-linger";
     blocked_splice_stream: "blocked", "kind=splice-stream";
     blocked_write_pipe_large: "blocked", "kind=write-pipe-large";
+    blocked_vmsplice: "blocked", "kind=vmsplice";
+    blocked_vmsplice_read: "blocked", "kind=vmsplice-read";
+    blocked_ring_of_two: "blocked", "kind=ring-of-two";
+    fuse_calls_pread: "fuse_calls", "kind=pread";
+    fuse_calls_preadv: "fuse_calls", "kind=preadv";
+    fuse_calls_write: "fuse_calls", "kind=write";
+    fuse_calls_open: "fuse_calls", "kind=open";
+    fuse_calls_stat: "fuse_calls", "kind=stat";
+    fuse_calls_unlink: "fuse_calls", "kind=unlink";
+    fuse_calls_mkdir: "fuse_calls", "kind=mkdir";
+    fuse_calls_fsync: "fuse_calls", "kind=fsync";
+    fuse_calls_for_ever: "fuse_calls", "kind=pread", "every=0";
+    fuse_calls_dev: "fuse_calls", "kind=dev";
     blocked_splice_pipe: "blocked", "kind=splice-pipe";
     blocked_tee: "blocked", "kind=tee";
     blocked_read_fifo: "blocked", "kind=read-fifo";
@@ -187,7 +200,13 @@ fn states() {
 /// Those that are long in a call without sleeping.
 #[test]
 fn long_calls() {
-    for kind in ["getrandom", "dev-zero", "dev-urandom", "sendfile"] {
+    for kind in [
+        "getrandom",
+        "dev-zero",
+        "dev-urandom",
+        "sendfile",
+        "bpf-run",
+    ] {
         let fixture = start!("blocked", format!("kind={kind}"), "size=100000");
         fixture.wait_rounds(3).expect("goes round");
         fixture.finish().expect("a verdict").assert_clean(1);

@@ -53,6 +53,14 @@ bare! {
     bare_semtimedop: "semop", "timeout=300";
     bare_sigwaitinfo: "sigtimedwait", "every=300";
     bare_io_uring_enter: "io_uring_enter", "every=300";
+    bare_fuse_pread: "fuse_calls", "kind=pread", "every=300";
+    bare_fuse_preadv: "fuse_calls", "kind=preadv", "every=300";
+    bare_fuse_write: "fuse_calls", "kind=write", "every=300";
+    bare_fuse_open: "fuse_calls", "kind=open", "every=300";
+    bare_fuse_stat: "fuse_calls", "kind=stat", "every=300";
+    bare_fuse_unlink: "fuse_calls", "kind=unlink", "every=300";
+    bare_fuse_mkdir: "fuse_calls", "kind=mkdir", "every=300";
+    bare_fuse_fsync: "fuse_calls", "kind=fsync", "every=300";
     bare_recv_timeout: "recv", "timeout=300";
     bare_accept_timeout: "accept", "timeout=300";
 }

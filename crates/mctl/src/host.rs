@@ -8,6 +8,7 @@ use mctl_sys::procfs::thp::{Choice, Knob};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, takes_own_advice};
 use mctl_sys::raw::native::Native;
 use mctl_sys::raw::prctl;
+use mctl_sys::remembered::Remembered;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -313,8 +314,8 @@ impl HostCaps {
 
 /// The mctl() system call of the running kernel, asked for once.
 pub(crate) fn native() -> Option<Native> {
-    static KNOWN: std::sync::OnceLock<Option<Native>> = std::sync::OnceLock::new();
-    *KNOWN.get_or_init(Native::announced)
+    static KNOWN: Remembered<Option<Native>> = Remembered::new();
+    KNOWN.get_or_find(Native::announced)
 }
 
 fn has_thp_disable() -> Support {
@@ -335,8 +336,8 @@ fn answered<T>(answer: Result<T, Errno>) -> Support {
 /// There is no way to ask but to try. It is tried on the calling process and taken back at once;
 /// where the process is in that state already, there is nothing to try.
 pub(crate) fn has_except_advised() -> Support {
-    static KNOWN: std::sync::OnceLock<Support> = std::sync::OnceLock::new();
-    *KNOWN.get_or_init(|| {
+    static KNOWN: Remembered<Support> = Remembered::new();
+    KNOWN.get_or_find(|| {
         let before = match prctl::thp_disable() {
             Ok(before) => before,
             refused => return answered(refused),

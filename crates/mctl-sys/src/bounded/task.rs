@@ -61,6 +61,7 @@ pub(crate) fn run_task<F: FnOnce()>(kind: Kind, work: F) -> Result<End, Errno> {
     let before = watch.enter();
     let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_CHILD_CLEARTID;
     let nothing = std::ptr::null_mut::<libc::c_void>();
+    let lent = (kind == Kind::Shield).then(crate::inject::ShieldName::lend);
     // SAFETY: the stack is ours, large enough and not in use. `entry::<F>` takes the pointer to `start`, and the
     // kernel the one to `alive`; both outlive the task, which is waited for below. This thread, whose
     // thread-local storage the task uses, only makes system calls meanwhile. No exit signal: the task is
@@ -76,8 +77,9 @@ pub(crate) fn run_task<F: FnOnce()>(kind: Kind, work: F) -> Result<End, Errno> {
             watch.alive.as_ptr(),
         )
     };
-    if pid < 0 {
-        let errno = last_errno();
+    let failed = (pid < 0).then(last_errno);
+    drop(lent);
+    if let Some(errno) = failed {
         Watch::leave(before);
         drop(blocked);
         stack.keep();

@@ -144,10 +144,15 @@ const NEVER_IN: &[&[u8]] = &[
     b"do_jobctl_trap",
 ];
 
+/// Among those, where a file server itself waits for the next request: it has taken none.
+const SERVER_IDLE: &[u8] = b"fuse_dev_do_read";
+
 /// Whether a thread that sleeps in this kernel function may be woken at all.
 pub(super) fn may_be_woken_in(wchan: &[u8]) -> bool {
     // "0": it runs, or the kernel keeps its symbols to itself.
-    !wchan.is_empty() && wchan != b"0" && !NEVER_IN.iter().any(|name| wchan.starts_with(name))
+    !wchan.is_empty()
+        && wchan != b"0"
+        && (wchan.starts_with(SERVER_IDLE) || !NEVER_IN.iter().any(|name| wchan.starts_with(name)))
 }
 
 /// Whether the thread can be interrupted without anything of it being seen.

@@ -45,4 +45,4 @@ pub use memory::Memory;
 pub use rights::may_attach;
 pub use runs::{Bounds, RunResult, Runs};
 pub use script::{ScriptCall, When};
-pub(crate) use shield::begin as shield_begins;
+pub(crate) use shield::{NameLent as ShieldName, begin as shield_begins};

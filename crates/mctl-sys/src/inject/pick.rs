@@ -1,6 +1,9 @@
 //! Which threads of a target may be stopped, and which of them is disturbed least.
 
+use std::mem::MaybeUninit;
+
 use mctl_abi::Errno;
+use rustix::fs::{Mode, OFlags, RawDir};
 
 use super::allowed::{Asleep, leaves_no_trace};
 use super::blocked::BlockedCall;
@@ -16,6 +19,8 @@ use crate::procfs::syscall::TaskSyscall;
 
 /// How many threads of a large process are looked at for a quiet one.
 const LOOK_AT_THREADS: usize = 64;
+/// How many are looked at where the first thread would do.
+const LOOK_AT_OTHERS: usize = 4;
 /// How many of them are kept, should the first have moved on; so many are waited for at once.
 pub(super) const KEEP: usize = 8;
 
@@ -176,6 +181,14 @@ pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candid
         let first = examine(pid, pid, leader)?;
         let ideal = first.is_ideal();
         kept[0] = Some(first);
+        if ideal && threads > 1 {
+            // Signals that the process ignores are queued while its first thread is traced, and wake another one.
+            let other = an_ideal_other(pid);
+            if other.is_some() {
+                kept[1] = kept[0].take();
+                kept[0] = other;
+            }
+        }
         if ideal || threads <= 1 {
             return Ok(kept);
         }
@@ -205,6 +218,28 @@ pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candid
         (None, None) => Err(InjectError::Gone),
         _ => Ok(kept),
     }
+}
+
+/// One of the next few threads, if there is an ideal one among them. The others are not even listed: that takes long
+/// where they are many.
+fn an_ideal_other(pid: i32) -> Option<Candidate> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(format!("/proc/{pid}/task"), flags, Mode::empty()).ok()?;
+    // Room for the two dots, the first thread and some more.
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
+    let mut entries = RawDir::new(dir, &mut buffer);
+    for _ in 0..3 + LOOK_AT_OTHERS {
+        let entry = entries.next()?.ok()?;
+        let tid = entry.file_name().to_str().ok()?.parse::<i32>();
+        if let Ok(tid) = tid
+            && tid != pid
+            && let Ok(Some(other)) = look_at_thread(pid, tid)
+            && other.is_ideal()
+        {
+            return Some(other);
+        }
+    }
+    None
 }
 
 impl Candidate {

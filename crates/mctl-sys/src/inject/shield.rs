@@ -21,8 +21,11 @@
 //! Only where it waits for others and holds nothing may it be killed (see [`crate::bounded`]): while it
 //! attaches, and then with us.
 
+mod quota;
+
 use mctl_abi::Errno;
 
+use self::quota::WayOut;
 use crate::bounded::{End, Kind, PATIENCE_MS, Timer, run_task, set_death_signal};
 
 /// Its name, in which no part of ours is found.
@@ -35,13 +38,43 @@ const NAME: &std::ffi::CStr = c"tracee-holder";
 /// # Errors
 /// `EAGAIN`/`ENOMEM`: no task or stack to be had; nothing was run then.
 pub(crate) fn run<F: FnOnce()>(work: F) -> Result<End, Errno> {
-    run_task(Kind::Shield, work)
+    let way_out = WayOut::look();
+    run_task(Kind::Shield, || {
+        // It holds nobody yet.
+        if let Some(way_out) = &way_out
+            && !has_priority()
+            && way_out.take()
+        {
+            take_priority();
+        }
+        work();
+    })
+}
+
+/// The name of a shield for the calling thread, for the moment in which it starts one: it is handed down, and a walk over
+/// all processes by name (`pkill mctl`) must not meet a newborn one that still has ours, to kill it a moment later.
+pub(crate) struct NameLent([u8; 16]);
+
+impl NameLent {
+    pub(crate) fn lend() -> NameLent {
+        let mut name = [0u8; 16];
+        // SAFETY: the kernel writes 16 bytes.
+        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        // SAFETY: a string that lives for ever. It names this thread only.
+        unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
+        NameLent(name)
+    }
+}
+
+impl Drop for NameLent {
+    fn drop(&mut self) {
+        // SAFETY: the kernel reads up to 16 bytes, which it has written and ended itself.
+        unsafe { libc::prctl(libc::PR_SET_NAME, self.0.as_ptr()) };
+    }
 }
 
 /// The first that a shield does.
 pub(crate) fn begin() {
-    // SAFETY: a string that lives for ever. It names this task only.
-    unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
     // SAFETY: integers only. Out of our session: a hang-up or Ctrl-C does not reach this task.
     unsafe { libc::syscall(libc::SYS_setsid) };
     // The signal handlers are a copy (no CLONE_SIGHAND). SIGCHLD must be queued while blocked,
@@ -51,11 +84,23 @@ pub(crate) fn begin() {
     action.sa_sigaction = libc::SIG_DFL;
     // SAFETY: a valid action, no old one asked for.
     unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
-    // A shield that is preempted holds its target stopped. Where the caller may, the shield goes
-    // first; where not (EPERM), it takes its turn.
+    take_priority();
+    quota::note_priority(has_priority());
+}
+
+/// A shield that is preempted, or throttled, holds its target stopped. Where the caller may, the shield goes first; where
+/// not (EPERM), it takes its turn.
+fn take_priority() {
     let priority = libc::sched_param { sched_priority: 1 };
+    // The call itself: musl's function of that name does nothing.
+    let call = libc::SYS_sched_setscheduler;
     // SAFETY: a valid parameter; it concerns this task only, which ends in a moment.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
+    unsafe { libc::syscall(call, 0, libc::SCHED_FIFO, &raw const priority) };
+}
+
+fn has_priority() -> bool {
+    // SAFETY: an integer only; of this task.
+    unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) == i64::from(libc::SCHED_FIFO) }
 }
 
 /// A wait in which the shield holds nobody: it may be cut short. It ends with us, unless something is left to do then

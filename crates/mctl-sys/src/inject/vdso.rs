@@ -7,7 +7,7 @@
 //! is not the vDSO by that name is not read: it may be such that reading it never ends.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use mctl_abi::Errno;
 
@@ -16,6 +16,7 @@ use crate::bounded::ProcFile;
 use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv, Width};
 use crate::raw::procmap::query_named;
 use crate::raw::vm::read_memory;
+use crate::remembered::Remembered;
 
 use super::files::read_small;
 
@@ -44,9 +45,9 @@ struct Image {
     insn: u64,
 }
 
-fn image() -> Option<&'static Image> {
-    static IMAGE: OnceLock<Option<Image>> = OnceLock::new();
-    let image = IMAGE.get_or_init(|| {
+fn image() -> Option<Arc<Image>> {
+    static IMAGE: Remembered<Option<Arc<Image>>> = Remembered::new();
+    IMAGE.get_or_find(|| {
         let mut auxv = [0u8; 1024];
         let base = base_in(read_small("/proc/self/auxv", &mut auxv).ok()?)?;
         let mut bytes = vec![0u8; LOOK_AT];
@@ -54,9 +55,8 @@ fn image() -> Option<&'static Image> {
         // Only the file's own first segment: behind it other mappings may follow.
         bytes.truncate(len.min(image_len(&bytes)?));
         let insn = find_insn(&bytes)?;
-        Some(Image { bytes, insn })
-    });
-    image.as_ref()
+        Some(Arc::new(Image { bytes, insn }))
+    })
 }
 
 /// Bytes of the image's executable segment, from its ELF program headers.

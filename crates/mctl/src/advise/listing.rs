@@ -1,6 +1,6 @@
 //! What a target has mapped, and how far its user space goes.
 
-use std::sync::OnceLock;
+use mctl_sys::remembered::Remembered;
 
 use mctl_abi::Errno;
 use mctl_sys::bounded::ProcFile;
@@ -27,8 +27,8 @@ const ENDS: &[u64] = if cfg!(target_arch = "aarch64") {
 /// The end of user space here. The kernel refuses a range beyond it with `EFAULT`, before it looks
 /// at what is mapped (lib/iov_iter.c, `__import_iovec()`).
 pub(super) fn task_size() -> u64 {
-    static SIZE: OnceLock<u64> = OnceLock::new();
-    *SIZE.get_or_init(|| {
+    static SIZE: Remembered<u64> = Remembered::new();
+    SIZE.get_or_find(|| {
         let smallest = ENDS.last().copied().unwrap_or(0);
         let Ok(own) = Target::own() else {
             return smallest;

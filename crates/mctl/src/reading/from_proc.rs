@@ -1,6 +1,6 @@
 //! What `/proc` says by itself.
 
-use std::sync::OnceLock;
+use mctl_sys::remembered::Remembered;
 use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
@@ -96,8 +96,8 @@ fn thp_disable(
 
 /// Whether the line is about the process. It is not where it says 0 of us, and we disabled nothing.
 fn enabled_tells() -> bool {
-    static TELLS: OnceLock<bool> = OnceLock::new();
-    *TELLS.get_or_init(|| {
+    static TELLS: Remembered<bool> = Remembered::new();
+    TELLS.get_or_find(|| {
         let own = mctl_sys::raw::prctl::thp_disable();
         let text = std::fs::read("/proc/self/status").unwrap_or_default();
         let says = Status::parse(&text)

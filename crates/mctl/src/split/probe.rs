@@ -1,8 +1,8 @@
 //! Whether this kernel gives back what is all zero when it splits a huge page, by trying it on
 //! memory of our own.
 
+use mctl_sys::remembered::Remembered;
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
 
 use mctl_abi::Errno;
 use mctl_sys::raw::madvise::{Range, madvise_self};
@@ -39,12 +39,12 @@ enum Trial {
 /// `EOPNOTSUPP`: this kernel keeps the pages, or it cannot be found out here. `ENOMEM`, `EAGAIN`,
 /// `EBUSY`: no huge page was to be had to try it with, just now.
 pub fn probe() -> Result<()> {
-    static GIVES_BACK: OnceLock<()> = OnceLock::new();
+    static GIVES_BACK: Remembered<()> = Remembered::new();
     if GIVES_BACK.get().is_some() {
         return Ok(());
     }
     verdict(&trial())?;
-    let _ = GIVES_BACK.set(());
+    GIVES_BACK.set(());
     Ok(())
 }
 

@@ -141,6 +141,9 @@ fn where_it_sleeps_decides_over_all_else() {
     ] {
         assert!(!leaves_no_trace(&of(wchan)));
     }
+    // A file server without a request, and one that is a client of another.
+    assert!(may_be_woken_in(b"fuse_dev_do_read"));
+    assert!(!may_be_woken_in(b"fuse_simple_request"));
     let lock = |wchan| Asleep {
         wchan,
         ..asleep(libc::SYS_fcntl, [3, 7, 1, 0, 0, 0])

@@ -4,7 +4,7 @@
 //! looked for in the mappings of files, once a file: the place in it is kept.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use mctl_abi::Errno;
 use memchr::memmem;
@@ -94,12 +94,15 @@ fn texts(pid: i32, tid: i32) -> Result<Vec<Text>, InjectError> {
 
 /// Outer `None`: not looked at yet.
 fn known(file: File) -> Option<Found> {
-    let found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    // Never waited for: a fork may have left the thread behind that has it.
+    let found = FOUND.try_lock().ok()?;
     found.as_ref()?.get(&file).copied()
 }
 
 fn remember(file: File, at: Found) {
-    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(mut found) = FOUND.try_lock() else {
+        return;
+    };
     let map = found.get_or_insert_default();
     if map.len() >= FILES {
         map.clear();

@@ -3,8 +3,6 @@
 //! A name can be given from a string in the target's memory only, and nothing is written there. The
 //! vDSO has one that no program has: its own.
 
-use std::sync::OnceLock;
-
 use memchr::memmem;
 
 use crate::bounded;
@@ -13,6 +11,7 @@ use crate::inject::vdso;
 use crate::procfs::auxv::{AT_SYSINFO_EHDR, Auxv};
 use crate::raw::ids::shares_address_space;
 use crate::raw::vm::read_memory;
+use crate::remembered::Remembered;
 
 /// The name of a carrier, as the kernel cuts names: 15 bytes.
 pub const NAME: &[u8] = b"linux-vdso.so.1";
@@ -30,8 +29,8 @@ fn base(path: &str) -> Option<u64> {
 
 /// Where the string stands in the vDSO image of this kernel.
 fn offset() -> Option<u64> {
-    static OFFSET: OnceLock<Option<u64>> = OnceLock::new();
-    *OFFSET.get_or_init(|| {
+    static OFFSET: Remembered<Option<u64>> = Remembered::new();
+    OFFSET.get_or_find(|| {
         let mut image = vec![0u8; IMAGE];
         let len = read_memory(bounded::our_pid(), base("/proc/self/auxv")?, &mut image).ok()?;
         let image = image.get(..len)?;

@@ -20,8 +20,6 @@
 mod code;
 mod times;
 
-use std::sync::OnceLock;
-
 use super::files::{path_of, read_small};
 use super::filtered::may_be_filtered;
 use crate::procfs::maps::MapsReader;
@@ -29,6 +27,7 @@ use crate::procfs::stat::Stat;
 use crate::procfs::syscall::TaskSyscall;
 use crate::ptrace::tracee::Stopped;
 use crate::raw::vm::read_memory;
+use crate::remembered::Remembered;
 use crate::time::monotonic_ns;
 use times::{Armed, Wait, switches};
 
@@ -210,8 +209,8 @@ fn is_c_library(path: &[u8]) -> bool {
 
 /// Whether the kernel has epoll_pwait2(2) (Linux 5.11), and lets us call it.
 fn has_epoll_pwait2() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(crate::raw::epoll::pwait2_is_there)
+    static HAS: Remembered<bool> = Remembered::new();
+    HAS.get_or_find(crate::raw::epoll::pwait2_is_there)
 }
 
 #[cfg(test)]
