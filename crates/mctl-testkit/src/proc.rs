@@ -21,17 +21,17 @@ impl Task {
         let in_call = match (nr, self.syscall) {
             (_, None) => false,
             (None, Some(_)) => true,
-            (Some(want), Some(is)) => is == want || RESTART_SYSCALL.contains(&is),
+            (Some(want), Some(is)) => is == want || is == RESTART_SYSCALL,
         };
         in_call && matches!(self.state, 'S' | 'D')
     }
 }
 
-/// `restart_syscall` of the 64-bit and of the 32-bit table.
-const RESTART_SYSCALL: [u64; 2] = if cfg!(target_arch = "x86_64") {
-    [219, 0]
+/// `restart_syscall`, by which the kernel continues a call that was interrupted.
+const RESTART_SYSCALL: u64 = if cfg!(target_arch = "x86_64") {
+    219
 } else {
-    [128, 0]
+    128
 };
 
 /// Whether this kernel has mctl(2) itself: policies are then the kernel's, and prctl(2) knows nothing of them.
@@ -71,10 +71,7 @@ fn task(pid: i32, tid: i32) -> Option<Task> {
     // The command in parentheses may hold anything; the last one ends it.
     let state = stat.rsplit_once(") ")?.1.chars().next()?;
     let call = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
-    let syscall = call
-        .split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok());
+    let syscall = called(&call);
     Some(Task {
         tid,
         state,
@@ -82,9 +79,35 @@ fn task(pid: i32, tid: i32) -> Option<Task> {
     })
 }
 
+/// The number in a line of `/proc/PID/syscall`: the call, six arguments, the stack pointer, the instruction pointer.
+fn called(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let stack = words.nth(6).and_then(|word| word.strip_prefix("0x"));
+    let stack = stack.and_then(|word| u64::from_str_radix(word, 16).ok());
+    // In the 32-bit table restart_syscall is 0, which is read(2) in the 64-bit one.
+    let is_32_bit = stack.is_some_and(|stack| stack <= u64::from(u32::MAX));
+    Some(if number == 0 && is_32_bit {
+        RESTART_SYSCALL
+    } else {
+        number
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Task;
+    use super::{RESTART_SYSCALL, Task, called};
+
+    #[test]
+    fn a_read_is_no_continued_call() {
+        let line = "0 0x5 0x7ffd1 0x1 0x0 0x0 0x0 0x7ffd4f1f8c58 0x7f6ea6ffb19d";
+        assert_eq!(called(line), Some(0));
+        let line = "0 0x5 0x1 0x1 0x0 0x0 0x0 0xffb3f1f8 0x8049d19d";
+        assert_eq!(called(line), Some(RESTART_SYSCALL));
+        for line in ["running", "-1 0x7ffd 0x7f", ""] {
+            assert_eq!(called(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn blocked_means_asleep_in_the_expected_call() {
