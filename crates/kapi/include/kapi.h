@@ -245,6 +245,9 @@ struct kapi_side_effect {
 	KAPI_TEXT(condition, 512);
 	KAPI_TEXT(description, 512);
 	bool reversible;
+#ifdef KAPI_EFFECT_RULES
+	KAPI_TEXT(expression, 256);
+#endif
 } KAPI_RECORD;
 
 struct kapi_state_transition {
@@ -384,6 +387,11 @@ struct kernel_api_spec {
 #define KAPI_SIDE_EFFECT(i, t, o, d) .side_effects[i] = { .type = t, .target = o, .description = d,
 #define KAPI_EFFECT_REVERSIBLE .reversible = true,
 #define KAPI_EFFECT_CONDITION(x) .condition = x,
+#ifdef KAPI_EFFECT_RULES
+#define KAPI_EFFECT_EXPR(x) .expression = x,
+#else
+#define KAPI_EFFECT_EXPR(x)
+#endif
 #define KAPI_SIDE_EFFECT_END },
 #define KAPI_STATE_TRANS(i, o, f, t, d) .state_transitions[i] = { .object = o, .from_state = f, .to_state = t, .description = d,
 #define KAPI_STATE_TRANS_COND(x) .condition = x,

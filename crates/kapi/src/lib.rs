@@ -21,6 +21,7 @@
 //! - [`clause`]: single statements with stable identifiers and content hashes.
 //! - [`emit`], [`lint`], [`diff`](mod@diff): publishing and checking.
 //! - [`verify`](mod@verify): makes the calls in throw-away processes and compares.
+//! - [`mutate`](mod@mutate): specifications that are wrong in one place, to try the verifier on.
 //! - [`trace`]: watches a program and reports calls that a specification does not allow.
 //! - [`specs`]: this project's own specifications.
 //!
@@ -54,6 +55,7 @@ pub mod expr;
 pub mod front;
 pub mod ir;
 pub mod lint;
+pub mod mutate;
 pub mod specs;
 pub mod trace;
 pub mod verify;

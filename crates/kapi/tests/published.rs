@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// When the specifications were last changed: the date of the man pages. Move it with them.
-const DATE: &str = "2026-11-21";
+const DATE: &str = "2026-11-30";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

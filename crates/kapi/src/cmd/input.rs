@@ -50,8 +50,22 @@ impl Input {
     }
 
     /// The specification of one call.
+    ///
+    /// Of the messages, only those about it and about whole files are told.
     pub(super) fn one(&self, name: &str) -> Result<Spec> {
-        let specs = self.specs()?;
+        let found = self.read(false)?;
+        let specs = found.parsed.specs;
+        let wanted: Vec<&Spec> = specs.iter().filter(|s| s.is_named(name)).collect();
+        let about: Vec<Diagnostic> = found
+            .parsed
+            .diagnostics
+            .into_iter()
+            .filter(|d| wanted.is_empty() || d.span.line == 0 || concerns(d, &wanted, &specs))
+            .collect();
+        report(&about, Severity::Warning)?;
+        if specs.is_empty() {
+            bail!("no specification found in {} files", found.files);
+        }
         let known: Vec<String> = specs.iter().map(|s| s.call_name().to_owned()).collect();
         let Some(spec) = specs.into_iter().find(|s| s.is_named(name)) else {
             bail!(
@@ -61,6 +75,22 @@ impl Input {
         };
         Ok(spec)
     }
+}
+
+/// Whether a message stands in one of the wanted specifications: behind its start, and before
+/// that of the next one in its file.
+fn concerns(d: &Diagnostic, wanted: &[&Spec], all: &[Spec]) -> bool {
+    wanted.iter().any(|spec| {
+        let next = all
+            .iter()
+            .filter(|o| o.span.file == spec.span.file && o.span.line > spec.span.line)
+            .map(|o| o.span.line)
+            .min();
+        // A specification in one line shares it with its messages.
+        d.span.file == spec.span.file
+            && d.span.line >= spec.span.line
+            && next.is_none_or(|next| d.span.line < next)
+    })
 }
 
 /// The specifications that come with kapi.

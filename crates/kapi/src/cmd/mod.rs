@@ -1,13 +1,15 @@
 //! One file a subcommand.
 //!
 //! Exit status: 0 all is well, 1 something was found (lint, diff, verify, trace), 2 the command
-//! could not do its work.
+//! could not do its work, 3 the kernel does not have the call.
 
 mod convert;
 mod diff;
 mod input;
 mod lint;
 mod list;
+mod mutate;
+mod replay;
 mod schema;
 mod show;
 mod trace;
@@ -35,6 +37,8 @@ enum Command {
     Diff(diff::Args),
     Schema(schema::Args),
     Verify(verify::Args),
+    Replay(replay::Args),
+    Mutate(mutate::Args),
     Trace(trace::Args),
     /// Waits until it is watched, then becomes the program
     #[command(name = "__launch", hide = true)]
@@ -51,6 +55,8 @@ enum Status {
     Good,
     /// Something was found.
     Found,
+    /// The kernel does not have the call.
+    Missing,
     /// The work could not be done, and the reason was told.
     Failed,
 }
@@ -66,6 +72,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Diff(args) => diff::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Mutate(args) => mutate::run(args),
         Command::Trace(args) => trace::run(args),
         Command::Launch(args) => trace::launch(args),
         Command::Agent => kapi::verify::agent::run().map(|()| Status::Good),
@@ -73,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
     match done {
         Ok(Status::Good) => ExitCode::SUCCESS,
         Ok(Status::Found) => ExitCode::from(1),
+        Ok(Status::Missing) => ExitCode::from(3),
         Ok(Status::Failed) => ExitCode::from(2),
         Err(error) => {
             // A reader that went away (`kapi list | head`) is no failure.

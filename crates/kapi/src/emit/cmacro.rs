@@ -259,6 +259,10 @@ fn effects(spec: &Spec, out: &mut Out) {
         );
         out.flag("KAPI_EFFECT_REVERSIBLE", e.reversible);
         out.text("KAPI_EFFECT_CONDITION", &e.condition);
+        out.text(
+            "KAPI_EFFECT_EXPR",
+            e.expression.as_deref().unwrap_or_default(),
+        );
         out.line(1, "KAPI_SIDE_EFFECT_END");
     }
     for (n, t) in spec.state_transitions.iter().enumerate() {

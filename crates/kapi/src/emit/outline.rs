@@ -364,6 +364,7 @@ fn effects(spec: &Spec) -> Vec<Node> {
             let facts = Facts::default()
                 .add("kind", e.effects.short())
                 .add("when", e.condition.clone())
+                .add("then", e.expression.clone().unwrap_or_default())
                 .yes("reversible", e.reversible);
             Node::Def {
                 term: if e.target.is_empty() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ast::{BinaryOp, Expr, UnaryOp};
+use super::types::MOMENTS;
 use crate::consts;
 
 /// What an expression came to.
@@ -50,6 +51,14 @@ pub trait Bindings {
     fn call(&self, _name: &str, _args: &[i128]) -> Option<i128> {
         None
     }
+    /// The value of state at another moment: `old`, `fork`, `exec`.
+    fn at(&self, _moment: &str, _name: &str) -> Option<i128> {
+        None
+    }
+    /// Whether `target = value`, `target |= value`, … was established by the call.
+    fn established(&self, _target: &str, _op: Option<BinaryOp>, _value: i128) -> Option<bool> {
+        None
+    }
     /// The architecture whose numbers count.
     fn arch(&self) -> &str {
         "x86"
@@ -69,7 +78,15 @@ pub fn eval(expr: &Expr, bindings: &dyn Bindings) -> Outcome {
         Expr::Unary(op, inner) => unary(*op, eval(inner, bindings)),
         Expr::Binary(op, left, right) => binary(*op, left, right, bindings),
         Expr::Call(name, args) => call(name, args, bindings),
-        Expr::Establish(target, ..) => Outcome::unknown(format!("{target} after the call")),
+        Expr::Establish(target, op, value) => {
+            let unknown = || Outcome::unknown(format!("{target} after the call"));
+            match eval(value, bindings).int() {
+                Some(value) => bindings
+                    .established(target, *op, value)
+                    .map_or_else(unknown, Outcome::Bool),
+                None => unknown(),
+            }
+        }
     }
 }
 
@@ -154,6 +171,14 @@ fn binary(op: BinaryOp, left: &Expr, right: &Expr, bindings: &dyn Bindings) -> O
 }
 
 fn call(name: &str, args: &[Expr], bindings: &dyn Bindings) -> Outcome {
+    if MOMENTS.contains(&name) {
+        let [Expr::Name(path)] = args else {
+            return Outcome::unknown(format!("{name}() of something that is not state"));
+        };
+        return bindings
+            .at(name, path)
+            .map_or_else(|| Outcome::unknown(format!("{name}({path})")), Outcome::Int);
+    }
     let mut values = Vec::with_capacity(args.len());
     for arg in args {
         match eval(arg, bindings) {
@@ -178,7 +203,9 @@ fn call(name: &str, args: &[Expr], bindings: &dyn Bindings) -> Outcome {
         _ => bindings.call(name, &values),
     };
     match builtin {
-        Some(n) if name.starts_with(|c: char| c.is_ascii_lowercase()) => Outcome::Bool(n != 0),
+        Some(n) if name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "rounded" => {
+            Outcome::Bool(n != 0)
+        }
         Some(n) => Outcome::Int(n),
         None => Outcome::unknown(format!("{name}()")),
     }

@@ -10,10 +10,12 @@
 mod ast;
 mod eval;
 mod lex;
+mod mutate;
 mod parse;
 mod types;
 
 pub use ast::{BinaryOp, Expr, UnaryOp};
 pub use eval::{Bindings, Outcome, eval};
+pub use mutate::{Use, mutants};
 pub use parse::{ExprError, parse};
 pub use types::{Scope, Type, TypeIssue, check};

@@ -31,6 +31,7 @@ pub(crate) const STATE: &[&str] = &[
     "task_size",
     "thp_disabled",
     "memory_merge",
+    "pending_signals",
     "ret",
     "errno",
     "vm_lck",
@@ -64,7 +65,14 @@ pub(crate) const PREDICATES: &[(&str, usize)] = &[
     ("GENMASK_ULL", 2),
     ("sizeof", 1),
     ("leads_group", 1),
+    ("rounded", 2),
+    ("old", 1),
+    ("fork", 1),
+    ("exec", 1),
 ];
+
+/// State at another time: before the call, in a forked child, after exec.
+pub(crate) const MOMENTS: [&str; 3] = ["old", "fork", "exec"];
 
 /// Something that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +169,10 @@ fn visit(expr: &Expr, scope: &Scope, issues: &mut Vec<TypeIssue>) -> Type {
                 }
                 Some(_) => {}
             }
-            if name.chars().any(|c| c.is_ascii_lowercase()) && name != "sizeof" {
+            if name.chars().any(|c| c.is_ascii_lowercase())
+                && !["sizeof", "rounded"].contains(&name.as_str())
+                && !MOMENTS.contains(&name.as_str())
+            {
                 Type::Bool
             } else {
                 Type::Int

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use aho_corasick::packed::Searcher;
@@ -30,8 +31,15 @@ pub struct Found {
 fn finder(with_syscalls: bool) -> Option<&'static Searcher> {
     static PLAIN: OnceLock<Option<Searcher>> = OnceLock::new();
     static ALL: OnceLock<Option<Searcher>> = OnceLock::new();
-    let build =
-        |extra: &[&str]| Searcher::new(macros::MARKERS.iter().chain(&kdoc::MARKERS).chain(extra));
+    let build = |extra: &[&str]| {
+        Searcher::new(
+            macros::MARKERS
+                .iter()
+                .chain(&macros::RAW)
+                .chain(&kdoc::MARKERS)
+                .chain(extra),
+        )
+    };
     if with_syscalls {
         ALL.get_or_init(|| build(&["SYSCALL_DEFINE"])).as_ref()
     } else {
@@ -146,12 +154,45 @@ pub fn read_bytes(name: &str, bytes: &[u8], with_syscalls: bool, read: &mut Foun
         read.parsed.append(elf::parse(name, bytes));
         return;
     }
+    if let Some(what) = not_text(bytes) {
+        let span = Span {
+            file: name.into(),
+            ..Span::default()
+        };
+        read.parsed.diagnostics.push(
+            Diagnostic::new(Severity::Error, "encoding", what, span)
+                .expected("expected UTF-8 with lines that end in a line feed"),
+        );
+        return;
+    }
     let text = String::from_utf8_lossy(bytes);
     read.parsed.append(read_text(name, &text));
     if with_syscalls {
         read.syscalls
             .append(&mut csig::syscalls(&Source::new(name, &text)));
     }
+}
+
+/// Why bytes are no text that can be read here.
+fn not_text(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Some("the file is UTF-16");
+    }
+    let start = bytes.get(..bytes.len().min(4096)).unwrap_or_default();
+    let zeros = memchr::memchr_iter(0, start).count();
+    if zeros > start.len() / 4 && start.len() > 16 {
+        return Some("the file has a zero in every other byte, as UTF-16 has");
+    }
+    (memchr::memchr(b'\r', bytes).is_some() && memchr::memchr(b'\n', bytes).is_none())
+        .then_some("the lines of the file end in carriage returns alone")
+}
+
+/// Files that a tree may hold specifications in, but that are read only when they are named.
+fn passed_over(path: &Path) -> bool {
+    matches!(
+        path.extension().and_then(|e| e.to_str()),
+        Some("json" | "mbox" | "patch" | "diff" | "eml")
+    )
 }
 
 fn wanted(path: &Path) -> bool {
@@ -166,7 +207,9 @@ fn wanted(path: &Path) -> bool {
 }
 
 fn read_tree(root: &Path, with_syscalls: bool, read: &mut Found) {
+    let files_before = read.files;
     let all = Mutex::new(std::mem::take(read));
+    let passed = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let walk = WalkBuilder::new(root)
         .standard_filters(false)
@@ -175,7 +218,9 @@ fn read_tree(root: &Path, with_syscalls: bool, read: &mut Found) {
     walk.run(|| {
         let mut mine = Batch {
             all: &all,
+            passed: &passed,
             read: Found::default(),
+            passed_over: 0,
             buffer: Vec::new(),
         };
         Box::new(move |entry| {
@@ -185,7 +230,9 @@ fn read_tree(root: &Path, with_syscalls: bool, read: &mut Found) {
                 {
                     mine.file(entry.path(), with_syscalls)
                 }
-                Ok(_) => {}
+                Ok(entry) => {
+                    mine.passed_over += usize::from(passed_over(entry.path()));
+                }
                 Err(error) => {
                     let span = Span {
                         file: root.display().to_string().into(),
@@ -205,12 +252,30 @@ fn read_tree(root: &Path, with_syscalls: bool, read: &mut Found) {
     *read = all
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let passed = passed.into_inner();
+    if read.files == files_before && passed > 0 {
+        let span = Span {
+            file: root.display().to_string().into(),
+            ..Span::default()
+        };
+        read.parsed.diagnostics.push(
+            Diagnostic::new(
+                Severity::Error,
+                "nothing-read",
+                format!("none of its {passed} files of JSON, mail or patches was read"),
+                span,
+            )
+            .expected("name the files; of a folder .c, .h, .kapi and .kapi.json are read"),
+        );
+    }
 }
 
 /// What one thread found; handed over when it ends.
 struct Batch<'a> {
     all: &'a Mutex<Found>,
+    passed: &'a AtomicUsize,
     read: Found,
+    passed_over: usize,
     buffer: Vec<u8>,
 }
 
@@ -245,6 +310,7 @@ impl Drop for Batch<'_> {
             .all
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.passed.fetch_add(self.passed_over, Ordering::Relaxed);
         all.files += self.read.files;
         all.parsed.append(std::mem::take(&mut self.read.parsed));
         all.syscalls.append(&mut self.read.syscalls);

@@ -184,6 +184,9 @@ pub struct SideEffect {
     /// Sentences.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// What holds after the call, in the expression language; `old(x)` is `x` before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
     /// Whether it can be undone.
     pub reversible: bool,
     /// Where.

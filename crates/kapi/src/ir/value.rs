@@ -39,7 +39,9 @@ impl Value {
     pub fn new(text: &str) -> Self {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut per_arch = BTreeMap::new();
-        let number = if let Ok(number) = text.parse::<i64>() {
+        // A leading 0 makes a number octal.
+        let octal = text.len() > 1 && text.trim_start_matches('-').starts_with('0');
+        let number = if let Some(number) = text.parse::<i64>().ok().filter(|_| !octal) {
             Some(i128::from(number))
         } else if let Ok(expr) = expr::parse(&text) {
             let number = expr::eval(&expr, &Tables("generic")).int();

@@ -26,6 +26,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("duplicate-index", "an index is used once"),
     ("duplicate-name", "an item is described once"),
     ("duplicate-spec", "a call is specified once"),
+    ("encoding", "a file is text that can be read"),
     ("error-code", "an error's name and code agree"),
     (
         "error-without-cause",
@@ -36,6 +37,7 @@ pub const RULES: &[(&str, &str)] = &[
         "expression-type",
         "an expression uses its names as what they are",
     ),
+    ("flat-dialect", "the parts of an item stand below it"),
     ("index-gap", "indexes have no gaps"),
     (
         "mask-contradiction",
@@ -46,7 +48,9 @@ pub const RULES: &[(&str, &str)] = &[
         "no-declaration",
         "the call that is specified exists beside its specification",
     ),
+    ("nothing-read", "something in a folder is read"),
     ("range", "a range has its least value first"),
+    ("raw-struct", "a specification is written with its macros"),
     (
         "restart-contradiction",
         "a signal either restarts the call or makes it return an error",
@@ -55,6 +59,7 @@ pub const RULES: &[(&str, &str)] = &[
         "return-check",
         "the way to tell success fits the values given",
     ),
+    ("unclosed-comment", "a comment has an end"),
     ("unknown-constant", "every constant has a number"),
     ("unknown-item", "every item is understood"),
     ("unknown-word", "every word belongs to its vocabulary"),
@@ -64,13 +69,14 @@ pub const RULES: &[(&str, &str)] = &[
 #[must_use]
 pub fn lint(specs: &[Spec], syscalls: &[Signature]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    let declared = signature::by_name(syscalls);
     for spec in specs {
         let mut out = Out { found: &mut found };
         rules::counts(spec, &mut out);
         names::duplicates(spec, &mut out);
         names::unknown_words(spec, &mut out);
         names::constants(spec, &mut out);
-        signature::check(spec, syscalls, &mut out);
+        signature::check(spec, &declared, &mut out);
         rules::expressions(spec, &mut out);
         rules::masks(spec, &mut out);
         rules::errors(spec, &mut out);

@@ -71,7 +71,11 @@ pub(super) fn expressions(spec: &Spec, out: &mut Out<'_>) {
     for (what, text, span, strict) in all_expressions(spec) {
         match expr::parse(text) {
             Ok(parsed) => {
-                for issue in expr::check(&parsed, &scope).1 {
+                let issues = expr::check(&parsed, &scope).1;
+                if !strict && is_prose(&parsed, &issues) {
+                    continue;
+                }
+                for issue in issues {
                     out.warn(
                         "expression-type",
                         span,
@@ -96,6 +100,15 @@ pub(super) fn expressions(spec: &Spec, out: &mut Out<'_>) {
             Err(_) => {}
         }
     }
+}
+
+/// Whether a condition that happens to be an expression was meant as words: a single one, or one
+/// that speaks of what nobody has declared ("size > limit").
+fn is_prose(parsed: &Expr, issues: &[expr::TypeIssue]) -> bool {
+    matches!(parsed, Expr::Name(_) | Expr::Number(_))
+        || issues
+            .iter()
+            .any(|issue| matches!(issue, expr::TypeIssue::UnknownName(_)))
 }
 
 /// Constants that `expr` tests against the parameter with `&`, `==` or `!=`.

@@ -11,21 +11,31 @@ fn plain(kind: &str) -> String {
     words.join(" ").replace(" *", "*").replace("* ", "*")
 }
 
-pub(super) fn check(spec: &Spec, syscalls: &[Signature], out: &mut Out<'_>) {
+/// Declarations by their names.
+pub(super) type ByName<'a> = std::collections::HashMap<&'a str, Vec<&'a Signature>>;
+
+pub(super) fn by_name(syscalls: &[Signature]) -> ByName<'_> {
+    let mut all = ByName::new();
+    for signature in syscalls {
+        all.entry(&signature.name).or_default().push(signature);
+    }
+    all
+}
+
+pub(super) fn check(spec: &Spec, syscalls: &ByName<'_>, out: &mut Out<'_>) {
     if spec.kind != SpecKind::Function {
         return;
     }
-    let same = |s: &&Signature| {
-        s.name == spec.call_name()
-            && spec
-                .signature
-                .as_ref()
-                .is_none_or(|own| own.span.file != s.span.file)
+    let elsewhere = |s: &&Signature| {
+        spec.signature
+            .as_ref()
+            .is_none_or(|own| own.span.file != s.span.file)
     };
+    let named = syscalls.get(spec.call_name());
     let all: Vec<&Signature> = spec
         .signature
         .iter()
-        .chain(syscalls.iter().filter(same))
+        .chain(named.into_iter().flatten().copied().filter(elsewhere))
         .collect();
     if all.is_empty() && spec.span.line > 0 {
         let message = format!(

@@ -4,41 +4,39 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use mctl_sys::raw_syscall::{Expendable, MARK};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{
+    Pid, Resource, Signal, WaitOptions, getpid, getppid, getrlimit, kill_process,
+    set_parent_process_death_signal, setpgid, waitpid,
+};
 
-use super::privileges::{become_user, drop_capabilities, limit};
-use super::script::{Arg, DESCRIPTORS, Outcome, Region, Report, Step, View};
+use super::look::{address_space, look};
+use super::privileges::{become_user, drop_capabilities, limit, raise};
+use super::script::{Arg, Outcome, Report, Step};
 use crate::consts::syscall_number;
 
 /// Bytes of a region: 16 pages of 4 KiB.
-const REGION: u64 = 64 * 1024;
+pub(super) const REGION: u64 = 64 * 1024;
 /// `MAP_SHARED` and `MAP_PRIVATE`.
 const SHARED: u64 = 1;
 const PRIVATE: u64 = 2;
+/// RLIMIT_MEMLOCK.
+pub(super) const MEMLOCK: u32 = 8;
 /// A page.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// Steps handed over an exec.
 pub(super) const STEPS: &str = "KAPI_STEPS";
 
-/// Runs the agent: steps from standard input (or, after an exec, from the environment).
+/// Runs the agent: scripts from standard input, each in a forked child of its own; or, after an
+/// exec, the steps in the environment.
 ///
 /// # Errors
 ///
 /// When the process is no throw-away process, or the steps cannot be read.
 pub fn run() -> anyhow::Result<()> {
     let me = Expendable::claim()?;
-    let text = match std::env::var(STEPS) {
-        Ok(text) => text,
-        Err(_) => {
-            let mut text = String::new();
-            std::io::stdin().lock().read_to_string(&mut text)?;
-            text
-        }
-    };
-    let steps: Vec<Step> = serde_json::from_str(&text)?;
     let mut agent = Agent {
         me,
         regions: BTreeMap::new(),
@@ -46,12 +44,29 @@ pub fn run() -> anyhow::Result<()> {
         child: None,
         dead: None,
         file: None,
+        returned: None,
+        own: None,
+        address: None,
     };
-    match agent.steps(&steps) {
-        Ok(()) => report(&Report::Done)?,
-        Err(error) => report(&Report::Failed(format!("{error:#}")))?,
+    if let Ok(text) = std::env::var(STEPS) {
+        let steps: Vec<Step> = serde_json::from_str(&text)?;
+        return finish(&agent.steps(&steps));
+    }
+    let mut text = String::new();
+    std::io::stdin().lock().read_to_string(&mut text)?;
+    let scripts: Vec<Vec<Step>> = serde_json::from_str(&text)?;
+    for (n, steps) in scripts.iter().enumerate() {
+        report(&Report::Begin(n))?;
+        agent.in_a_child(steps)?;
     }
     Ok(())
+}
+
+fn finish(done: &anyhow::Result<()>) -> anyhow::Result<()> {
+    match done {
+        Ok(()) => report(&Report::Done),
+        Err(error) => report(&Report::Failed(format!("{error:#}"))),
+    }
 }
 
 fn report(report: &Report) -> anyhow::Result<()> {
@@ -69,17 +84,20 @@ struct Agent {
     regions: BTreeMap<String, u64>,
     /// Memory that iovecs and buffers live in.
     buffers: Vec<Vec<u64>>,
-    child: Option<(Child, u64)>,
+    child: Option<(Pid, u64)>,
     dead: Option<(u32, u64)>,
     file: Option<std::fs::File>,
+    /// What the call under test returned.
+    returned: Option<i64>,
+    /// A pidfd of this process.
+    own: Option<u64>,
+    /// The address in a region that the call speaks of.
+    address: Option<u64>,
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.end_children();
     }
 }
 
@@ -89,6 +107,17 @@ impl Agent {
             match step {
                 Step::DropCapabilities(numbers) => drop_capabilities(numbers)?,
                 Step::Limit(resource, bytes) => limit(*resource, *bytes)?,
+                // Without the privilege the hard limit stays.
+                Step::Raise(resource) => {
+                    let _ = raise(*resource);
+                }
+                Step::LimitToSize => {
+                    // The second look needs no memory that the first did not.
+                    address_space();
+                    let bytes = address_space()
+                        .ok_or_else(|| anyhow::anyhow!("/proc/self/statm cannot be read"))?;
+                    limit(MEMLOCK, Some(bytes))?;
+                }
                 Step::Map(name) => {
                     let at = self.map(None)?;
                     self.regions.insert(name.clone(), at);
@@ -108,43 +137,108 @@ impl Agent {
                 }
                 Step::Prepare(args) => {
                     for arg in args {
-                        self.resolve(arg)?;
+                        let value = self.resolve(arg)?;
+                        if matches!(arg, Arg::Mapped(_) | Arg::BeforeHole) {
+                            self.address = Some(value);
+                        }
                     }
                 }
-                Step::User(id) => become_user(*id)?,
-                Step::Call { number, args, name } => {
-                    let args = args
-                        .iter()
-                        .map(|arg| self.resolve(arg))
-                        .collect::<anyhow::Result<Vec<u64>>>()?;
-                    let mut six = [0; 6];
-                    for (slot, arg) in six.iter_mut().zip(&args) {
-                        *slot = *arg;
-                    }
-                    if let Some(why) = self.me.refuses(*number, &six) {
-                        anyhow::bail!("the call was not made: {why}");
-                    }
-                    let (value, errno) = match self.me.syscall6(*number, six) {
-                        Ok(value) => (Some(value), None),
-                        Err(errno) => (None, Some(errno)),
-                    };
-                    report(&Report::Called(
-                        name.clone(),
-                        Outcome { args, value, errno },
-                    ))?;
+                Step::User(id) => {
+                    become_user(*id)?;
+                    // So that the process can look at itself.
+                    const PR_SET_DUMPABLE: u64 = 4;
+                    self.call("prctl", [PR_SET_DUMPABLE, 1, 0, 0, 0, 0])?;
                 }
-                Step::Look(name) => report(&Report::Seen(name.clone(), self.look()?))?,
+                Step::Call { number, args, name } => self.make(*number, args, name)?,
+                Step::Look(name) => report(&Report::Seen(
+                    name.clone(),
+                    look(&self.me, &self.regions, self.address)?,
+                ))?,
                 Step::Fork(steps) => self.fork(steps)?,
                 Step::Exec(steps) => {
                     let error = Command::new("/proc/self/exe")
                         .arg("__agent")
                         .env(STEPS, serde_json::to_string(steps)?)
+                        .env(MARK, std::os::unix::process::parent_id().to_string())
                         .exec();
                     anyhow::bail!("exec: {error}");
                 }
             }
         }
         Ok(())
+    }
+
+    /// Makes the call and reports it.
+    fn make(&mut self, number: u32, args: &[Arg], name: &str) -> anyhow::Result<()> {
+        let args = args
+            .iter()
+            .map(|arg| self.resolve(arg))
+            .collect::<anyhow::Result<Vec<u64>>>()?;
+        let mut six = [0; 6];
+        for (slot, arg) in six.iter_mut().zip(&args) {
+            *slot = *arg;
+        }
+        if let Some(why) = self.me.refuses(number, &six) {
+            anyhow::bail!("the call was not made: {why}");
+        }
+        let memlock = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+        let total_vm = address_space();
+        let (value, errno) = match self.me.syscall6(number, six) {
+            Ok(value) => (Some(value), None),
+            Err(errno) => (None, Some(errno)),
+        };
+        if name == "call" {
+            self.returned = value;
+        }
+        report(&Report::Called(
+            name.to_owned(),
+            Outcome {
+                args,
+                total_vm,
+                memlock,
+                value,
+                errno,
+            },
+        ))
+    }
+
+    /// Does the steps in a child that is gone with its parent, in a process group of its own and
+    /// with all signals blocked, so that what the call sends stays pending or hits nobody else.
+    fn in_a_child(&mut self, steps: &[Step]) -> anyhow::Result<()> {
+        const SIGCHLD: u64 = 17;
+        const BLOCK: u64 = 0;
+        let pid = self.call("clone", [SIGCHLD, 0, 0, 0, 0, 0])?;
+        if pid != 0 {
+            let pid = Pid::from_raw(i32::try_from(pid)?);
+            let status = waitpid(pid, WaitOptions::empty())?;
+            let signal = status.and_then(|(_, status)| status.terminating_signal());
+            if let Some(signal) = signal {
+                report(&Report::Failed(format!(
+                    "the process was ended by signal {signal}"
+                )))?;
+            }
+            return Ok(());
+        }
+        let prepared = || -> anyhow::Result<()> {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            setpgid(None, None)?;
+            let all = [u64::MAX];
+            let at = all.as_ptr().addr() as u64;
+            self.call("rt_sigprocmask", [BLOCK, at, 0, 8, 0, 0])?;
+            Ok(())
+        };
+        let done = prepared().and_then(|()| self.steps(steps));
+        let told = finish(&done);
+        // What the steps started ends with its parent's descriptors.
+        self.end_children();
+        std::process::exit(i32::from(told.is_err()));
+    }
+
+    fn end_children(&mut self) {
+        if let Some((child, _)) = self.child.take() {
+            let _ = kill_process(child, Signal::KILL);
+            let _ = waitpid(Some(child), WaitOptions::empty());
+        }
     }
 
     fn call(&self, name: &str, args: [u64; 6]) -> anyhow::Result<u64> {
@@ -194,18 +288,28 @@ impl Agent {
             Arg::BadPointer => u64::MAX - PAGE + 1,
             Arg::File => self.file()?,
             Arg::Closed => u64::MAX >> 33,
-            Arg::PidfdSelf => {
-                self.call("pidfd_open", [u64::from(std::process::id()), 0, 0, 0, 0, 0])?
-            }
+            Arg::PidfdSelf => match self.own {
+                Some(fd) => fd,
+                None => {
+                    let me = u64::from(std::process::id());
+                    let fd = self.call("pidfd_open", [me, 0, 0, 0, 0, 0])?;
+                    *self.own.insert(fd)
+                }
+            },
             Arg::PidfdChild => self.child()?.1,
             Arg::PidfdDead => self.dead()?.1,
             Arg::PidSelf => u64::from(std::process::id()),
             Arg::PidChild => u64::from(self.child()?.0),
             Arg::PidDead => u64::from(self.dead()?.0),
+            // As many as may be given at once, and one more.
             Arg::Iovec => {
                 let at = self.region()?;
-                self.memory(vec![at, REGION])
+                self.memory([at, REGION].repeat(1025))
             }
+            Arg::Returned => self
+                .returned
+                .ok_or_else(|| anyhow::anyhow!("the call returned nothing"))?
+                .cast_unsigned(),
             Arg::IovecUnmapped => {
                 let at = self.region()? + REGION;
                 self.memory(vec![at, REGION])
@@ -230,17 +334,37 @@ impl Agent {
         Ok(u64::try_from(fd)?)
     }
 
+    /// A forked child, with the memory and the privileges of this process, and a pidfd of it. It
+    /// waits until it is killed, or until this process is gone.
+    fn spawn(&mut self) -> anyhow::Result<(Pid, u64)> {
+        const SIGCHLD: u64 = 17;
+        let parent = getpid();
+        let pid = self.call("clone", [SIGCHLD, 0, 0, 0, 0, 0])?;
+        let Some(pid) = Pid::from_raw(i32::try_from(pid)?) else {
+            let bound = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+            // A parent that was gone before sends nothing.
+            if bound && getppid() == Some(parent) {
+                loop {
+                    std::thread::sleep(std::time::Duration::from_secs(3600));
+                }
+            }
+            std::process::exit(1);
+        };
+        let raw = pid.as_raw_nonzero().get().unsigned_abs();
+        let fd = self.call("pidfd_open", [u64::from(raw), 0, 0, 0, 0, 0])?;
+        Ok((pid, fd))
+    }
+
     /// `(pid, pidfd)` of a child that waits.
     fn child(&mut self) -> anyhow::Result<(u32, u64)> {
-        if self.child.is_none() {
-            let child = spawn()?;
-            let fd = self.call("pidfd_open", [u64::from(child.id()), 0, 0, 0, 0, 0])?;
-            self.child = Some((child, fd));
-        }
-        match &self.child {
-            Some((child, fd)) => Ok((child.id(), *fd)),
-            None => anyhow::bail!("no child"),
-        }
+        let (pid, fd) = match self.child {
+            Some(child) => child,
+            None => {
+                let child = self.spawn()?;
+                *self.child.insert(child)
+            }
+        };
+        Ok((pid.as_raw_nonzero().get().unsigned_abs(), fd))
     }
 
     /// `(pid, pidfd)` of a child that was waited for.
@@ -248,11 +372,10 @@ impl Agent {
         if let Some(dead) = self.dead {
             return Ok(dead);
         }
-        let mut child = spawn()?;
-        let fd = self.call("pidfd_open", [u64::from(child.id()), 0, 0, 0, 0, 0])?;
-        child.kill()?;
-        child.wait()?;
-        let dead = (child.id(), fd);
+        let (pid, fd) = self.spawn()?;
+        kill_process(pid, Signal::KILL)?;
+        waitpid(Some(pid), WaitOptions::empty())?;
+        let dead = (pid.as_raw_nonzero().get().unsigned_abs(), fd);
         self.dead = Some(dead);
         Ok(dead)
     }
@@ -272,95 +395,6 @@ impl Agent {
         self.call("wait4", [pid, 0, 0, 0, 0, 0])?;
         Ok(())
     }
-
-    fn look(&self) -> anyhow::Result<View> {
-        let mut view = View::default();
-        for line in std::fs::read_to_string("/proc/self/status")?.lines() {
-            let Some((key, text)) = line.split_once(':') else {
-                continue;
-            };
-            let mut words = text.split_whitespace();
-            if key == "CapEff" {
-                view.capabilities = u64::from_str_radix(text.trim(), 16)?;
-            } else if let (Some(Ok(number)), unit) = (words.next().map(str::parse), words.next())
-                && unit.is_none_or(|u| u == "kB")
-            {
-                view.status.insert(key.to_owned(), number);
-            }
-        }
-        // The one that lists them is there both times.
-        let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
-        view.status
-            .insert(DESCRIPTORS.to_owned(), u64::try_from(descriptors)?);
-        const MEMLOCK: u32 = 8;
-        view.limits.insert(
-            MEMLOCK,
-            getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX),
-        );
-        let smaps = std::fs::read_to_string("/proc/self/smaps")?;
-        for (name, at) in &self.regions {
-            view.regions.insert(name.clone(), region(&smaps, *at));
-        }
-        Ok(view)
-    }
-}
-
-/// The parts of smaps between `at` and the end of the region, added up.
-fn region(smaps: &str, at: u64) -> Region {
-    let mut found = Region {
-        start: at,
-        ..Region::default()
-    };
-    let mut inside = false;
-    for line in smaps.lines() {
-        let head = line.split_whitespace().next().unwrap_or_default();
-        let range = head.split_once('-').and_then(|(a, b)| {
-            Some((
-                u64::from_str_radix(a, 16).ok()?,
-                u64::from_str_radix(b, 16).ok()?,
-            ))
-        });
-        if let Some((start, end)) = range {
-            // A neighbour may have been merged with the region.
-            inside = start < at + REGION && end > at;
-            continue;
-        }
-        if !inside {
-            continue;
-        }
-        let kb = || {
-            line.split_whitespace()
-                .nth(1)
-                .and_then(|n| n.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
-        match head {
-            "Size:" => found.size_kb += kb(),
-            "Rss:" => found.rss_kb += kb(),
-            "VmFlags:" => {
-                for flag in line.split_whitespace().skip(1) {
-                    if !found.flags.iter().any(|f| f == flag) {
-                        found.flags.push(flag.to_owned());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// A child that waits until it is killed, or until this process is gone.
-fn spawn() -> anyhow::Result<Child> {
-    // It reads its standard input, which ends when its parent does.
-    Ok(Command::new("/proc/self/exe")
-        .arg("__agent")
-        .env_remove(STEPS)
-        .env(MARK, std::process::id().to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?)
 }
 
 fn tempfile() -> anyhow::Result<std::fs::File> {

@@ -1,22 +1,50 @@
-//! The values that a rule's names had when a call was made.
+//! The values that a rule's names had when a call was made, and after it.
 
 use crate::consts;
-use crate::expr::Bindings;
+use crate::expr::{BinaryOp, Bindings};
 use crate::ir::Spec;
 
+use super::effects::Tails;
 use super::scene::Scene;
 use super::script::{Arg, View};
+use super::state;
 use super::tried::Tried;
+
+/// The size of the mapped region, and of the hole behind it.
+const REGION: i128 = 65_536;
+/// A page.
+const PAGE: i128 = 4096;
+
+/// The moment that bare state names are read at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Before,
+    After,
+}
 
 /// A call that was made, as the place where names get values.
 pub(super) struct Made<'a> {
     pub(super) spec: &'a Spec,
     pub(super) tried: &'a Tried,
+    pub(super) tails: Option<&'a Tails>,
+    pub(super) moment: Moment,
 }
 
 /// A register as the C type sees it.
 pub(crate) fn as_type(kind: &str, register: u64) -> i128 {
     c_type(kind).value(register)
+}
+
+/// What a register holds for a parameter of this type; none where the type is not known and would
+/// make a difference.
+pub(super) fn value(kind: &str, register: u64) -> Option<i128> {
+    const SIGNED_32: [&str; 6] = ["int", "signed int", "pid_t", "key_t", "clockid_t", "s32"];
+    match c_type(kind) {
+        CType::Signed32 if !SIGNED_32.contains(&kind.trim_start_matches("__").trim()) => {
+            i32::try_from(register).ok().map(i128::from)
+        }
+        known => Some(known.value(register)),
+    }
 }
 
 /// How a C type reads a register.
@@ -58,9 +86,31 @@ impl CType {
     }
 }
 
-impl Made<'_> {
-    fn view(&self) -> Option<&View> {
-        self.tried.log.views.get("a")
+/// The length of a range in whole pages, wrapped to 64 bits as the kernel's rounding is.
+pub(crate) fn rounded(start: i128, length: i128) -> i128 {
+    let end = length + start.rem_euclid(PAGE) + PAGE - 1;
+    (end - end.rem_euclid(PAGE)).rem_euclid(1 << 64)
+}
+
+impl<'a> Made<'a> {
+    pub(super) fn before(spec: &'a Spec, tried: &'a Tried) -> Self {
+        Self {
+            spec,
+            tried,
+            tails: None,
+            moment: Moment::Before,
+        }
+    }
+
+    fn state(&self, moment: Moment, name: &str) -> Option<i128> {
+        match moment {
+            Moment::Before => state::read(name, self.tried.log.views.get("a")?, "def"),
+            // A new mapping changes other state, so it is made and looked at last.
+            Moment::After if name == "mm->def_flags" => {
+                state::read(name, self.tried.log.views.get("later")?, "after")
+            }
+            Moment::After => state::read(name, self.tried.log.views.get("b")?, "after"),
+        }
     }
 
     fn register(&self, index: usize) -> Option<u64> {
@@ -73,25 +123,30 @@ impl Made<'_> {
             .params
             .iter()
             .enumerate()
-            .find(|(n, p)| self.register(*n).map(|r| as_type(&p.type_name, r)) == Some(value))
+            .find(|(n, p)| {
+                self.register(*n).and_then(|r| self::value(&p.type_name, r)) == Some(value)
+            })
             .and_then(|(n, _)| self.tried.case.args.get(n))
     }
 
-    /// Whether `start..start+length`, to whole pages, lies inside the mapped region.
+    /// Whether the whole pages of `start..start+length` lie inside the mapped region.
     fn mapped(&self, start: i128, length: i128) -> Option<bool> {
-        let region = self.view()?.regions.get("before")?;
-        let (from, size) = (i128::from(region.start), 65_536);
-        let end = (start + length + 4095) / 4096 * 4096;
-        let begin = start / 4096 * 4096;
-        if begin >= from && end <= from + size {
+        let region = self.tried.log.views.get("a")?.regions.get("before")?;
+        let from = i128::from(region.start);
+        let begin = start - start.rem_euclid(PAGE);
+        let end = begin + rounded(start, length);
+        if begin == end || begin >= from && end <= from + REGION {
             return Some(true);
         }
-        // Right behind the region is a hole of its size.
-        let hole = from + size..from + 2 * size;
-        if length > 0 && (hole.contains(&begin) || hole.contains(&(end - 1))) {
-            return Some(false);
-        }
-        None
+        // Right behind the region is a hole of its size, and nobody's memory goes round the end.
+        let hole = from + REGION..from + 2 * REGION;
+        let in_hole = hole.contains(&begin) || hole.contains(&(end - 1));
+        let over_hole = begin < hole.start && end > hole.end;
+        (in_hole || over_hole || end > 1 << 64).then_some(false)
+    }
+
+    fn view(&self) -> Option<&View> {
+        self.tried.log.views.get("a")
     }
 }
 
@@ -103,29 +158,54 @@ impl Bindings for Made<'_> {
                 .params
                 .get(index)
                 .map_or("", |p| p.type_name.as_str());
-            return self.register(index).map(|r| as_type(kind, r));
+            return self.register(index).and_then(|r| value(kind, r));
         }
-        let view = self.view()?;
         if name.starts_with("CAP_") {
             let bit = u32::try_from(consts::lookup(name)?).ok()?;
-            return Some(i128::from(view.capabilities >> bit & 1));
+            return Some(i128::from(self.view()?.capabilities >> bit & 1));
         }
-        let kb = |field: &str| view.status.get(field).map(|n| i128::from(*n) * 1024);
+        let outcome = self.tried.outcome()?;
         match name {
-            "RLIMIT_MEMLOCK" => view.limits.get(&8).map(|n| i128::from(*n)),
-            "total_vm" | "mm->total_vm" => kb("VmSize"),
-            "locked_vm" | "mm->locked_vm" => kb("VmLck"),
-            "page_size" => Some(4096),
-            "ret" => self.tried.outcome().map(|o| {
-                o.value
-                    .map_or_else(|| -i128::from(o.errno.unwrap_or(0)), i128::from)
-            }),
+            "RLIMIT_MEMLOCK" => Some(i128::from(outcome.memlock)),
+            "total_vm" | "mm->total_vm" if self.moment == Moment::Before => {
+                outcome.total_vm.map(i128::from)
+            }
+            "page_size" => Some(PAGE),
+            "ret" => Some(
+                outcome
+                    .value
+                    .map_or_else(|| -i128::from(outcome.errno.unwrap_or(0)), i128::from),
+            ),
+            _ if name.starts_with("VM_") => state::flag(name),
+            _ => self.state(self.moment, name),
+        }
+    }
+
+    fn at(&self, moment: &str, name: &str) -> Option<i128> {
+        match moment {
+            "old" => self.state(Moment::Before, name),
+            "fork" => state::read(name, self.tails?.fork.as_ref()?.views.get("fork")?, "after"),
+            "exec" => state::read(name, self.tails?.exec.as_ref()?.views.get("exec")?, "after"),
             _ => None,
+        }
+    }
+
+    fn established(&self, target: &str, op: Option<BinaryOp>, value: i128) -> Option<bool> {
+        let now = self.state(self.moment, target)?;
+        let grown = now - self.state(Moment::Before, target)?;
+        match op {
+            None => Some(now == value),
+            Some(BinaryOp::BitOr) => Some(now & value == value),
+            Some(BinaryOp::BitAnd) => Some(now & !value == 0),
+            Some(BinaryOp::Add) => Some(grown == value),
+            Some(BinaryOp::Sub) => Some(-grown == value),
+            Some(_) => None,
         }
     }
 
     fn call(&self, name: &str, args: &[i128]) -> Option<i128> {
         let truth = match (name, args) {
+            ("rounded", [start, length]) => return Some(rounded(*start, *length)),
             ("mapped", [start, length]) => self.mapped(*start, *length)?,
             ("unmapped", [start, length]) => !self.mapped(*start, *length)?,
             ("is_pidfd", [fd]) => match self.arg_of(*fd)? {
@@ -150,18 +230,30 @@ impl Bindings for Made<'_> {
                 Arg::PidfdChild | Arg::PidChild | Arg::PidfdDead | Arg::PidDead => false,
                 _ => return None,
             },
-            // Throw-away processes stay in the group of their starter.
+            // A throw-away process leads a group of its own; its child is in it.
             ("leads_group", [id]) => match self.arg_of(*id)? {
-                Arg::PidfdSelf | Arg::PidfdChild | Arg::PidfdDead => false,
+                Arg::PidfdSelf => true,
+                Arg::PidfdChild | Arg::PidfdDead => false,
                 _ => return None,
             },
             ("is_leader", [id]) => matches!(self.arg_of(*id)?, Arg::PidSelf | Arg::PidChild),
+            // Nothing to read or write.
+            ("readable" | "writable", [_, 0]) => true,
             ("readable" | "writable", [address, _]) => match self.arg_of(*address)? {
                 Arg::Buffer | Arg::Iovec | Arg::IovecUnmapped | Arg::Mapped(_) => true,
                 Arg::BadPointer => false,
                 _ => return None,
             },
-            ("may_ptrace" | "may_signal", [_]) => self.tried.case.scene != Scene::OtherUser,
+            // Only what another user may not do is known for sure, and what one may do to oneself.
+            ("may_ptrace" | "may_signal", [id]) => match (self.tried.case.scene, self.arg_of(*id)?)
+            {
+                (Scene::OtherUser, Arg::PidfdChild | Arg::PidChild) => false,
+                (_, Arg::PidfdSelf | Arg::PidSelf) => true,
+                (Scene::Plain, Arg::PidfdChild | Arg::PidChild) if self.tried.case.is_whole() => {
+                    true
+                }
+                _ => return None,
+            },
             ("file_backed" | "sealed", [..]) => false,
             _ => return None,
         };
@@ -170,5 +262,22 @@ impl Bindings for Made<'_> {
 
     fn arch(&self) -> &str {
         std::env::consts::ARCH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_rounded_as_the_kernel_does() {
+        assert_eq!(rounded(0x1000, 1), 4096);
+        assert_eq!(rounded(0x1001, 4096), 8192);
+        assert_eq!(rounded(0x1000, 0), 0);
+        assert_eq!(rounded(0x1000, i128::from(u64::MAX)), 0);
+        assert_eq!(
+            rounded(0x1000, i128::from(u64::MAX - 4095)),
+            i128::from(u64::MAX - 4095)
+        );
     }
 }

@@ -3,22 +3,30 @@
 //!
 //! Nothing is validated in front of a call and no error number is changed: the call is made, the
 //! outcome is compared. What cannot be seen from outside is said to be so, never assumed.
+//!
+//! Verdicts come from what a machine can read; every one has its witnesses, the calls that it
+//! rests on, which [`replay`] makes again. Prose is never judged: at most it is said what was
+//! observed.
 
 pub mod agent;
 mod bind;
-mod claims;
 mod effects;
 mod judge;
-mod judge_effect;
-mod judge_error;
+mod log;
+mod look;
 mod plan;
 mod privileges;
 mod run;
 mod scene;
 pub mod script;
+mod state;
 mod tried;
+mod typed;
+mod values;
 
 pub(crate) use bind::{CType, c_type};
+pub use log::{Entry, Replayed, replay};
+pub(crate) use typed::typed;
 
 use serde::Serialize;
 
@@ -49,8 +57,11 @@ pub enum Verdict {
     Contradicted,
     /// Looked for, never seen.
     NotObserved,
-    /// Seen.
+    /// Calls that would have come out otherwise, had the clause been wrong, came out as it says.
     Confirmed,
+    /// What could be seen agrees, but words are not judged, or the calls would agree with other
+    /// clauses as well.
+    Observed,
     /// User space cannot see it.
     NotObservable,
     /// It was not tried; the evidence says why.
@@ -65,6 +76,7 @@ impl Verdict {
             Self::Contradicted => "CONTRADICTED",
             Self::NotObserved => "not observed",
             Self::Confirmed => "confirmed",
+            Self::Observed => "observed",
             Self::NotObservable => "not observable",
             Self::NotAttempted => "not attempted",
         }
@@ -80,6 +92,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was seen, or why nothing was.
     pub evidence: Vec<String>,
+    /// The calls that it rests on, by their numbers in the log.
+    pub witnesses: Vec<usize>,
 }
 
 /// The result for one call.
@@ -91,8 +105,13 @@ pub struct Verification {
     pub kernel: String,
     /// Calls made.
     pub calls: usize,
+    /// Whether the kernel has the call.
+    pub present: bool,
     /// Every clause.
     pub findings: Vec<Finding>,
+    /// Every call with what was seen, in order of their numbers.
+    #[serde(skip)]
+    pub log: Vec<Entry>,
 }
 
 /// Why a call is not verified.
@@ -135,48 +154,65 @@ pub fn verify(spec: &Spec, dangerous: bool) -> Result<Verification, Refused> {
         uname.machine().to_string_lossy()
     );
     let call = spec.call_name().to_owned();
+    let absent = |why: &str, log: Vec<Entry>| Verification {
+        call: call.clone(),
+        kernel: kernel.clone(),
+        calls: log.len(),
+        present: false,
+        findings: judge::absent(spec, why),
+        log,
+    };
     let Some((_, number)) = found else {
-        return Ok(Verification {
-            call,
-            kernel,
-            calls: 0,
-            findings: judge::absent(spec, "this kernel has no such call"),
-        });
+        return Ok(absent("this kernel has no such call", Vec::new()));
     };
     let cases = plan::cases(spec);
-    let scripts: Vec<_> = cases.iter().map(|case| case.steps(&call, number)).collect();
+    let scripts: Vec<_> = cases
+        .iter()
+        .map(|case| case.steps(&call, number, plan::look()))
+        .collect();
     let logs = run::run_all(&scripts);
+    let mut entries: Vec<Entry> = log::entries(&call, scripts, &logs, 0);
     let tried: Vec<tried::Tried> = cases
         .into_iter()
         .zip(logs)
-        .map(|(case, log)| tried::Tried { case, log })
+        .enumerate()
+        .map(|(number, (case, log))| tried::Tried { number, case, log })
         .collect();
-    if tried.iter().all(|t| {
-        t.outcome()
-            .is_none_or(|o| o.errno == consts::lookup("ENOSYS").and_then(|n| i32::try_from(n).ok()))
-    }) {
+    let no_call = consts::lookup("ENOSYS").and_then(|n| i32::try_from(n).ok());
+    if tried
+        .iter()
+        .all(|t| t.outcome().is_none_or(|o| o.errno == no_call))
+    {
         let why = tried
             .iter()
             .find_map(|t| t.log.failed.clone())
             .unwrap_or_else(|| "this kernel answers ENOSYS".to_owned());
-        return Ok(Verification {
-            call,
-            kernel,
-            calls: tried.len(),
-            findings: judge::absent(spec, &why),
-        });
+        return Ok(absent(&why, entries));
     }
-    let more = effects::Observed::new(spec, number, &tried);
-    let findings = judge::judge(spec, &tried, &more);
+    let (followed, more) = effects::follow(spec, number, &tried);
+    let (scripts, logs): (Vec<_>, Vec<_>) = more.into_iter().unzip();
+    entries.extend(log::entries(&call, scripts, &logs, entries.len()));
     Ok(Verification {
+        calls: entries.len(),
+        findings: judge::judge(spec, &tried, &followed),
         call,
         kernel,
-        calls: tried.len() + more.calls(),
-        findings,
+        present: true,
+        log: entries,
     })
 }
 
 impl Verification {
+    /// Numbers the calls from `from` on, for a log of several verifications.
+    pub fn renumber(&mut self, from: usize) {
+        for entry in &mut self.log {
+            entry.number += from;
+        }
+        for witness in self.findings.iter_mut().flat_map(|f| &mut f.witnesses) {
+            *witness += from;
+        }
+    }
+
     /// How many clauses have this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
@@ -204,6 +240,7 @@ impl Verification {
         let all = [
             Verdict::Confirmed,
             Verdict::Contradicted,
+            Verdict::Observed,
             Verdict::NotObserved,
             Verdict::NotObservable,
             Verdict::NotAttempted,

@@ -28,13 +28,26 @@ pub(super) fn become_user(id: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the soft limit of a resource; none is the hard limit.
-pub(super) fn limit(resource: u32, bytes: Option<u64>) -> anyhow::Result<()> {
-    let resource = match resource {
+fn known(resource: u32) -> anyhow::Result<Resource> {
+    Ok(match resource {
         7 => Resource::Nofile,
         8 => Resource::Memlock,
         other => anyhow::bail!("limit {other} is not one that is set here"),
-    };
+    })
+}
+
+/// Takes the hard limit of a resource away.
+pub(super) fn raise(resource: u32) -> anyhow::Result<()> {
+    let resource = known(resource)?;
+    let current = getrlimit(resource).current;
+    let maximum = None;
+    setrlimit(resource, Rlimit { current, maximum })?;
+    Ok(())
+}
+
+/// Sets the soft limit of a resource; none is the hard limit.
+pub(super) fn limit(resource: u32, bytes: Option<u64>) -> anyhow::Result<()> {
+    let resource = known(resource)?;
     let maximum = getrlimit(resource).maximum;
     let current = match (bytes, maximum) {
         (Some(bytes), Some(most)) => Some(bytes.min(most)),

@@ -1,11 +1,12 @@
-//! Preconditions that specifications state in words, brought about where that harms nobody; and
-//! for the others, why they are not.
+//! Preconditions that specifications state in words, brought about where that harms nobody. The
+//! words decide what is tried, never what is concluded.
 
 use crate::consts;
 use crate::ir::{ErrorSpec, Spec};
 
-use super::plan::{Case, Setting};
+use super::plan::{Case, PLAIN, Privileges, Setting};
 use super::script::{Arg, Step};
+use super::values::never;
 
 /// What surrounds a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +49,11 @@ impl Scene {
         }
     }
 
-    /// Right before the call, and right after it.
-    pub(super) fn around(self, args: &[Arg]) -> (Vec<Step>, Vec<Step>) {
+    /// Before the first look, right before the call, and right after it.
+    pub(super) fn around(self, args: &[Arg]) -> (Vec<Step>, Vec<Step>, Vec<Step>) {
         match self {
             Self::NoDescriptors => (
+                Vec::new(),
                 vec![
                     Step::Prepare(args.to_vec()),
                     Step::Limit(RLIMIT_NOFILE, Some(0)),
@@ -61,29 +63,24 @@ impl Scene {
             Self::OtherUser => (
                 vec![Step::Prepare(args.to_vec()), Step::User(NOBODY)],
                 Vec::new(),
+                Vec::new(),
             ),
-            _ => (Vec::new(), Vec::new()),
+            _ => (Vec::new(), Vec::new(), Vec::new()),
         }
     }
 }
 
-fn any(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| text.contains(word))
-}
-
 /// The cases that should bring an error about; none where nobody knows how, or nobody should.
-pub(super) fn cases(spec: &Spec, error: &ErrorSpec, plain: &[Arg], first: &Setting) -> Vec<Case> {
-    let condition = error.condition.to_lowercase();
+pub(super) fn cases(spec: &Spec, error: &ErrorSpec, plain: &[Arg]) -> Vec<Case> {
     let with = |scene: Scene, setting: Setting, args: Vec<Arg>| Case {
         setting,
         args,
-        violates: None,
-        broken: false,
+        odd: Vec::new(),
         scene,
         aims: Some(error.name.clone()),
+        first: None,
     };
-    let plainly = |scene| vec![with(scene, first.clone(), plain.to_vec())];
-    // The advices that the condition names, each as the argument that takes it.
+    // The advice that the condition names, each as the argument that takes it.
     let advised = |scene: Scene, setting: &Setting| -> Vec<Case> {
         let words = error
             .condition
@@ -95,6 +92,9 @@ pub(super) fn cases(spec: &Spec, error: &ErrorSpec, plain: &[Arg], first: &Setti
         words
             .filter(|word| word.starts_with("MADV_"))
             .filter_map(|word| Some((position?, consts::lookup(word)?)))
+            // With the privilege the machine's memory would be damaged. Where it cannot be given
+            // up, the process ends before the call.
+            .filter(|(_, number)| !never(spec, *number) || setting.privileges == Privileges::None)
             .map(|(position, number)| {
                 let mut args = plain.to_vec();
                 if let Some(slot) = args.get_mut(position) {
@@ -114,78 +114,26 @@ pub(super) fn cases(spec: &Spec, error: &ErrorSpec, plain: &[Arg], first: &Setti
             })
             .collect()
     };
+    let mut all = Vec::new();
     match error.name.as_str() {
-        "EMFILE" if condition.contains("rlimit_nofile") => plainly(Scene::NoDescriptors),
-        "EACCES" if condition.contains("not shared") => advised(Scene::PrivateFile, first),
-        "EFAULT" if any(&condition, &["sigbus", "sigsegv"]) => advised(Scene::BeyondFile, first),
-        // Only without the capability: with it the machine's memory would be damaged. Where it
-        // cannot be given up, the process ends before the call.
-        "EPERM" if condition.contains("without cap_sys_admin") => {
-            let Some(number) = consts::lookup("CAP_SYS_ADMIN").and_then(|n| u32::try_from(n).ok())
-            else {
-                return Vec::new();
-            };
-            let without = Setting {
-                name: "without CAP_SYS_ADMIN".to_owned(),
-                drop: vec![number],
-                memlock: None,
-            };
-            advised(Scene::Plain, &without)
-        }
-        "EPERM" | "EACCES"
-            if any(&condition, &["may not signal", "may not read"])
-                && rustix::process::geteuid().is_root() =>
-        {
-            vec![with(Scene::OtherUser, first.clone(), child())]
-        }
-        _ => Vec::new(),
+        "EMFILE" => all.push(with(Scene::NoDescriptors, PLAIN, plain.to_vec())),
+        "EACCES" => all.extend(advised(Scene::PrivateFile, &PLAIN)),
+        "EFAULT" => all.extend(advised(Scene::BeyondFile, &PLAIN)),
+        "EPERM" => all.extend(advised(
+            Scene::Plain,
+            &Setting {
+                privileges: Privileges::None,
+                ..PLAIN
+            },
+        )),
+        _ => {}
     }
-}
-
-/// Why a condition is not brought about.
-pub(super) fn why_not(condition: &str) -> &'static str {
-    let text = condition.to_lowercase();
-    if any(
-        &text,
-        &[
-            "no memory",
-            "memory for",
-            "short for the moment",
-            "no page",
-            "memory to",
-        ],
-    ) {
-        "the kernel's memory would have to run out, for everybody"
-    } else if text.contains("system has as many") {
-        "the descriptors of the whole system would have to be used up"
-    } else if text.contains("hardware error") {
-        "it takes broken memory"
-    } else if any(&text, &["without swap", "file system of descriptors"]) {
-        "it takes a kernel that is built otherwise"
-    } else if any(&text, &["others hold", "would fail"]) {
-        "it takes a race, or a disk that fails, at the right moment"
-    } else if any(&text, &["may not signal", "may not read"]) {
-        "it takes root, to become somebody else"
-    } else {
-        "the condition is in words that no way to bring it about is known for"
+    let others = child();
+    if matches!(error.name.as_str(), "EPERM" | "EACCES")
+        && others != plain
+        && rustix::process::geteuid().is_root()
+    {
+        all.push(with(Scene::OtherUser, PLAIN, others));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_fit_their_conditions() {
-        for (condition, reason) in [
-            ("the kernel has no memory for the descriptor", "run out"),
-            ("the system has as many files open as it allows", "used up"),
-            ("meets a page with a hardware error", "broken memory"),
-            ("in a kernel without swap", "built otherwise"),
-            ("meets pages that others hold", "race"),
-            ("the moon is full", "no way"),
-        ] {
-            assert!(why_not(condition).contains(reason), "{condition}");
-        }
-    }
+    all
 }

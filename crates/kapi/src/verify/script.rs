@@ -42,16 +42,22 @@ pub enum Arg {
     Iovec,
     /// An `iovec[1]` whose base is not mapped.
     IovecUnmapped,
+    /// What the call under test returned.
+    Returned,
 }
 
 /// One step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Give these capabilities up, by number.
     DropCapabilities(Vec<u32>),
     /// Set the soft limit of a resource (by number) to so many bytes; none is the hard limit.
     Limit(u32, Option<u64>),
+    /// Let the soft limit of a resource go as high as one likes, where that is allowed.
+    Raise(u32),
+    /// Set the soft RLIMIT_MEMLOCK to the size of the address space, exactly.
+    LimitToSize,
     /// Map an untouched region under this name.
     Map(String),
     /// Map a region whose memory cannot be had (a file that was cut off behind its back).
@@ -94,6 +100,12 @@ pub struct Region {
 
 /// The key of the number of open descriptors in [`View::status`], which the kernel has no field for.
 pub const DESCRIPTORS: &str = "open descriptors";
+/// The same for the pending signals, a set of bits.
+pub const PENDING: &str = "pending signals";
+/// The same for what PR_GET_THP_DISABLE answers.
+pub const THP: &str = "PR_GET_THP_DISABLE";
+/// The same for what PR_GET_MEMORY_MERGE answers.
+pub const MERGE: &str = "PR_GET_MEMORY_MERGE";
 
 /// What could be seen at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +125,10 @@ pub struct View {
 pub struct Outcome {
     /// What the arguments became.
     pub args: Vec<u64>,
+    /// Bytes of address space right before the call; none where it could not be read.
+    pub total_vm: Option<u64>,
+    /// The soft RLIMIT_MEMLOCK right before the call; `u64::MAX` for none.
+    pub memlock: u64,
     /// The value, where it succeeded.
     pub value: Option<i64>,
     /// The error number, where it failed.
@@ -123,6 +139,8 @@ pub struct Outcome {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Report {
+    /// The script with this number starts.
+    Begin(usize),
     /// The named call was made.
     Called(String, Outcome),
     /// The named look was taken.

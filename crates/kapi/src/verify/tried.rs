@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::bind::as_type;
 use super::plan::Case;
 use super::run::Log;
-use super::scene::Scene;
 use super::script::{Arg, Outcome};
 use crate::consts;
 use crate::ir::Spec;
 
 /// A case and what came of it.
 pub(super) struct Tried {
+    /// Its number in the log of the run.
+    pub(super) number: usize,
     pub(super) case: Case,
     pub(super) log: Log,
 }
@@ -33,23 +34,14 @@ impl Tried {
 
     /// A success without any restriction or trick.
     pub(super) fn is_plain_success(&self) -> bool {
-        self.succeeded()
-            && self.case.violates.is_none()
-            && !self.case.broken
-            && self.case.scene == Scene::Plain
-            && self.case.setting.drop.is_empty()
-            && self.case.setting.memlock.is_none()
+        self.succeeded() && self.case.odd.is_empty() && self.case.is_whole()
     }
 
-    /// The value of the parameter with a mask.
-    pub(super) fn flags(&self, spec: &Spec) -> i128 {
-        let masked = spec
-            .params
-            .iter()
-            .position(|p| p.limits.valid_mask.is_some());
-        masked
-            .and_then(|n| self.outcome()?.args.get(n).copied())
-            .map_or(0, i128::from)
+    /// What a parameter was, as its C type reads it.
+    pub(super) fn value(&self, spec: &Spec, param: usize) -> Option<i128> {
+        let register = self.outcome()?.args.get(param).copied()?;
+        let kind = spec.params.get(param).map_or("", |p| &p.type_name);
+        super::bind::value(kind, register)
     }
 
     /// `mlockall(flags = 0x2)`.
@@ -84,15 +76,18 @@ impl Tried {
                 format!("{} = {text}", p.name)
             })
             .collect();
-        let setting = if self.case.setting.drop.is_empty() && self.case.setting.memlock.is_none() {
-            String::new()
-        } else {
-            format!(" [{}]", self.case.setting.name)
-        };
-        let scene = match self.case.scene.words() {
+        let setting = match self.case.setting.words().as_str() {
             "" => String::new(),
-            words => format!(" {words}"),
+            words => format!(" [{words}]"),
         };
+        let scene: String = [
+            self.case.scene.words(),
+            self.case.first.as_ref().map_or("", |(words, _)| words),
+        ]
+        .iter()
+        .filter(|words| !words.is_empty())
+        .map(|words| format!(" {words}"))
+        .collect();
         format!("{}({}){setting}{scene}", spec.call_name(), args.join(", "))
     }
 

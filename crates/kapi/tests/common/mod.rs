@@ -315,16 +315,25 @@ fn capability() -> impl Strategy<Value = Capability> {
 
 /// Any specification that the formats can say.
 pub(crate) fn spec() -> impl Strategy<Value = Spec> {
-    let effect = (flags(), text(), text(), text(), any::<bool>()).prop_map(
-        |(effects, target, condition, description, reversible)| SideEffect {
-            effects,
-            target,
-            condition,
-            description,
-            reversible,
-            span: Span::default(),
-        },
-    );
+    let effect = (
+        flags(),
+        text(),
+        text(),
+        text(),
+        option::of(Just("vma->vm_flags |= VM_LOCKED".to_owned())),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(effects, target, condition, description, expression, reversible)| SideEffect {
+                effects,
+                target,
+                condition,
+                description,
+                expression,
+                reversible,
+                span: Span::default(),
+            },
+        );
     let transition = (text(), text(), text(), text(), text()).prop_map(
         |(object, from, to, condition, description)| StateTransition {
             object,

@@ -254,6 +254,8 @@ pub(super) fn spec(root: &Item<'_>, span: &Span) -> Spec {
             target: e.text("target"),
             condition: e.text("condition"),
             description: e.text("description"),
+            // The kernel keeps no such text.
+            expression: None,
             reversible: e.yes("reversible"),
             span: here(),
         })

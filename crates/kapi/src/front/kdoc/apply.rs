@@ -37,6 +37,9 @@ pub(super) fn apply(doc: Doc, source: &Source<'_>, parsed: &mut Parsed) -> Spec 
                 source.span(pair.from, pair.to),
             );
         }
+        for odd in &block.odd {
+            maker.keep(block, &odd.key, &odd.text, source.span(odd.from, odd.to));
+        }
         if !maker.block(block, &span) && !maker.plain(block, &span) {
             let message = format!("`{}:` is not known; it is kept as written", block.key);
             maker.warn("unknown-item", message, span.clone());
@@ -118,6 +121,13 @@ fn value(text: Option<&str>) -> Option<Value> {
     text.filter(|t| !t.is_empty()).map(Value::new)
 }
 
+fn expression(block: &Block) -> Option<String> {
+    block
+        .sub("expr")
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned)
+}
+
 /// `uint, input` → the kind and the flags; either spelling, also `input | user`.
 fn type_and_flags(block: &Block) -> (Option<TypeKind>, Flags<ParamFlag>) {
     let mut kind = None;
@@ -166,6 +176,35 @@ impl Maker<'_, '_> {
             message,
             span,
         ));
+    }
+
+    /// Keeps what has no place, and says so.
+    fn keep(&mut self, block: &Block, key: &str, text: &str, span: Span) {
+        let within = format!("{} {}", block.key, block.head).trim().to_owned();
+        let message = format!("`{key}:` is no part of `{within}`; it is kept as written");
+        self.warn("unknown-item", message, span.clone());
+        self.spec.unknown.push(Unknown {
+            within,
+            key: key.to_owned(),
+            text: text.to_owned(),
+            span,
+        });
+    }
+
+    /// A subfield that is yes or no. Anything else is kept as it was, and means neither.
+    fn truth(&mut self, block: &Block, key: &str) -> bool {
+        let Some(sub) = block.subs.iter().rev().find(|s| s.key == key) else {
+            return false;
+        };
+        let lower = sub.text.trim().to_ascii_lowercase();
+        if truth(&lower) {
+            return true;
+        }
+        if !matches!(lower.as_str(), "no" | "false" | "0") {
+            let span = self.source.span(sub.from, sub.to);
+            self.keep(block, key, &sub.text, span);
+        }
+        false
     }
 
     fn limits(&mut self, block: &Block, span: &Span) -> crate::ir::Limits {
@@ -267,33 +306,45 @@ impl Maker<'_, '_> {
                     ("held-on-entry", &mut lock.held_on_entry),
                     ("held-on-exit", &mut lock.held_on_exit),
                 ] {
-                    if let Some(text) = block.sub(key) {
-                        *flag = truth(text);
+                    if block.sub(key).is_some() {
+                        *flag = self.truth(block, key);
                     }
                 }
                 self.spec.locks.push(lock);
             }
-            "signal" => self.spec.signals.push(Signal {
-                name: head,
-                number: value(block.sub("number")),
-                direction: Flags::parse(&text("direction")),
-                action: block.sub("action").map(Word::parse),
-                target: text("target"),
-                condition: text("condition"),
-                description: text("desc"),
-                restartable: block.sub("restartable").is_some_and(truth),
-                sa_flags_required: value(block.sub("sa-flags-required")),
-                sa_flags_forbidden: value(block.sub("sa-flags-forbidden")),
-                error: value(block.sub("errno").or_else(|| block.sub("error"))),
-                transform_to: value(block.sub("transform-to")),
-                timing: block.sub("timing").map(Word::parse),
-                priority: value(block.sub("priority")),
-                interruptible: block.sub("interruptible").is_some_and(truth),
-                queue: block.sub("queue").map(Word::parse),
-                state_required: value(block.sub("state-required")),
-                state_forbidden: value(block.sub("state-forbidden")),
-                span,
-            }),
+            "signal" => {
+                let restartable = self.truth(block, "restartable");
+                let interruptible = self.truth(block, "interruptible");
+                self.spec.signals.push(Signal {
+                    name: head,
+                    number: value(block.sub("number")),
+                    direction: Flags::parse(&text("direction")),
+                    action: block.sub("action").map(Word::parse),
+                    target: text("target"),
+                    condition: text("condition"),
+                    description: text("desc"),
+                    restartable,
+                    sa_flags_required: value(block.sub("sa-flags-required")),
+                    sa_flags_forbidden: value(block.sub("sa-flags-forbidden")),
+                    error: value(block.sub("errno").or_else(|| block.sub("error"))),
+                    transform_to: value(block.sub("transform-to")),
+                    timing: block.sub("timing").map(Word::parse),
+                    priority: value(block.sub("priority")),
+                    interruptible,
+                    queue: block.sub("queue").map(Word::parse),
+                    state_required: value(
+                        block
+                            .sub("state-required")
+                            .or_else(|| block.sub("state-req")),
+                    ),
+                    state_forbidden: value(
+                        block
+                            .sub("state-forbidden")
+                            .or_else(|| block.sub("state-forbid")),
+                    ),
+                    span,
+                });
+            }
             "signal-mask" => {
                 self.spec.signal_masks.push(SignalMask {
                     name: head,
@@ -302,14 +353,18 @@ impl Maker<'_, '_> {
                     span,
                 });
             }
-            "side-effect" => self.spec.side_effects.push(SideEffect {
-                effects: Flags::parse(&head),
-                target: text("target"),
-                description: text("desc"),
-                condition: text("condition"),
-                reversible: block.sub("reversible").is_some_and(truth),
-                span,
-            }),
+            "side-effect" => {
+                let reversible = self.truth(block, "reversible");
+                self.spec.side_effects.push(SideEffect {
+                    effects: Flags::parse(&head),
+                    target: text("target"),
+                    description: text("desc"),
+                    condition: text("condition"),
+                    expression: expression(block),
+                    reversible,
+                    span,
+                });
+            }
             "state-trans" => self.spec.state_transitions.push(StateTransition {
                 object: block.sub("object").map_or(head, str::to_owned),
                 from: text("from"),
@@ -318,26 +373,30 @@ impl Maker<'_, '_> {
                 description: text("desc"),
                 span,
             }),
-            "capability" => self.spec.capabilities.push(Capability {
-                capability: value(block.sub("number")).or_else(|| Some(Value::new(&head))),
-                name: head,
-                action: block.sub("type").map(Word::parse),
-                allows: text("allows"),
-                without: text("without"),
-                condition: text("condition"),
-                priority: value(block.sub("priority")),
-                alternatives: values(&text("alternatives")),
-                span,
-            }),
+            "capability" => {
+                // Some revisions say in one text what it allows.
+                let described = block.sub("desc").filter(|_| block.sub("allows").is_some());
+                if let Some(text) = described {
+                    self.keep(block, "desc", text, span.clone());
+                }
+                let allows = block.sub("allows").or_else(|| block.sub("desc"));
+                self.spec.capabilities.push(Capability {
+                    capability: value(block.sub("number")).or_else(|| Some(Value::new(&head))),
+                    name: head,
+                    action: block.sub("type").map(Word::parse),
+                    allows: allows.unwrap_or_default().to_owned(),
+                    without: text("without"),
+                    condition: text("condition"),
+                    priority: value(block.sub("priority")),
+                    alternatives: values(&text("alternatives")),
+                    span,
+                });
+            }
             "constraint" => {
-                let expression = block
-                    .sub("expr")
-                    .filter(|t| !t.is_empty())
-                    .map(str::to_owned);
                 self.spec.constraints.push(Constraint {
                     name: head,
                     description: text("desc"),
-                    expression,
+                    expression: expression(block),
                     span,
                 });
             }
@@ -353,7 +412,7 @@ impl Maker<'_, '_> {
                     span,
                 });
             }
-            "struct-field" => {
+            "struct-field" | "field" => {
                 self.last = BlockId::Struct;
                 let (kind, flags) = type_and_flags(block);
                 let limits = self.limits(block, &span);

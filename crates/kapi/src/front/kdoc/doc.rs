@@ -7,6 +7,8 @@ pub(super) struct Block {
     /// The text after the key.
     pub(super) head: String,
     pub(super) subs: Vec<Sub>,
+    /// Lines that look like subfields, but are none of this block's.
+    pub(super) odd: Vec<Sub>,
     /// Byte offsets of the key's line.
     pub(super) from: usize,
     pub(super) to: usize,
@@ -66,7 +68,7 @@ pub(super) fn subfields(key: &str) -> Option<&'static [&'static str]> {
             LIMITS[9],
             LIMITS[10],
         ],
-        "struct-field" => &[
+        "struct-field" | "field" => &[
             "type",
             "flags",
             "c-type",
@@ -123,10 +125,12 @@ pub(super) fn subfields(key: &str) -> Option<&'static [&'static str]> {
             "sa-flags-required",
             "sa-flags-forbidden",
             "state-required",
+            "state-req",
             "state-forbidden",
+            "state-forbid",
         ],
         "signal-mask" => &["signals", "desc"],
-        "side-effect" => &["target", "condition", "desc", "reversible"],
+        "side-effect" => &["target", "condition", "desc", "expr", "reversible"],
         "state-trans" => &["from", "to", "object", "condition", "desc"],
         "capability" => &[
             "type",
@@ -136,6 +140,7 @@ pub(super) fn subfields(key: &str) -> Option<&'static [&'static str]> {
             "priority",
             "alternatives",
             "number",
+            "desc",
         ],
         "constraint" => &["desc", "expr"],
         "struct" => &["desc", "size", "alignment", "field-count"],

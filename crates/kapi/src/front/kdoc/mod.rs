@@ -11,7 +11,7 @@ pub use doc::MARKERS;
 pub use write::write;
 
 use super::{Parsed, csig, macros};
-use crate::diag::Source;
+use crate::diag::{Severity, Source};
 
 /// Reads every specification of a file.
 #[must_use]
@@ -23,6 +23,19 @@ pub fn parse(source: &Source<'_>) -> Parsed {
     while let Some(start) = find(source.text, from, "/**") {
         let inside = start + 3;
         let Some(end) = find(source.text, inside, "*/") else {
+            let rest = source.text.get(inside..).unwrap_or_default();
+            if MARKERS.iter().any(|m| rest.contains(m)) {
+                parsed.diagnostics.push(
+                    source
+                        .diagnostic(
+                            Severity::Error,
+                            "unclosed-comment",
+                            "the comment has no end; the specification in it is not read",
+                            source.span(start, inside),
+                        )
+                        .expected("expected `*/`"),
+                );
+            }
             break;
         };
         from = end + 2;
@@ -33,6 +46,22 @@ pub fn parse(source: &Source<'_>) -> Parsed {
         let Some(doc) = read::read(comment, inside, diff) else {
             continue;
         };
+        if let Some(flat) = doc.blocks.iter().find(|b| is_flat(&b.key)) {
+            parsed.diagnostics.push(
+                source
+                    .diagnostic(
+                        Severity::Error,
+                        "flat-dialect",
+                        format!(
+                            "`{}:` belongs to the flat form of the first kerneldoc revision, which is not read",
+                            flat.key
+                        ),
+                        source.span(flat.from, flat.to),
+                    )
+                    .expected("expected subfields below their item, as in later revisions"),
+            );
+            continue;
+        }
         if !doc.blocks.iter().any(|b| {
             MARKERS
                 .iter()
@@ -54,6 +83,26 @@ pub fn parse(source: &Source<'_>) -> Parsed {
         parsed.specs.push(spec);
     }
     parsed
+}
+
+/// Keys that give a part of an item a line of its own, without saying of which item below which.
+fn is_flat(key: &str) -> bool {
+    const ITEMS: [&str; 6] = ["param", "error", "lock", "signal", "return", "capability"];
+    const PARTS: [&str; 11] = [
+        "type",
+        "flags",
+        "desc",
+        "code",
+        "condition",
+        "constraint",
+        "constraint-type",
+        "range",
+        "direction",
+        "action",
+        "check-type",
+    ];
+    key.split_once('-')
+        .is_some_and(|(item, part)| ITEMS.contains(&item) && PARTS.contains(&part))
 }
 
 fn find(text: &str, from: usize, what: &str) -> Option<usize> {

@@ -112,6 +112,26 @@ fn block(key: &str, line: &Line<'_>, below: &[&Line<'_>]) -> Block {
             .filter(|k| known.contains(k))
             .map(str::to_owned)
     };
+    // Where the subfields stand, a line with another key is one that is not known. A block that
+    // is all text has none, and text may be indented further.
+    let column = below
+        .iter()
+        .filter(|l| is_sub(l).is_some())
+        .map(|l| l.indent)
+        .min()
+        .or_else(|| below.iter().find(|l| !l.body.is_empty()).map(|l| l.indent))
+        .filter(|_| !known.is_empty());
+    let is_odd = |l: &Line<'_>| {
+        text::key_of(&l.body)
+            .filter(|k| {
+                Some(l.indent) == column
+                    && !known.contains(k)
+                    && k.len() > 2
+                    && k.bytes()
+                        .all(|b| b.is_ascii_lowercase() || b == b'-' || b == b'_')
+            })
+            .map(str::to_owned)
+    };
     let after = |body: &str, key: &str| {
         body.get(key.len() + 1..)
             .unwrap_or_default()
@@ -121,7 +141,7 @@ fn block(key: &str, line: &Line<'_>, below: &[&Line<'_>]) -> Block {
     let code = matches!(key, "examples" | "example");
     let first_sub = below
         .iter()
-        .position(|l| is_sub(l).is_some())
+        .position(|l| is_sub(l).is_some() || is_odd(l).is_some())
         .unwrap_or(below.len());
     let mut block = Block {
         key: key.to_owned(),
@@ -131,23 +151,31 @@ fn block(key: &str, line: &Line<'_>, below: &[&Line<'_>]) -> Block {
             code,
         ),
         subs: Vec::new(),
+        odd: Vec::new(),
         from: line.from,
         to: line.to,
     };
     let mut at = first_sub;
     while let Some(line) = below.get(at) {
-        let Some(sub) = is_sub(line) else { break };
+        let (known, odd) = (is_sub(line), is_odd(line));
+        let is_known = known.is_some();
+        let Some(sub) = known.or(odd) else { break };
         let rest = below.get(at + 1..).unwrap_or_default();
         let length = rest
             .iter()
-            .position(|l| is_sub(l).is_some())
+            .position(|l| is_sub(l).is_some() || is_odd(l).is_some())
             .unwrap_or(rest.len());
         let text = collect(
             &after(&line.body, &sub),
             rest.get(..length).unwrap_or_default(),
             false,
         );
-        block.subs.push(Sub {
+        let list = if is_known {
+            &mut block.subs
+        } else {
+            &mut block.odd
+        };
+        list.push(Sub {
             key: sub,
             text,
             from: line.from,

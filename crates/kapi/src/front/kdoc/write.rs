@@ -333,6 +333,7 @@ fn items(spec: &Spec, out: &mut Out) {
         out.text("target", &item.target);
         out.text("condition", &item.condition);
         out.text("desc", &item.description);
+        out.text("expr", item.expression.as_deref().unwrap_or_default());
         out.yes("reversible", item.reversible);
         out.gap();
     }

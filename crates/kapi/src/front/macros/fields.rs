@@ -12,6 +12,12 @@ pub(super) struct Opener {
     pub(super) inits: &'static [&'static str],
 }
 
+/// `KAPI_IOCTL_PARAM_SIZE` → `KAPI_PARAM_SIZE`: the parameters of an ioctl are parameters.
+pub(super) fn of_ioctl(name: &str) -> std::borrow::Cow<'_, str> {
+    name.strip_prefix("KAPI_IOCTL_PARAM")
+        .map_or_else(|| name.into(), |rest| format!("KAPI_PARAM{rest}").into())
+}
+
 /// The item that a macro opens.
 pub(super) fn opener(name: &str, open: Open) -> Option<Opener> {
     fn make(
@@ -26,7 +32,7 @@ pub(super) fn opener(name: &str, open: Open) -> Option<Opener> {
             inits,
         })
     }
-    match name {
+    match &*of_ioctl(name) {
         "KAPI_PARAM" => make(Open::Param, false, &["name", "type_name", "description"]),
         "KAPI_RETURN" => {
             let inits = &["type_name", "description"];
@@ -127,7 +133,7 @@ pub(super) fn counted_field(field: &str) -> Option<&'static str> {
 
 /// The field that a macro sets.
 pub(super) fn field_of_macro(name: &str) -> Option<&'static str> {
-    Some(match name.strip_prefix("KAPI_")? {
+    Some(match of_ioctl(name).strip_prefix("KAPI_")? {
         "DESCRIPTION" | "SIGNAL_DESC" | "LOCK_DESC" => "description",
         "LONG_DESC" => "long_description",
         "CONTEXT" => "context_flags",
@@ -177,7 +183,7 @@ pub(super) fn field_of_macro(name: &str) -> Option<&'static str> {
         "CAP_WITHOUT" => "without_cap",
         "CAP_CONDITION" => "check_condition",
         "CAP_ALTERNATIVE" => "alternative",
-        "CONSTRAINT_EXPR" => "expression",
+        "CONSTRAINT_EXPR" | "EFFECT_EXPR" => "expression",
         "STRUCT_SIZE" => "struct_size",
         "STRUCT_FIELD_COUNT" => "field_count",
         "FIELD_OFFSET" => "offset",

@@ -44,7 +44,42 @@ pub fn parse(source: &Source<'_>) -> Parsed {
         let end = block::parse(source, index, at, marker, diff, &mut parsed);
         from = from.max(end);
     }
+    raw_structs(source, &mut parsed);
     parsed
+}
+
+/// What the first revision wrote for an ioctl: an initialiser of the structure itself. It is not
+/// read, which is said.
+pub const RAW: [&str; 2] = ["struct kapi_ioctl_spec ", "struct kernel_api_spec "];
+
+fn raw_structs(source: &Source<'_>, parsed: &mut Parsed) {
+    for word in RAW {
+        for at in memchr::memmem::find_iter(source.text.as_bytes(), word.as_bytes()) {
+            let rest = source.text.get(at + word.len()..).unwrap_or_default();
+            let name: usize = rest
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                .count();
+            let after = rest.get(name..).unwrap_or_default().trim_start();
+            let opens = after
+                .strip_prefix('=')
+                .is_some_and(|more| more.trim_start().starts_with('{'));
+            if name > 0 && opens && is_code(source.text, at) {
+                error(
+                    source,
+                    parsed,
+                    at,
+                    at + word.len() + name,
+                    "raw-struct",
+                    format!(
+                        "`{}` is written as a structure, which is not read",
+                        rest.get(..name).unwrap_or_default()
+                    ),
+                    "expected DEFINE_KERNEL_API_SPEC or DEFINE_KAPI_IOCTL_SPEC",
+                );
+            }
+        }
+    }
 }
 
 fn next_marker(text: &str, from: usize) -> Option<(usize, &'static str)> {

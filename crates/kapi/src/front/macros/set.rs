@@ -126,6 +126,7 @@ pub(super) fn set(builder: &mut Builder, field: &str, args: &[Arg<'_>]) -> bool 
                 "target" => item.target = text(),
                 "description" => item.description = text(),
                 "condition" => item.condition = text(),
+                "expression" => item.expression = Some(text()).filter(|t| !t.is_empty()),
                 "reversible" => item.reversible = truth(),
                 _ => return false,
             }

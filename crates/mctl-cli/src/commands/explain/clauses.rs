@@ -447,7 +447,7 @@ pub(super) const CLAUSES: &[Clause] = &[
         id: "PROCESS_MADVISE-ERR-ESRCH",
         errno: "ESRCH",
         summary: "The process is gone",
-        condition: "is_pidfd(pidfd) && !alive(pidfd)",
+        condition: "!alive(pidfd)",
         description: "It ended, was waited for, or has no address space.",
     },
 ];
