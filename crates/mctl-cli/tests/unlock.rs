@@ -5,7 +5,7 @@
 mod common;
 
 use common::memory::{kib, populated};
-use common::{NO_PROCESS, mctl};
+use common::{NO_PROCESS, interruptible, mctl, wait_interruptible};
 use mctl_testkit::start;
 
 #[test]
@@ -83,5 +83,39 @@ fn several_are_waited_for_as_long_as_one() {
             let failed = format!("process {}:", fixture.pid());
             assert!(!ran.err.contains(&failed), "{command:?}: {ran:?}");
         }
+    }
+}
+
+/// However long a moment is waited for, Ctrl-C ends it: where a carrier is to be born, and where a thread is to be
+/// borrowed.
+#[test]
+fn a_long_wait_ends_with_ctrl_c() {
+    if mctl_testkit::has_native_call() {
+        mctl_testkit::skip!("written for kernels on which threads have to be stopped");
+    }
+    let fixture = start!("no_moment", "most=0", "every=1000000");
+    let patience = std::time::Duration::from_secs(60);
+    fixture.wait_blocked(patience).unwrap();
+    let pid = fixture.pid().to_string();
+    for command in [&["unlock"][..], &["advise", "hugepage"]] {
+        let child = interruptible()
+            .args(command)
+            .args(["--wait", "60s", &pid])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mctl = rustix::process::Pid::from_child(&child);
+        // From here on at any moment, most likely of its wait.
+        wait_interruptible(&child);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        rustix::process::kill_process(mctl, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{command:?}");
+        // Waited to the end, it would say for how long.
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !err.contains("no harmless moment within"),
+            "{command:?}: {err}"
+        );
     }
 }

@@ -29,7 +29,7 @@ pub use share::together;
 pub(crate) use share::{note_in_vain, patience_ns};
 #[cfg(test)]
 pub(crate) use task::sigprocmask;
-pub(crate) use task::{End, Kind, run_task, set_death_signal};
+pub(crate) use task::{End, Kind, nap, run_task, set_death_signal};
 pub(crate) use timer::Timer;
 use watch::is_watched;
 pub(crate) use watch::{is_to_end, may_wait, may_wait_with, next_item, our_pid};

@@ -222,7 +222,23 @@ fn is_to_end(old_mask: u64) -> bool {
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, 8) };
     ENDING
         .iter()
-        .any(|signal| pending & !old_mask & 1 << (signal - 1) != 0)
+        .any(|signal| pending & !old_mask & 1 << (signal - 1) != 0 && !is_ignored(*signal))
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: all-zero is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action is given, and the old one goes to ours.
+    let ret = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    ret == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Sleeps for so long. True: a signal that is to end this program, or to be handled, has come meanwhile; it has been
+/// handled by then.
+pub(crate) fn nap(ns: u64) -> bool {
+    let blocked = BlockedSignals::block();
+    std::thread::sleep(std::time::Duration::from_nanos(ns));
+    blocked.is_ok_and(|blocked| is_to_end(blocked.old))
 }
 
 fn reap(pid: i32) {

@@ -7,6 +7,7 @@ mod serve;
 mod wait;
 
 use std::os::fd::AsRawFd;
+use std::sync::atomic::AtomicBool;
 
 use mctl_abi::Errno;
 
@@ -137,6 +138,8 @@ pub struct Job<'a> {
     more_ns: Option<u64>,
     /// Since when a moment is waited for, in nanoseconds.
     waits_since: Option<u64>,
+    /// Once it is true, no moment is waited for any more.
+    cancel: Option<&'a AtomicBool>,
     /// Room for the threads that may have to be waited for in the shield.
     arms: Vec<Arm>,
 }
@@ -152,6 +155,13 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn runs(prepared: Prepared<'a>, runs: &'a mut Runs, limits: Limits) -> Job<'a> {
         Job::new(prepared, Work::Runs(runs), limits)
+    }
+
+    /// Waits for a moment no longer than until this is true (`EINTR` then).
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: Option<&'a AtomicBool>) -> Job<'a> {
+        self.cancel = cancel;
+        self
     }
 
     /// Has the target bear a carrier, and keeps it until it ends.
@@ -176,6 +186,7 @@ impl<'a> Job<'a> {
             no_clock: None,
             more_ns: more_ns(),
             waits_since: None,
+            cancel: None,
             arms: Vec::new(),
         }
     }

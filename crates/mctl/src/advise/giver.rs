@@ -52,7 +52,7 @@ pub(super) fn giver_for<'t>(
     }
     // What only sets flags takes a borrowed thread microseconds; two stops for a carrier take longer.
     if advice.only_sets_flags() {
-        return Ok(Box::new(Injected::new(advice, target, max_stall)?));
+        return Ok(Box::new(Injected::new(advice, target, max_stall, cancel)?));
     }
     Ok(Box::new(Carried::new(advice, target, cancel)?))
 }

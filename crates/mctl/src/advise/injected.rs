@@ -1,6 +1,7 @@
 //! Advice that only sets flags, run in a thread of the target, in stops that are kept short.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mctl_abi::Errno;
@@ -29,6 +30,7 @@ pub(super) struct Injected<'t> {
     budget: Duration,
     vectored: bool,
     stops: Stops,
+    cancel: Option<&'t AtomicBool>,
 }
 
 impl<'t> Injected<'t> {
@@ -38,6 +40,7 @@ impl<'t> Injected<'t> {
         advice: Advice,
         target: &'t Target,
         budget: Duration,
+        cancel: Option<&'t AtomicBool>,
     ) -> Result<Injected<'t>> {
         let prepared = target.look()?;
         Ok(Injected {
@@ -48,6 +51,7 @@ impl<'t> Injected<'t> {
             budget,
             vectored: takes_own_advice(advice.number()),
             stops: Stops::default(),
+            cancel,
         })
     }
 
@@ -72,7 +76,8 @@ impl<'t> Injected<'t> {
             .bounded(bounds)
             .of(self.memory.clone());
         let report = {
-            let mut jobs = [Job::runs(prepared, &mut runs, crate::patience::limits())];
+            let job = Job::runs(prepared, &mut runs, crate::patience::limits());
+            let mut jobs = [job.cancelled_by(self.cancel)];
             crate::patience::run(&mut jobs);
             let [job] = jobs;
             job.outcome()

@@ -97,6 +97,11 @@ impl Birth {
         self.child
     }
 
+    /// Whether its caller wants it no more, before it was born.
+    pub(in crate::inject) fn is_unwanted(&self) -> bool {
+        self.child.is_none() && self.mailbox.is_to_stop()
+    }
+
     /// It is about to be born, after a wait for a harmless moment.
     pub(in crate::inject) fn note_waited(&self, ns: u64) {
         if self.child.is_none() {

@@ -1,12 +1,12 @@
 //! Waiting for moments: several targets together, in slices.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use mctl_abi::Errno;
 
 use super::schedule::settle;
 use super::{Job, State, Work};
-use crate::bounded::End;
+use crate::bounded::{self, End};
 use crate::inject::moment::Moment;
 use crate::inject::pick::KEEP;
 use crate::inject::shield;
@@ -51,6 +51,9 @@ pub(super) fn wait_for_moments(jobs: &mut [Job<'_>]) {
         let waited = monotonic_ns().saturating_sub(begun);
         if slices < LONG_WAITS_ROUNDS {
             enter_long_waits_again(jobs, waited);
+        }
+        for job in jobs.iter_mut().filter(|job| job.is_unwanted()) {
+            job.state = State::Interrupted;
         }
         // Those whose time is up wait no more, whatever the others do.
         let left = |job: &Job<'_>| {
@@ -138,21 +141,24 @@ pub(super) fn one_slice(jobs: &mut [Job<'_>], first: usize, slices: usize, times
         .all(|(index, _)| arms.iter().any(|arm: &user_mode::Arm| arm.job == index));
     let ns = times.alone.filter(|_| all_armed).unwrap_or(times.slice);
     let slice = Deadline::after(ns);
-    if arms.is_empty() {
-        std::thread::sleep(Duration::from_nanos(ns.min(5_000_000)));
-        return next;
-    }
-    match shield::run(|| {
-        let is_over = || shield::is_orphaned() || crate::bounded::is_to_end();
-        user_mode::watch(jobs, &mut arms, slice, is_over);
-    }) {
-        Ok(End::Done | End::NoAnswer) => {}
-        Ok(End::Interrupted | End::Died) => {
-            for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
-                job.state = State::Interrupted;
-            }
+    let mut is_to_end = false;
+    let watched = match arms.is_empty() {
+        true => Err(Errno::ESRCH),
+        false => shield::run(|| {
+            let is_over = || shield::is_orphaned() || bounded::is_to_end();
+            user_mode::watch(jobs, &mut arms, slice, is_over);
+            is_to_end = bounded::is_to_end();
+        }),
+    };
+    is_to_end |= match watched {
+        Ok(End::Done | End::NoAnswer) => false,
+        Ok(End::Interrupted | End::Died) => true,
+        Err(_) => bounded::nap(ns.min(5_000_000)),
+    };
+    if is_to_end {
+        for job in jobs.iter_mut().filter(|job| job.is_waiting()) {
+            job.state = State::Interrupted;
         }
-        Err(_) => std::thread::sleep(Duration::from_nanos(ns.min(5_000_000))),
     }
     next
 }
@@ -166,8 +172,16 @@ impl Job<'_> {
             && all.all(|one| matches!(one.moment, Moment::Elsewhere | Moment::Unreachable))
     }
 
-    /// Whether its only thread is one that can be waited for.
+    /// Whether its only thread is one that can be waited for, for as long as it takes.
     fn has_one_thread(&self) -> bool {
         self.prepared.candidates.iter().flatten().count() == 1
+            && !matches!(self.work, Work::Carry(_))
+    }
+
+    /// Whether it waits for what its caller no longer wants.
+    fn is_unwanted(&self) -> bool {
+        let carries = matches!(&self.work, Work::Carry(birth) if birth.is_unwanted());
+        let cancelled = self.cancel.is_some_and(|c| c.load(Ordering::Relaxed));
+        self.is_waiting() && (carries || cancelled)
     }
 }
