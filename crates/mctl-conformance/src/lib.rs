@@ -5,6 +5,7 @@
 //! - [`backend`]: who can run them: the executable model, and this kernel by real processes.
 //! - [`contract`]: the sentences, and which cases show them.
 //! - [`run`](mod@run): running one and holding it to what it must come to.
+//! - [`machine`]: the policy machine, written out whole.
 //! - [`matrix`]: the page of all kernels, row by row.
 //! - [`report`]: what came of every sentence; [`draw`]: traces; [`repl`](mod@repl): by hand.
 //! - [`control`]: faults on purpose, which the suite has to notice.
@@ -19,6 +20,7 @@ pub mod control;
 pub mod draw;
 pub mod fuzz;
 pub mod lang;
+pub mod machine;
 pub mod matrix;
 pub mod repl;
 pub mod report;

@@ -17,6 +17,7 @@ use mctl_conformance::control::{Controls, idle_steps};
 use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
+use mctl_conformance::machine;
 use mctl_conformance::matrix::refreshed;
 use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, built_in, load};
@@ -86,6 +87,15 @@ enum Command {
         /// Take each step out in turn instead, and list those without which a case still holds
         #[arg(long, conflicts_with = "write")]
         without_steps: bool,
+    },
+    /// Write the policy machine out whole: as a table in reStructuredText, or as a graph for Graphviz
+    Machine {
+        /// The graph
+        #[arg(long)]
+        dot: bool,
+        /// Write both into this folder, as policy-machine.rst and policy-machine.dot
+        #[arg(long, conflicts_with = "dot")]
+        write: Option<PathBuf>,
     },
     /// Give docs/kernel-matrix.md a row for each case and no other
     Matrix {
@@ -227,6 +237,17 @@ fn go(cli: Cli) -> Result<Ended> {
         }
         Command::Repl => {
             repl(std::io::stdin().lock(), out)?;
+            Ok(Ended::Well)
+        }
+        Command::Machine { dot, write } => {
+            match write {
+                Some(folder) => {
+                    std::fs::write(folder.join("policy-machine.rst"), machine::table())?;
+                    std::fs::write(folder.join("policy-machine.dot"), machine::dot())?;
+                }
+                None if dot => write!(out, "{}", machine::dot())?,
+                None => write!(out, "{}", machine::table())?,
+            }
             Ok(Ended::Well)
         }
         Command::Matrix { page } => {

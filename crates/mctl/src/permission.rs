@@ -88,23 +88,38 @@ pub(crate) fn sys_admin_over(target: &Target) -> Holds {
     Holds::Yes
 }
 
+/// What is mapped: it changes with system calls.
+const MAPPED: &[&str] = &[
+    "VmPeak:", "VmSize:", "VmLck:", "VmPin:", "VmData:", "VmStk:", "VmExe:", "VmLib:",
+];
+/// What is there of it: it changes with every page that is touched. Two of one program, each with its
+/// own memory, are as large as each other and seldom have the same pages.
+const PRESENT: &[&str] = &[
+    "VmHWM:",
+    "VmRSS:",
+    "RssAnon:",
+    "RssFile:",
+    "RssShmem:",
+    "VmPTE:",
+    "VmSwap:",
+];
+
 /// Whether two processes may share their memory, where kcmp(2) does not tell: then what everybody
-/// may read of the sizes of both is the same.
+/// may read of the sizes of both is the same. Each kind of size by itself: one that changes all the
+/// while must not hide that another one differs.
 fn may_share(one: i32, other: i32) -> bool {
-    let sizes = |pid: i32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let sizes = text.lines().filter(|line| {
-            [
-                "VmPeak:", "VmSize:", "VmLck:", "VmPin:", "VmData:", "VmStk:", "VmExe:", "VmLib:",
-            ]
-            .iter()
-            .any(|name| line.starts_with(name))
-        });
-        let sizes: Vec<String> = sizes.map(str::to_owned).collect();
-        // A kernel thread has no memory to share.
-        (!sizes.is_empty()).then_some(sizes)
-    };
-    may_be_one(|| sizes(one), || sizes(other))
+    [MAPPED, PRESENT]
+        .iter()
+        .all(|names| may_be_one(|| sizes(one, names), || sizes(other, names)))
+}
+
+/// These lines of a process's status; `None` where it has none of them: it has ended, or is a kernel
+/// thread and has no memory to share.
+fn sizes(pid: i32, names: &[&str]) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let wanted = |line: &&str| names.iter().any(|name| line.starts_with(name));
+    let sizes: Vec<String> = text.lines().filter(wanted).map(str::to_owned).collect();
+    (!sizes.is_empty()).then_some(sizes)
 }
 
 /// How often two sizes must be seen to differ before they belong to two address spaces.
@@ -285,6 +300,24 @@ mod tests {
         assert!(may_be_one(|| Some(1), || Some(1)));
         assert!(!may_be_one(|| None, || Some(1)));
         assert!(!may_be_one(|| Some(1), || None));
+    }
+
+    /// A twin: the same program, as large, with memory of its own.
+    #[test]
+    fn a_twin_of_the_same_size_is_no_sharer() {
+        let mut one = mctl_testkit::start!("touch");
+        let mut other = mctl_testkit::start!("touch");
+        // The same mappings in both, and in one of them pages.
+        for fixture in [&mut one, &mut other] {
+            fixture.ask("map 8388608").unwrap();
+        }
+        let answer = one.ask("map 4194304").unwrap();
+        other.ask("map 4194304").unwrap();
+        let mut words = answer.split_whitespace().skip(1);
+        let (start, len) = (words.next().unwrap(), words.next().unwrap());
+        assert_eq!(one.ask(&format!("touch {start} {len}")).unwrap(), "ok");
+        assert!(!may_share(one.pid(), other.pid()));
+        assert!(may_share(one.pid(), one.pid()));
     }
 
     /// One address space whose size grows with every look at it: each reading differs from the

@@ -4,6 +4,7 @@
 //! deputy with the credentials of the process that calls; [`Native`] is the system call of a
 //! patched kernel, made by that process itself.
 
+mod control;
 mod library;
 mod native;
 mod wire;
@@ -11,6 +12,7 @@ mod wire;
 use mctl::Guarantee;
 use mctl_model::Madvise;
 
+pub use control::{Claiming, Idle};
 pub use library::{DEPUTY, Library, deputy};
 pub use native::{Native, announced};
 

@@ -377,7 +377,8 @@ impl StockBackend {
     fn wait(&mut self, task: u16, child: u16) -> Result<Answer, Trouble> {
         const WNOHANG: u64 = 1;
         let child = self.follow(child)?;
-        let pid = u64::from(self.task(child)?.hand.pid);
+        // A thread has a number of its own, and is nobody's child.
+        let pid = u64::from(self.task(child)?.hand.tid);
         if self.task(child)?.reaped {
             return Ok(Err(Errno::ECHILD));
         }
