@@ -77,8 +77,11 @@ impl Steady {
                 found.len()
             ));
             failed += u32::from(!found.is_empty());
-            for test in found {
+            for Failed { test, why } in found {
                 say(&format!("    {test}"));
+                for line in why {
+                    say(&format!("        {line}"));
+                }
                 *failures.entry(test).or_default() += 1;
             }
         }
@@ -128,7 +131,7 @@ impl Suite {
     }
 
     /// The tests that failed.
-    fn run(&self, layout: &Layout) -> Result<Vec<String>> {
+    fn run(&self, layout: &Layout) -> Result<Vec<Failed>> {
         match self {
             Suite::Cargo(words) => {
                 let mut command = Command::new("cargo");
@@ -165,24 +168,53 @@ impl Suite {
     }
 }
 
+/// A test that failed.
+#[derive(Debug)]
+struct Failed {
+    /// Its name, after that of the executable.
+    test: String,
+    /// The beginning of what it said. A failure in one of many runs is not easily had again.
+    why: Vec<String>,
+}
+
 /// Runs tests; those that failed, by name, or the command's own word where none is named.
-fn failures(command: &mut Command, name: &str) -> Result<Vec<String>> {
+fn failures(command: &mut Command, name: &str) -> Result<Vec<Failed>> {
     let output = command
         .stdin(Stdio::null())
+        .env("RUST_BACKTRACE", "0")
         .output()
         .with_context(|| format!("starting {name}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let mut found = named(&text, name);
     if !output.status.success() && found.is_empty() {
-        found.push(format!("{name}: {}", output.status));
+        found.push(Failed {
+            test: format!("{name}: {}", output.status),
+            why: Vec::new(),
+        });
     }
     Ok(found)
 }
 
-fn named(text: &str, of: &str) -> Vec<String> {
+/// So many lines of what a test said are kept.
+const SAID: usize = 20;
+
+fn named(text: &str, of: &str) -> Vec<Failed> {
+    let said = |test: &str| -> Vec<String> {
+        let begin = format!("---- {test} stdout ----");
+        let lines = text.lines().skip_while(|line| *line != begin).skip(1);
+        lines
+            .take_while(|line| !line.starts_with("---- ") && *line != "failures:")
+            .filter(|line| !line.is_empty())
+            .take(SAID)
+            .map(str::to_owned)
+            .collect()
+    };
     text.lines()
         .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
-        .map(|test| format!("{of}: {test}"))
+        .map(|test| Failed {
+            test: format!("{of}: {test}"),
+            why: said(test),
+        })
         .collect()
 }
 
@@ -220,12 +252,17 @@ mod tests {
 
     #[test]
     fn failures_are_named() {
-        let text = "test a::b ... ok\ntest c ... FAILED\ntest d - should panic ... FAILED\nnoise\n";
-        assert_eq!(named(text, "x"), ["x: c", "x: d - should panic"]);
+        let text = "test a::b ... ok\ntest c ... FAILED\ntest d - should panic ... FAILED\nnoise\n\n\
+                    failures:\n\n---- c stdout ----\nthread 'c' panicked at x.rs:1:\nwhy\n\n\nfailures:\n    c\n";
+        let found = named(text, "x");
+        let tests: Vec<&str> = found.iter().map(|failed| failed.test.as_str()).collect();
+        assert_eq!(tests, ["x: c", "x: d - should panic"]);
+        assert_eq!(found[0].why, ["thread 'c' panicked at x.rs:1:", "why"]);
+        assert!(found[1].why.is_empty());
         let none = failures(&mut Command::new("true"), "true").expect("ran");
         assert!(none.is_empty());
         let unnamed = failures(&mut Command::new("false"), "false").expect("ran");
-        assert!(unnamed.len() == 1 && unnamed[0].starts_with("false: "));
+        assert!(unnamed.len() == 1 && unnamed[0].test.starts_with("false: "));
     }
 
     #[test]
