@@ -1,11 +1,11 @@
 //! What changed between two versions of specifications, and whether programs can notice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
 use crate::clause::{Clause, ClauseKind, clauses};
-use crate::ir::{Limits, Spec, Value};
+use crate::ir::{Limits, SideEffect, Spec, StateTransition, Value};
 
 /// How far a change reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -142,7 +142,8 @@ impl Pair<'_> {
                     format!("type `{}` instead of `{}`", b.type_name, a.type_name),
                 );
             }
-            if a.kind != b.kind || a.flags != b.flags {
+            let set = |p: &crate::ir::Param| p.flags.0.iter().cloned().collect::<HashSet<_>>();
+            if a.kind != b.kind || set(a) != set(b) {
                 self.add(&id, Impact::Breaking, "kind or direction differs");
             }
             self.limits(&id, &a.limits, &b.limits);
@@ -270,11 +271,22 @@ impl Pair<'_> {
                 }
             }
             ClauseKind::Struct => (Impact::Breaking, "the structure differs"),
-            ClauseKind::Capability
-            | ClauseKind::SideEffect
-            | ClauseKind::StateTrans
-            | ClauseKind::Signal
-            | ClauseKind::Lock => {
+            ClauseKind::SideEffect => {
+                let pair = old.side_effects.get(at.0).zip(new.side_effects.get(at.1));
+                match pair.and_then(|(a, b)| effect(a, b)) {
+                    Some(change) => change,
+                    None => return,
+                }
+            }
+            ClauseKind::StateTrans => {
+                let (from, to) = (&old.state_transitions, &new.state_transitions);
+                let pair = from.get(at.0).zip(to.get(at.1));
+                match pair.and_then(|(a, b)| transition(a, b)) {
+                    Some(change) => change,
+                    None => return,
+                }
+            }
+            ClauseKind::Capability | ClauseKind::Signal | ClauseKind::Lock => {
                 if before.text != after.text && before.title == after.title {
                     (Impact::Text, "description differs")
                 } else {
@@ -284,6 +296,43 @@ impl Pair<'_> {
         };
         self.add(&after.id, impact, what);
     }
+}
+
+/// What a program can rely on is that the effect comes, when, and that it can be taken back. None
+/// where only the order of words differs.
+fn effect(old: &SideEffect, new: &SideEffect) -> Option<(Impact, &'static str)> {
+    let set = |e: &SideEffect| e.effects.0.iter().cloned().collect::<HashSet<_>>();
+    Some(if set(old) != set(new) {
+        (Impact::Breaking, "it is of another kind")
+    } else if old.expression != new.expression {
+        (Impact::Breaking, "what holds afterwards differs")
+    } else if old.condition != new.condition {
+        (Impact::Breaking, "it comes under another condition")
+    } else if old.reversible && !new.reversible {
+        (Impact::Breaking, "it can no longer be undone")
+    } else if new.reversible && !old.reversible {
+        (Impact::Compatible, "it can be undone now")
+    } else if (&old.description, &old.target) != (&new.description, &new.target) {
+        (Impact::Text, "description differs")
+    } else {
+        return None;
+    })
+}
+
+fn transition(old: &StateTransition, new: &StateTransition) -> Option<(Impact, &'static str)> {
+    Some(
+        if old.from == new.to && old.to == new.from && old.from != old.to {
+            (Impact::Breaking, "it goes the other way")
+        } else if old.from != new.from || old.to != new.to {
+            (Impact::Breaking, "its states differ")
+        } else if old.condition != new.condition {
+            (Impact::Breaking, "it happens under another condition")
+        } else if old.description != new.description {
+            (Impact::Text, "description differs")
+        } else {
+            return None;
+        },
+    )
 }
 
 fn bits(mask: &Option<Value>) -> Option<i128> {
@@ -318,7 +367,7 @@ fn added(kind: ClauseKind) -> Impact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{ErrorSpec, Param};
+    use crate::ir::{ErrorSpec, Flags, Param};
 
     fn spec(mask: &str) -> Spec {
         let limits = Limits {
@@ -348,6 +397,83 @@ mod tests {
         assert_eq!(impacts(&small, &large), [Impact::Compatible]);
         assert_eq!(impacts(&large, &small), [Impact::Breaking]);
         assert!(impacts(&large, &large).is_empty());
+    }
+
+    /// The impacts of changing the first effect, or the first transition.
+    fn impacts(change: impl Fn(&mut Spec)) -> Vec<(Impact, String)> {
+        let mut old = spec("1");
+        old.side_effects.push(SideEffect {
+            effects: Flags::parse("modify_state | alloc_memory"),
+            target: "memory".into(),
+            condition: "flags & 1".into(),
+            expression: Some("vma->vm_flags |= VM_LOCKED".into()),
+            reversible: true,
+            ..SideEffect::default()
+        });
+        old.state_transitions.push(StateTransition {
+            object: "memory".into(),
+            from: "free".into(),
+            to: "locked".into(),
+            ..StateTransition::default()
+        });
+        let mut new = old.clone();
+        change(&mut new);
+        diff(&[old], &[new])
+            .into_iter()
+            .map(|c| (c.impact, c.what))
+            .collect()
+    }
+
+    #[test]
+    fn what_no_longer_happens_so_is_breaking() {
+        type Edit = fn(&mut Spec);
+        let edits: [(Edit, &str); 6] = [
+            (
+                |s| s.side_effects[0].effects = Flags::parse("free_memory"),
+                "another kind",
+            ),
+            (
+                |s| s.side_effects[0].expression = Some("vma->vm_flags &= ~VM_LOCKED".into()),
+                "afterwards",
+            ),
+            (
+                |s| s.side_effects[0].condition = "flags & 2".into(),
+                "another condition",
+            ),
+            (
+                |s| s.side_effects[0].reversible = false,
+                "no longer be undone",
+            ),
+            (
+                |s| {
+                    let t = &mut s.state_transitions[0];
+                    std::mem::swap(&mut t.from, &mut t.to);
+                },
+                "the other way",
+            ),
+            (
+                |s| s.state_transitions[0].to = "gone".into(),
+                "its states differ",
+            ),
+        ];
+        for (edit, what) in edits {
+            let found = impacts(edit);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].0, Impact::Breaking);
+            assert!(found[0].1.contains(what), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_told() {
+        // The order of flags says nothing.
+        let order = "alloc_memory | modify_state";
+        assert!(impacts(|s| s.side_effects[0].effects = Flags::parse(order)).is_empty());
+        assert_eq!(
+            impacts(|s| s.side_effects[0].description = "Other words.".into())[0].0,
+            Impact::Text
+        );
+        assert!(impacts(|s| s.span.line = 900).is_empty());
     }
 
     #[test]
