@@ -210,3 +210,44 @@ fn only_one_process_and_only_an_own_one() {
         .assert(1);
     assert!(ran.err.contains("strict mode"), "{ran:#?}");
 }
+
+/// A poll(2) without an end comes out of a stop as itself, and not as restart_syscall(2), which the filter kills for.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn an_endless_poll_survives_a_filter_without_restart_syscall() {
+    const POLL: &str = "7 ";
+    const RESTART_SYSCALL: u32 = 219;
+    if !mctl_testkit::is_root() {
+        mctl_testkit::skip!("only root changes a program under a filter");
+    }
+    let (Ok(tool), Ok(poll)) = (
+        mctl_testkit::compile("under", &[]),
+        mctl_testkit::compile("poll", &[]),
+    ) else {
+        mctl_testkit::skip!("needs a C compiler");
+    };
+    let child = Command::new(tool)
+        .arg(format!("kill={RESTART_SYSCALL}"))
+        .arg("--")
+        .arg(poll)
+        .arg("every=0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut guarded = Guarded(child);
+    let pid = guarded.0.id().to_string();
+    let call = format!("/proc/{pid}/syscall");
+    for tried in 0.. {
+        if std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(POLL)) {
+            break;
+        }
+        assert!(tried < 6000, "it never polls");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for _ in 0..20 {
+        mctl(&["set", "nohugepage", &pid]).assert(0);
+        mctl(&["clear", "nohugepage", &pid]).assert(0);
+    }
+    assert_eq!(guarded.0.try_wait().unwrap(), None, "the filter killed it");
+}

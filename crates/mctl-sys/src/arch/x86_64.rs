@@ -52,6 +52,8 @@ const EINTR: i64 = -(libc::EINTR as i64);
 /// The kernel's own mark for "restart, unless a signal handler is to run, then EINTR"
 /// (include/linux/errno.h).
 const ERESTARTNOHAND: i64 = -514;
+/// "Continue it through restart_syscall(2), unless a signal handler is to run, then EINTR".
+const ERESTART_RESTARTBLOCK: i64 = -516;
 
 /// What a program may keep below its stack pointer (System V ABI, AMD64, 3.2.2).
 const RED_ZONE: u64 = 128;
@@ -90,12 +92,15 @@ impl Arch for X86_64 {
     /// more. For the calls that return a bare `EINTR` when a tracer stops them (ptrace(2), BUGS),
     /// the result becomes the kernel's own `ERESTARTNOHAND`: on the way back to user mode the
     /// kernel then does the one right thing, and without a race: with a signal handler to run
-    /// the call returns `EINTR`, else it is entered again.
+    /// the call returns `EINTR`, else it is entered again. So it is with a poll(2) that waits for
+    /// ever: the kernel would continue it through restart_syscall(2), another call, which a seccomp
+    /// filter of the program's may kill it for.
     fn restored(saved: &Regs, _blocked: Option<&BlockedCall>) -> Regs {
         let mut regs = *saved;
+        let result = saved.rax.cast_signed();
         if saved.orig_rax != NO_CALL
-            && saved.rax.cast_signed() == EINTR
-            && reissuable(saved.orig_rax)
+            && (result == EINTR && reissuable(saved.orig_rax)
+                || result == ERESTART_RESTARTBLOCK && polls_for_ever(saved))
         {
             regs.rax = ERESTARTNOHAND.cast_unsigned();
         }
@@ -183,6 +188,13 @@ impl Arch for X86_64 {
     }
 }
 
+/// Whether the registers are those of a poll(2) without an end.
+fn polls_for_ever(regs: &Regs) -> bool {
+    const POLL: u64 = 7;
+    // The timeout is an `int`: its sign is bit 31, whatever stands above.
+    regs.orig_rax == POLL && regs.rdx & (1 << 31) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +242,31 @@ mod tests {
     fn calls_that_the_kernel_restarts_are_put_back_as_they_were() {
         for mark in [-512, -513, -514, -516] {
             let saved = in_call(READ, mark);
+            assert_eq!(X86_64::restored(&saved, None), saved);
+        }
+    }
+
+    #[test]
+    fn an_endless_poll_is_entered_again_as_itself() {
+        const POLL: u64 = 7;
+        let with = |call, timeout: u64| Regs {
+            rdx: timeout,
+            ..in_call(call, ERESTART_RESTARTBLOCK)
+        };
+        for endless in [u64::MAX, 0xffff_ffff, 0x1_8000_0000] {
+            let saved = with(POLL, endless);
+            let back = X86_64::restored(&saved, None);
+            assert_eq!(back.rax.cast_signed(), ERESTARTNOHAND);
+            assert_eq!(
+                Regs {
+                    rax: saved.rax,
+                    ..back
+                },
+                saved
+            );
+        }
+        // What has an end goes on with what is left of it.
+        for saved in [with(POLL, 0), with(POLL, 5000), with(35, u64::MAX)] {
             assert_eq!(X86_64::restored(&saved, None), saved);
         }
     }
