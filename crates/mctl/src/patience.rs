@@ -166,6 +166,8 @@ impl Turn {
         Duration::from_millis(120),
         Duration::from_millis(480),
     ];
+    /// One that is refused without having been waited for is not come back to for ever.
+    const ROUNDS: usize = 40;
     /// Less than this is not cut up.
     const LEAST: Duration = Duration::from_millis(200);
 
@@ -189,7 +191,7 @@ impl Turn {
             Some(most) => *most,
             None => even / 4,
         };
-        let is_last = round > 0 && left < Turn::LEAST || most >= even;
+        let is_last = round > 0 && left < Turn::LEAST || most >= even || round >= Turn::ROUNDS;
         Turn {
             most: if is_last { even } else { most },
             is_last,

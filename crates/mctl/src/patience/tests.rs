@@ -90,6 +90,19 @@ fn what_is_done_together_shares_the_wait() {
     assert_eq!(own(), wait, "a panic ends the sharing");
 }
 
+/// Refused at once, with nothing waited: a thread in vfork that did not stop.
+#[test]
+fn what_takes_no_time_is_not_come_back_to_for_ever() {
+    let mut asked = 0;
+    let results = in_turn(&[1, 2], |pid| -> Result<()> {
+        asked += 1;
+        let source = InjectError::Refused(Refusal::InVfork);
+        Err(Error::Inject { pid: *pid, source })
+    });
+    assert!(results.iter().all(Result::is_err));
+    assert!(asked <= 100, "{asked}");
+}
+
 #[test]
 fn turns_come_to_an_end_and_take_all_there_is() {
     for wait in [0, 1, 29, 150, 1000, 5000, 120_000, u64::from(u32::MAX)] {
