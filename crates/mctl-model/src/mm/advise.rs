@@ -54,9 +54,13 @@ impl Mm {
             Madvise::GUARD_INSTALL | Madvise::GUARD_REMOVE => self.guard(cx, part, advice),
             _ => {
                 let flags = new_flags(part, advice)?;
-                // Too many mappings is EAGAIN here: "kernel resources temporarily unavailable".
                 self.set_flags(cx, part.start, part.end, flags)
-                    .map_err(|_| Errno::EAGAIN)
+                    .map_err(|errno| match errno {
+                        // Too many mappings is this here: "kernel resources temporarily unavailable".
+                        Errno::ENOMEM => Errno::EAGAIN,
+                        // A huge page of hugetlb cannot be cut.
+                        errno => errno,
+                    })
             }
         }
     }
