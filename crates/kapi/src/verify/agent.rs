@@ -52,6 +52,8 @@ pub fn run() -> anyhow::Result<()> {
         let steps: Vec<Step> = serde_json::from_str(&text)?;
         return finish(&agent.steps(&steps));
     }
+    // Whoever started it waits for it: without that one nobody would.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut text = String::new();
     std::io::stdin().lock().read_to_string(&mut text)?;
     let scripts: Vec<Vec<Step>> = serde_json::from_str(&text)?;
@@ -145,6 +147,8 @@ impl Agent {
                 }
                 Step::User(id) => {
                     become_user(*id)?;
+                    // Other credentials forget it (PR_SET_PDEATHSIG(2const)).
+                    set_parent_process_death_signal(Some(Signal::KILL))?;
                     // So that the process can look at itself.
                     const PR_SET_DUMPABLE: u64 = 4;
                     self.call("prctl", [PR_SET_DUMPABLE, 1, 0, 0, 0, 0])?;
