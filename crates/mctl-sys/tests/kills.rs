@@ -330,7 +330,7 @@ fn killing_the_injector_harms_no_target() {
 fn killing_the_shield_itself_leaves_nobody_stopped() {
     let mut random = Random::new(7);
     let (mut held, mut harmed, mut tries) = (0, 0, 0);
-    let least = rounds("MCTL_KILLS", 500) / 10;
+    let least = rounds("MCTL_KILLS", 500) / 25;
     while held < least && tries < 20 * least {
         tries += 1;
         let fixture = mctl_testkit::start!("poll", "every=3", LATE);
@@ -353,12 +353,22 @@ fn killing_the_shield_itself_leaves_nobody_stopped() {
         nobody_stays_held(&pids);
         let tasks = [fixture.tasks(), other.tasks()].concat();
         assert!(!tasks.iter().any(|task| matches!(task.state, 't' | 'T')));
-        let is_harmed = fixture.finish().map_or(true, |verdict| !verdict.is_clean());
+        // One that was left with its signals held back would not hear that it is to end.
+        let is_harmed =
+            is_deaf(pids[0]) || fixture.finish().map_or(true, |verdict| !verdict.is_clean());
         harmed += u64::from(is_harmed);
         other.finish().expect("a verdict").assert_clean(1);
     }
     eprintln!("result: {held} kills of the shield itself while it held a target: {harmed} harmed");
     assert!(held > 0, "never met: the test shows nothing");
+}
+
+/// Whether SIGTERM is blocked in the first thread, or there is none any more.
+fn is_deaf(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_none_or(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
 }
 
 /// The same kills with an injector that works in its own thread: its targets die or notice. It
