@@ -53,7 +53,17 @@ fn a_tree_that_forks_meanwhile_is_caught() {
     let root = target(storm.pid());
     let caps = HostCaps::probe().unwrap();
     let outcome = apply_tree(&never(), &root, &caps, Atomicity::Each, &mut |_| ()).unwrap();
-    assert!(outcome.complete, "{} passes", outcome.passes);
+    let failed = outcome.members.iter().filter_map(|member| {
+        let error = member.result.as_ref().err()?;
+        Some(format!("{}: {error}", member.spec))
+    });
+    assert!(
+        outcome.complete,
+        "{} passes, {} ended; {:?}",
+        outcome.passes,
+        outcome.ended,
+        failed.collect::<Vec<_>>()
+    );
     // From now on nothing in the tree is without it, however often it forks.
     let end = Instant::now() + Duration::from_millis(500 * slower());
     let mut looked = 0;

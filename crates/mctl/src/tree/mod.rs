@@ -7,7 +7,7 @@
 mod cgroup;
 mod listing;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -262,6 +262,7 @@ fn treat(
     // For putting things back: which process each member is.
     let mut keys: Vec<Seen> = Vec::new();
     let mut pending: Vec<Due> = Vec::new();
+    let mut born_with = BornWith::default();
     while outcome.passes < MAX_PASSES {
         outcome.passes += 1;
         let group = list(&known)?;
@@ -279,6 +280,7 @@ fn treat(
         }
         outcome.left_out = group.left_out;
         let mut due = std::mem::take(&mut pending);
+        born_with.list(outcome.passes, &group.seen, &known);
         let new = group.seen.into_iter();
         let new = new.filter(|seen| known.insert((seen.pid, seen.start)));
         due.extend(new.map(Due::new));
@@ -297,6 +299,7 @@ fn treat(
                 outcome: &mut outcome,
                 keys: &mut keys,
                 pending: &mut pending,
+                born_with: &mut born_with,
                 progress: &mut *progress,
             };
             quiet &= treating.some(request, caps, chunk, turn);
@@ -313,6 +316,39 @@ fn treat(
         }
     }
     Ok(outcome)
+}
+
+/// Which processes had the wanted state from birth: they need no treatment, and what they fork has it too. Without
+/// this a group of processes that live for milliseconds would never be done: some always end before their turn.
+#[derive(Debug, Default)]
+struct BornWith {
+    /// From which pass on what it forks, and was not listed before, was forked by one that has the state.
+    since: HashMap<Key, u32>,
+}
+
+impl BornWith {
+    /// Takes a listing, parents before their children. `known`: what earlier ones showed.
+    fn list(&mut self, pass: u32, seen: &[Seen], known: &HashSet<Key>) {
+        let starts: HashMap<i32, u64> = seen.iter().map(|seen| (seen.pid, seen.start)).collect();
+        for seen in seen {
+            let key = (seen.pid, seen.start);
+            let parent = starts.get(&seen.parent).map(|start| (seen.parent, *start));
+            let since = parent.and_then(|parent| self.since.get(&parent));
+            if !known.contains(&key) && since.is_some_and(|since| *since <= pass) {
+                self.since.insert(key, 0);
+            }
+        }
+    }
+
+    /// Treated in this pass. The listing of the next one may show what it forked before that.
+    fn treated(&mut self, seen: Seen, pass: u32) {
+        let key = (seen.pid, seen.start);
+        self.since.entry(key).or_insert(pass.saturating_add(2));
+    }
+
+    fn has(&self, seen: Seen) -> bool {
+        self.since.get(&(seen.pid, seen.start)) == Some(&0)
+    }
 }
 
 /// A process to be treated.
@@ -338,6 +374,7 @@ struct Treating<'a> {
     keys: &'a mut Vec<Seen>,
     /// Those that had no harmless moment yet. They are taken up again, with what was forked meanwhile.
     pending: &'a mut Vec<Due>,
+    born_with: &'a mut BornWith,
     progress: &'a mut dyn FnMut(&Member),
 }
 
@@ -361,7 +398,7 @@ impl Treating<'_> {
                 }
                 Ok(None) => {
                     self.outcome.ended += 1;
-                    quiet = false;
+                    quiet &= self.born_with.has(due.seen);
                 }
                 Err(error) => {
                     quiet = false;
@@ -385,7 +422,10 @@ impl Treating<'_> {
         for ((target, due), result) in targets.iter().zip(opened).zip(results) {
             let waited = due.waited.saturating_add(waited);
             match &result {
-                Ok(outcome) => quiet &= !outcome.changed(),
+                Ok(outcome) => {
+                    quiet &= !outcome.changed();
+                    self.born_with.treated(due.seen, self.outcome.passes);
+                }
                 Err(error) if is_kernel_thread(error) => {
                     self.outcome.kernel_threads += 1;
                     continue;
@@ -393,7 +433,7 @@ impl Treating<'_> {
                 Err(error) if error.errno() == Errno::ESRCH => {
                     // It ended, or is a zombie: there is no memory left to have a policy.
                     self.outcome.ended += 1;
-                    quiet = false;
+                    quiet &= self.born_with.has(due.seen);
                     continue;
                 }
                 Err(_) if !turn.is_last && has_no_moment(&result, turn.most) => {
@@ -463,6 +503,38 @@ fn roll_back(members: &[Member], keys: &[Seen]) -> Rollback {
 mod tests {
     use super::*;
     use crate::AcrossExec;
+
+    fn seen(pid: i32, parent: i32) -> Seen {
+        Seen {
+            pid,
+            parent,
+            start: 1,
+            session: 1,
+            group: 1,
+        }
+    }
+
+    #[test]
+    fn what_was_forked_by_one_that_has_it_has_it() {
+        let (root, early, late, grandchild) = (seen(1, 0), seen(2, 1), seen(3, 1), seen(4, 3));
+        let mut born_with = BornWith::default();
+        let mut known = HashSet::new();
+        born_with.list(1, &[root], &known);
+        known.insert((1, 1));
+        born_with.treated(root, 1);
+        // It may have been forked between the first listing and the treatment.
+        born_with.list(2, &[root, early], &known);
+        known.insert((2, 1));
+        assert!(!born_with.has(root) && !born_with.has(early));
+        // The second listing did not show it: it was forked after that, and so after the treatment.
+        born_with.list(3, &[root, early, late, grandchild], &known);
+        assert!(born_with.has(late) && born_with.has(grandchild));
+        assert!(!born_with.has(early));
+        // Another process with the number of one that had it.
+        let again = Seen { start: 9, ..late };
+        born_with.list(4, &[again], &known);
+        assert!(!born_with.has(again));
+    }
 
     #[test]
     fn overridden_advice_cannot_be_put_back_on_a_native_kernel_either() {
