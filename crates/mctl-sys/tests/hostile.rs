@@ -94,7 +94,7 @@ flips! {
     a_jump_to_a_forbidden_call: "jump", 3000,,;
     the_right_call_with_other_arguments: "mov", 3000,,;
     an_endless_loop_elsewhere: "spin", 3000, SHORT,;
-    an_endless_loop_right_there: "loop", 60000, SHORT, "dwell=15000";
+    an_endless_loop_right_there: "loop", 60000, SHORT, "dwell=60000";
     a_fault_with_a_handler: "hlt", 3000,,;
     an_unknown_instruction_with_a_handler: "ud2", 3000,,;
     a_breakpoint_with_a_handler: "int3", 3000,,;
