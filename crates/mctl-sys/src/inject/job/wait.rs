@@ -21,6 +21,7 @@ const LONGEST_SLICE_NS: u64 = 100_000_000;
 const LONG_WAITS_ROUNDS: usize = 3;
 /// How many threads are waited for at once, by a descriptor each.
 const MOST_ARMS: usize = 256;
+
 /// Serves those that can have no better moment for as long as they may wait: all their threads sleep, and one of them in
 /// a finite wait that ends later.
 fn enter_long_waits_again(jobs: &mut [Job<'_>], waited: u64) {

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::remembered::Remembered;
 use crate::time::monotonic_ns;
 
-/// Whether a shield of this program was refused its priority. (Not known at first: then it is looked for.)
+/// Whether the last shield of this program got its priority. (Not known at first: then a quota is looked for.)
 static GETS_PRIORITY: AtomicBool = AtomicBool::new(false);
 /// For so long what was found out holds.
 const KEPT_NS: u64 = 100_000_000;
