@@ -43,46 +43,76 @@ enum Doing {
     Sleeps,
 }
 
-/// Lets go of it, unless it stands still for a signal; `ran` tells how long it has run.
-pub(super) fn let_go(tid: i32, ran: impl Fn() -> Option<u64>) -> Left {
-    let end = Deadline::after(PATIENCE_NS);
-    let before = ran();
-    loop {
-        match raw::wait_now(tid) {
+/// A thread that is being let go.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    tid: i32,
+    /// How long it had run at the beginning.
+    before: Option<u64>,
+    end: Deadline,
+}
+
+impl Leaving {
+    /// `ran` is how long it has run by now, on the clock that [`step`](Leaving::step) is given the later readings of.
+    pub(super) fn begin(tid: i32, ran: Option<u64>) -> Leaving {
+        Leaving {
+            tid,
+            before: ran,
+            end: Deadline::after(PATIENCE_NS),
+        }
+    }
+
+    /// One look. `None`: it runs, and has to be looked at again.
+    pub(super) fn step(&self, ran: impl Fn() -> Option<u64>) -> Option<Left> {
+        match raw::wait_now(self.tid) {
             Ok(Some(status)) => {
                 match decode(status) {
-                    Event::Signal(signal) => return Left::AtSignal(signal),
+                    Event::Signal(signal) => return Some(Left::AtSignal(signal)),
                     Event::Gone => {}
-                    _ => drop(Stopped::already(tid)),
+                    _ => drop(Stopped::already(self.tid)),
                 }
-                return Left::Detached;
+                return Some(Left::Detached);
             }
             Ok(None) => {}
-            Err(_) => return Left::Detached,
+            Err(_) => return Some(Left::Detached),
         }
-        match doing(tid) {
+        match doing(self.tid) {
             Doing::SleepsEndlessly => {
                 // Signals that come first are handed on; after the last it is interrupted all the same.
-                return match Seized::already(tid).stop(Deadline::after(STOP_NS)) {
+                let stopped = Seized::already(self.tid).stop(Deadline::after(STOP_NS));
+                Some(match stopped {
                     Ok(stopped) => {
                         stopped.release(None);
                         Left::Detached
                     }
                     Err(_) => Left::Running,
-                };
+                })
             }
-            Doing::Sleeps => return Left::Running,
+            Doing::Sleeps => Some(Left::Running),
             Doing::Runs => {
-                let has_run = match (before, ran()) {
+                let has_run = match (self.before, ran()) {
                     (Some(before), Some(now)) => now.saturating_sub(before) > RAN_NS,
                     _ => true,
                 };
-                if has_run || end.passed(monotonic_ns()) {
-                    return Left::Running;
-                }
-                crate::time::wait_for_sigchld(NAP_NS);
+                (has_run || self.end.passed(monotonic_ns())).then_some(Left::Running)
             }
         }
+    }
+}
+
+/// Between two looks at those that still run.
+pub(super) fn pause() {
+    crate::time::wait_for_sigchld(NAP_NS);
+}
+
+/// Lets go of it, unless it stands still for a signal; `ran` tells how long it has run.
+pub(super) fn let_go(tid: i32, ran: impl Fn() -> Option<u64>) -> Left {
+    let leaving = Leaving::begin(tid, ran());
+    loop {
+        if let Some(left) = leaving.step(&ran) {
+            return left;
+        }
+        pause();
     }
 }
 

@@ -12,7 +12,7 @@ use mctl_abi::Errno;
 
 use super::blocked::loses_only_time;
 use super::job::Job;
-use super::let_go::{Left, let_go};
+use super::let_go::{self, Leaving, Left};
 use super::moment::Moment;
 use super::pick::Candidate;
 use super::shield;
@@ -20,7 +20,7 @@ use crate::procfs::status::Status;
 use crate::ptrace::raw;
 use crate::ptrace::tracee::{Seized, Stopped};
 use crate::ptrace::wait::{Event, decode};
-use crate::raw::perf::UserClock;
+use crate::raw::perf::{NEVER_NS, UserClock};
 use crate::time::{Deadline, monotonic_ns};
 
 /// Signals that a program that did not ask for them never sees.
@@ -60,6 +60,8 @@ pub(super) struct Arm {
     clock: UserClock,
     period: usize,
     state: State,
+    /// While it is let go.
+    leaving: Option<Leaving>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,7 @@ pub(super) fn arm(
                 clock,
                 period: 0,
                 state: State::Idle,
+                leaving: None,
             }),
             Err(Errno::ESRCH) => {}
             Err(errno) => failed = Some(errno),
@@ -189,20 +192,26 @@ pub(super) fn watch(
         }
         crate::time::wait_for_sigchld(slice.remaining(now).min(LONGEST_NAP_NS));
     }
+    let_all_go(arms);
+}
+
+/// Lets go of all threads that are still attached, side by side: none stands still while another one is waited for.
+fn let_all_go(arms: &mut [Arm]) {
     for arm in arms.iter_mut().filter(|arm| arm.is_attached()) {
-        // It goes on counting, but signals no more.
-        arm.clock.set_period(NEVER_NS);
-        match let_go(arm.tid, || Some(arm.clock.run_ns())) {
-            Left::AtSignal(signal) => {
-                let ours = signal == arm.signal && arm.is_ours();
-                if let Ok(stopped) = Stopped::already(arm.tid) {
-                    stopped.release_with(if ours { 0 } else { signal });
-                }
-                arm.state = State::Done;
-            }
-            Left::Detached => arm.state = State::Done,
-            Left::Running => {}
+        arm.clock.only_count();
+        arm.leaving = Some(Leaving::begin(arm.tid, Some(arm.clock.run_ns())));
+    }
+    loop {
+        let mut some_run = false;
+        for arm in arms.iter_mut() {
+            some_run |= arm.leave();
         }
+        if !some_run {
+            break;
+        }
+        let_go::pause();
+    }
+    for arm in arms.iter() {
         arm.clock.stop();
     }
 }
@@ -223,14 +232,13 @@ fn look_for_sleepers(jobs: &mut [Job<'_>], arms: &mut [Arm]) {
         };
         if let Some(served) = arm.take_asleep(job) {
             for arm in arms.iter().filter(|arm| arm.job == served) {
-                arm.clock.stop();
+                arm.clock.only_count();
             }
         }
     }
 }
 
 const LONGEST_NAP_NS: u64 = 5_000_000;
-const NEVER_NS: u64 = 3_600_000_000_000;
 
 /// Takes one event of any tracee; whether there was one.
 fn look_round(jobs: &mut [Job<'_>], arms: &mut [Arm]) -> bool {
@@ -252,7 +260,7 @@ fn look_round(jobs: &mut [Job<'_>], arms: &mut [Arm]) -> bool {
     if let Some(job) = served {
         // Its other threads need not come any more.
         for arm in arms.iter().filter(|arm| arm.job == job) {
-            arm.clock.stop();
+            arm.clock.only_count();
         }
     }
     true
@@ -340,6 +348,29 @@ impl Arm {
         self.state = State::Done;
         job.serve_waiting(stopped, self.candidate, candidate.call);
         Some(self.job)
+    }
+
+    /// A look at it while it is let go; whether it has to be looked at again.
+    fn leave(&mut self) -> bool {
+        let Some(leaving) = &self.leaving else {
+            return false;
+        };
+        let Some(left) = leaving.step(|| Some(self.clock.run_ns())) else {
+            return true;
+        };
+        self.leaving = None;
+        match left {
+            Left::AtSignal(signal) => {
+                let ours = signal == self.signal && self.is_ours();
+                if let Ok(stopped) = Stopped::already(self.tid) {
+                    stopped.release_with(if ours { 0 } else { signal });
+                }
+                self.state = State::Done;
+            }
+            Left::Detached => self.state = State::Done,
+            Left::Running => {}
+        }
+        false
     }
 
     fn is_attached(&self) -> bool {

@@ -51,6 +51,9 @@ struct Owner {
     pid: libc::pid_t,
 }
 
+/// A period that no thread lives to the end of.
+pub(crate) const NEVER_NS: u64 = 3_600_000_000_000;
+
 /// Such a clock on one thread. Closing it ends it.
 #[derive(Debug)]
 pub(crate) struct UserClock(OwnedFd);
@@ -96,6 +99,13 @@ impl UserClock {
     pub(crate) fn stop(&self) {
         // SAFETY: integers only.
         unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_DISABLE, 0) };
+    }
+
+    /// No signal from here on, but it goes on (or begins) to count.
+    pub(crate) fn only_count(&self) {
+        self.set_period(NEVER_NS);
+        // (It fails where the thread has ended.)
+        let _ = self.start();
     }
 
     pub(crate) fn set_period(&self, period_ns: u64) {
