@@ -2,11 +2,11 @@
 
 use mctl_abi::{Action, Errno, PolicyKind};
 
-use crate::apply::apply;
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::reading::{Look, Reading, read_policy};
-use crate::request::{Request, Rule};
+use crate::op::policy::request::{Request, Rule};
+use crate::run::apply;
+use crate::see::policy::{Look, Reading, read_policy};
 use crate::target::Target;
 
 /// `int mctl(int pidfd, int action, unsigned int flags)`: the contract's checks in the contract's
@@ -60,7 +60,7 @@ fn from_kernel(pidfd: i32, action: i32, flags: u32, errno: Errno) -> Error {
             why: format!("the kernel takes neither action {action} nor flags {flags:#x}"),
         }),
         Errno::EBADF => Error::NotPidfd { fd: pidfd },
-        errno => crate::apply::native_error(pid(), errno),
+        errno => crate::run::native_error(pid(), errno),
     }
 }
 
@@ -87,7 +87,7 @@ pub fn read_mask(target: &Target, rule: Rule, look: Look) -> Result<(u32, Readin
     let shown = read_policy(target, Look::Proc)?;
     if rule == Rule::Admin {
         let call = decode(Action::GetPolicy.number(), 0)?;
-        crate::permission::check_call(call, target)?;
+        crate::op::permission::check_call(call, target)?;
     }
     let reading = match look {
         Look::Exact if shown.policy().is_none() => read_policy(target, look)?,

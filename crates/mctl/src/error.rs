@@ -221,7 +221,7 @@ impl Error {
                 _ => None,
             },
             Error::Permission { why, .. }
-                if why.ends_with(crate::permission::NEEDED)
+                if why.ends_with(crate::op::permission::NEEDED)
                     && !rustix::process::geteuid().is_root() =>
             {
                 Some("sudo mctl …".to_owned())
@@ -239,7 +239,7 @@ impl Error {
 
     pub(crate) fn read(what: impl Into<String>, error: &std::io::Error) -> Error {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        let text = match (errno, crate::descriptors::limit(errno)) {
+        let text = match (errno, crate::host::descriptors::limit(errno)) {
             (_, Some(limit)) => limit.to_owned(),
             // /proc itself never says so: the look was cut short.
             (Errno::EBUSY, None) => Refusal::NoAnswer.to_string(),
@@ -263,7 +263,7 @@ impl Error {
             InjectError::Gone => Error::NoProcess { pid },
             // In every command the reason that was looked up, where it shows.
             InjectError::Refused(Refusal::NotPermitted) => {
-                match crate::permission::explain_owner(pid) {
+                match crate::op::permission::explain_owner(pid) {
                     Some(why) => Error::Permission { pid, why },
                     None => Error::Inject { pid, source },
                 }
@@ -284,9 +284,9 @@ impl Error {
 /// The limit behind a step that failed for want of something that is limited.
 fn why_not(pid: i32, step: &str, errno: Errno) -> Option<String> {
     match (step, errno) {
-        (NO_TASK | NO_THREAD, Errno::EAGAIN) => Some(crate::tasks::why_none()),
-        (NO_CHILD, Errno::EAGAIN) => Some(crate::tasks::why_no_child(pid)),
-        (_, errno) => crate::descriptors::limit(errno).map(str::to_owned),
+        (NO_TASK | NO_THREAD, Errno::EAGAIN) => Some(crate::host::tasks::why_none()),
+        (NO_CHILD, Errno::EAGAIN) => Some(crate::host::tasks::why_no_child(pid)),
+        (_, errno) => crate::host::descriptors::limit(errno).map(str::to_owned),
     }
 }
 

@@ -6,59 +6,43 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address_space;
-pub mod advise;
-mod apply;
-pub mod budget;
 mod call;
-mod caller;
-mod carrier;
-pub mod coverage;
-mod descriptors;
-mod engine;
 mod error;
 mod host;
-mod huge_zero;
-pub mod memlock;
-mod outcome;
-pub mod pages;
-mod patience;
-mod permission;
-mod plan;
-pub mod process;
-mod reading;
-pub mod reclaim;
-mod request;
-mod room;
-pub mod saved;
-pub mod split;
+mod op;
+mod run;
+mod see;
 mod target;
-mod tasks;
-pub mod tree;
-mod view;
-pub mod why;
 
-pub use address_space::AddressSpace;
-pub use apply::{
-    ListOutcome, apply, apply_each, apply_list, dry_run, launch, launch_plan, restore,
-};
+/// A process with all its descendants, or all members of a cgroup, as one target.
+pub mod tree {
+    pub use crate::run::group::{
+        Atomicity, Member, Rollback, TreeOutcome, apply_cgroup, apply_tree,
+    };
+    pub use crate::target::group::{LeftOut, Members, members_of_cgroup, members_of_tree};
+}
+
 pub use call::{decode, mctl, mctl_errno, policy_mask, read_mask};
-pub use caller::Caller;
-pub use coverage::{Bytes, Coverage};
 pub use error::{Error, Result};
+pub use host::caller::Caller;
 pub use host::{HostCaps, KnobValue, Support, ThpHost, ThpSize};
 pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use mctl_sys::text::printable;
-pub use outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
-pub use patience::{Patience, in_share, in_turn, patience, set_patience, together};
-pub use plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
-pub use process::ProcessFacts;
-pub use reading::{Doubt, Known, Look, Reading, read_policy};
-pub use request::{AcrossExec, Exactness, Override, Request, Rule};
-pub use room::with_room;
-pub use saved::Saved;
+pub use op::outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
+pub use op::policy::plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
+pub use op::policy::request::{AcrossExec, Exactness, Override, Request, Rule};
+pub use op::restore::Saved;
+pub use op::{advice as advise, budget, lock as memlock, restore as saved, split};
+pub use run::patience::{Patience, in_share, in_turn, patience, set_patience, together};
+pub use run::stack::with_room;
+pub use run::{ListOutcome, apply, apply_each, apply_list, dry_run, launch, launch_plan, restore};
+pub use see::address_space::AddressSpace;
+pub use see::coverage::{Bytes, Coverage};
+pub use see::policy::{Doubt, Known, Look, Reading, read_policy};
+pub use see::{address_space, coverage, pages, reclaim, why};
+pub use target::process::{self, ProcessFacts};
 pub use target::{OwnCalls, ProcessSpec, Target};
 pub use tree::{
     Atomicity, LeftOut, Member, Members, Rollback, TreeOutcome, apply_cgroup, apply_tree,
