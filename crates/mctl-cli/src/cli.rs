@@ -73,7 +73,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
     commands::lock::ENTRY,
     commands::unlock::ENTRY,
     commands::probe::ENTRY,
-    commands::model::ENTRY,
     commands::explain::ENTRY,
     commands::man::ENTRY,
     commands::completions::ENTRY,

@@ -22,7 +22,6 @@ fn the_whole_manual() {
         "lock",
         "unlock",
         "probe",
-        "model",
         "explain",
         "man",
         "completions",
@@ -52,4 +51,17 @@ fn without_words() {
     let ran = mctl(&["probee"]).assert(2);
     assert!(ran.err.contains("'probe'"), "{ran:?}");
     mctl(&["--bogus"]).assert(2);
+}
+
+/// The suite has a command of its own: what is delivered holds no agent and no word to start one.
+#[test]
+fn the_suite_is_not_in_the_command() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_mctl")).unwrap();
+    let holds = |word: &str| program.windows(word.len()).any(|at| at == word.as_bytes());
+    assert!(holds("same-page merging"), "the search finds what is there");
+    for word in ["mctl_conformance", "--mctl-conformance-deputy"] {
+        assert!(!holds(word), "{word}");
+    }
+    mctl(&["model", "repl"]).assert(2);
+    mctl(&["--mctl-conformance-deputy"]).assert(2);
 }

@@ -189,8 +189,6 @@ fn no_word_steers_the_terminal_either() {
         (&["collapse", "PID", "--min-coverage"], ""),
         (&["completions"], ""),
         (&["man", "--dir"], "/nonexistent/"),
-        (&["model"], ""),
-        (&["model", "repl"], ""),
         (&["help"], ""),
         (&["probe"], ""),
     ];

@@ -58,7 +58,7 @@ const READS: &[&str] = &[
 ];
 
 /// Commands without a process to touch, or that do not only read.
-const NOT_HERE: &[&str] = &["man", "completions", "help", "model"];
+const NOT_HERE: &[&str] = &["man", "completions", "help"];
 
 fn strace() -> bool {
     let works = Command::new("strace")

@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
-use crate::backend::model::ModelBackend;
 use crate::draw;
 use crate::lang::{Parser, parse, print_step};
 use crate::report::Fate;
@@ -57,20 +56,12 @@ fn span_json(span: &Span) -> Value {
     })
 }
 
-/// Runs a scenario file on the model.
+/// Runs a scenario file on a backend.
 ///
 /// # Errors
 /// Where the file cannot be read, or is wrong: the message says line, column and what was
 /// expected.
-pub fn run_file(path: &Path) -> Result<FileRun> {
-    run_file_on(path, &mut ModelBackend::default())
-}
-
-/// Runs a scenario file on a backend.
-///
-/// # Errors
-/// As [`run_file`].
-pub fn run_file_on(path: &Path, backend: &mut dyn Backend) -> Result<FileRun> {
+pub fn run_file(path: &Path, backend: &mut dyn Backend) -> Result<FileRun> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let scenario = parse(&text).with_context(|| path.display().to_string())?;
@@ -84,24 +75,12 @@ one step a line, as in a scenario: spawn p · p map a 4M · p madvise a 4M hugep
 `show` draws the address spaces, `svg FILE` writes the whole trace, `quit` ends
 ";
 
-/// Reads steps and answers them, until the input ends or says `quit`. Mistakes are told and do
-/// not end it.
+/// Reads steps, does them on a backend and answers each, until the input ends or says `quit`. Mistakes
+/// are told and do not end it.
 ///
 /// # Errors
 /// Where the reader or the writer fails.
-pub fn repl(reader: impl BufRead, writer: impl Write) -> Result<()> {
-    repl_on(&mut ModelBackend::default(), reader, writer)
-}
-
-/// As [`repl`], on a backend.
-///
-/// # Errors
-/// As [`repl`].
-pub fn repl_on(
-    backend: &mut dyn Backend,
-    reader: impl BufRead,
-    mut writer: impl Write,
-) -> Result<()> {
+pub fn repl(backend: &mut dyn Backend, reader: impl BufRead, mut writer: impl Write) -> Result<()> {
     let mut parser = Parser::default();
     let mut begun = false;
     let mut frames: Vec<Frame> = Vec::new();

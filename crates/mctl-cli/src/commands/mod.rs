@@ -10,7 +10,6 @@ pub(crate) mod get;
 pub(crate) mod lock;
 pub(crate) mod man;
 pub(crate) mod map;
-pub(crate) mod model;
 pub(crate) mod pageout;
 pub(crate) mod probe;
 pub(crate) mod restore;

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod model;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,14 +16,11 @@ use mctl_conformance::backend::engine::{DEPUTY, deputy};
 use mctl_conformance::backend::model::ModelBackend;
 use mctl_conformance::backend::stock::StockBackend;
 use mctl_conformance::control::{Controls, idle_steps};
-use mctl_conformance::draw;
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
 use mctl_conformance::machine;
 use mctl_conformance::matrix::refreshed;
-use mctl_conformance::repl::{repl, run_file};
 use mctl_conformance::report::{Report, built_in, load};
-use mctl_conformance::run::Verdict;
 use mctl_model::Mutant;
 
 /// Hold the model and this kernel to the mctl contract
@@ -44,6 +43,16 @@ enum On {
     Stock,
     /// The system call of a patched kernel
     Native,
+}
+
+impl On {
+    fn start(self, arrange_host: bool) -> Result<Box<dyn Backend>> {
+        Ok(match self {
+            On::Model => Box::new(ModelBackend::default()),
+            On::Stock => Box::new(arranging(stock()?, arrange_host)),
+            On::Native => Box::new(arranging(StockBackend::native()?, arrange_host)),
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,16 +78,12 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Run one scenario on the model and draw its trace
-    Draw {
-        /// The scenario
-        file: PathBuf,
-        /// Write the trace as SVG
-        #[arg(long)]
-        svg: Option<PathBuf>,
+    /// Try policies and memory calls by hand: a scenario, or step by step (the language is in
+    /// docs/design/model.md)
+    Model {
+        #[command(subcommand)]
+        what: model::Model,
     },
-    /// Try steps by hand on the model
-    Repl,
     /// Run the suite's own controls on the model: faults that it has to notice
     Controls {
         /// Write the page here
@@ -132,6 +137,13 @@ fn stock() -> Result<StockBackend> {
     Ok(StockBackend::with_library(program)?)
 }
 
+/// One line on standard error. Names of files may hold control characters, which are escaped. Standard error
+/// that cannot be written leaves nobody to tell.
+fn say(what: &str) {
+    let line = format!("mctl-conformance: {}\n", mctl::printable(what.as_bytes()));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 fn main() -> ExitCode {
     if std::env::args_os()
         .nth(1)
@@ -140,17 +152,23 @@ fn main() -> ExitCode {
         return match deputy() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                let _ = writeln!(std::io::stderr(), "mctl-conformance: {error}");
+                say(&error.to_string());
                 ExitCode::from(2)
             }
         };
     }
+    // The command is done where nobody reads on: `mctl-conformance … | head`.
+    let closed = |error: &anyhow::Error| {
+        let cause = error.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    };
     match go(Cli::parse()) {
+        Err(error) if closed(&error) => ExitCode::SUCCESS,
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Differs) => ExitCode::FAILURE,
         Ok(Ended::NothingHeld) => ExitCode::from(3),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "mctl-conformance: {error:#}");
+            say(&format!("{error:#}"));
             ExitCode::from(2)
         }
     }
@@ -173,7 +191,7 @@ impl Ended {
 }
 
 fn go(cli: Cli) -> Result<Ended> {
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stdout();
     match cli.command {
         Command::Run {
             cases,
@@ -189,11 +207,7 @@ fn go(cli: Cli) -> Result<Ended> {
             };
             let mut made = Vec::new();
             for on in backends {
-                made.push(match on {
-                    On::Model => Box::new(ModelBackend::default()) as Box<dyn Backend>,
-                    On::Stock => Box::new(arranging(stock()?, arrange_host)),
-                    On::Native => Box::new(arranging(StockBackend::native()?, arrange_host)),
-                });
+                made.push(on.start(arrange_host)?);
             }
             let mut backends: Vec<&mut dyn Backend> = Vec::new();
             for backend in &mut made {
@@ -209,36 +223,14 @@ fn go(cli: Cli) -> Result<Ended> {
                 write!(out, "{}", report.table(all))?;
             }
             if let Some(backend) = report.idle_backend() {
-                let mut err = std::io::stderr().lock();
-                writeln!(
-                    err,
-                    "mctl-conformance: not one sentence was held on {backend}: nothing was shown there"
-                )?;
+                say(&format!(
+                    "not one sentence was held on {backend}: nothing was shown there"
+                ));
                 return Ok(Ended::NothingHeld);
             }
             Ok(Ended::well(report.is_clean()))
         }
-        Command::Draw { file, svg } => {
-            let run = run_file(&file)?;
-            write!(out, "{}", draw::text(&run.frames))?;
-            if let Some(path) = svg {
-                std::fs::write(path, draw::svg(&run.frames))?;
-            }
-            if let Verdict::Differs {
-                line,
-                step,
-                wanted,
-                got,
-            } = &run.verdict
-            {
-                writeln!(out, "line {line}: {step}: wanted {wanted}, got {got}")?;
-            }
-            Ok(Ended::well(run.verdict == Verdict::Holds))
-        }
-        Command::Repl => {
-            repl(std::io::stdin().lock(), out)?;
-            Ok(Ended::Well)
-        }
+        Command::Model { what } => what.go(),
         Command::Machine { dot, write } => {
             match write {
                 Some(folder) => {

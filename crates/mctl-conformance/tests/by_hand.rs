@@ -1,14 +1,43 @@
-//! `mctl model`.
+//! `mctl-conformance model`: scenarios by hand.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use common::mctl;
 use mctl_testkit::require_root;
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn assert(self, code: i32) -> Ran {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
+
+fn suite(args: &[&str]) -> Ran {
+    let out = Command::new(env!("CARGO_BIN_EXE_mctl-conformance"))
+        .args(args)
+        .output()
+        .unwrap();
+    Ran {
+        code: out.status.code(),
+        out: String::from_utf8(out.stdout).unwrap(),
+        err: String::from_utf8(out.stderr).unwrap(),
+    }
+}
 
 const POLICY: &str = "\
 case \"Never stands over advice\"
@@ -35,7 +64,7 @@ fn path(file: &tempfile::NamedTempFile) -> &str {
 fn a_scenario_is_run_and_drawn() {
     let file = scenario(POLICY);
     let svg = tempfile::NamedTempFile::new().unwrap();
-    let ran = mctl(&["model", "run", path(&file), "--svg", path(&svg)]).assert(0);
+    let ran = suite(&["model", "run", path(&file), "--svg", path(&svg)]).assert(0);
     assert!(ran.out.contains("p mctl self set-nohugepage"), "{ran:?}");
     assert!(ran.out.contains("4096 KiB"), "{ran:?}");
     let drawn = std::fs::read_to_string(svg.path()).unwrap();
@@ -45,7 +74,7 @@ fn a_scenario_is_run_and_drawn() {
 #[test]
 fn as_json() {
     let file = scenario(POLICY);
-    let json = mctl(&["model", "run", path(&file), "--json"])
+    let json = suite(&["model", "run", path(&file), "--json"])
         .assert(0)
         .json();
     assert_eq!(json["verdict"]["verdict"], "holds");
@@ -65,7 +94,7 @@ fn as_json() {
 #[test]
 fn what_comes_out_otherwise_is_said() {
     let file = scenario("spawn p\np mctl self set-nohugepage\nexpect p policy inherit\n");
-    let ran = mctl(&["model", "run", path(&file)]).assert(1);
+    let ran = suite(&["model", "run", path(&file)]).assert(1);
     assert!(
         ran.err.contains(":3: ") && ran.err.contains("nohugepage"),
         "{ran:?}"
@@ -75,12 +104,12 @@ fn what_comes_out_otherwise_is_said() {
 #[test]
 fn mistakes_are_shown_with_their_place() {
     let file = scenario("spawn p\np dance\n");
-    let ran = mctl(&["model", "run", path(&file)]).assert(2);
+    let ran = suite(&["model", "run", path(&file)]).assert(2);
     assert!(ran.err.contains("line 2, column 3"), "{ran:?}");
-    let ran = mctl(&["model", "run", "/no/such/file"]).assert(2);
+    let ran = suite(&["model", "run", "/no/such/file"]).assert(2);
     assert!(ran.err.contains("/no/such/file"), "{ran:?}");
-    mctl(&["model"]).assert(2);
-    mctl(&["model", "run"]).assert(2);
+    suite(&["model"]).assert(2);
+    suite(&["model", "run"]).assert(2);
 }
 
 #[test]
@@ -88,21 +117,21 @@ fn the_same_with_real_processes() {
     require_root!();
     let file = scenario(POLICY);
     let args = ["model", "run", path(&file), "--backend", "stock", "--json"];
-    let ran = mctl(&args);
+    let ran = suite(&args);
     if ran.err.contains("another transparent_hugepage/enabled") {
         mctl_testkit::skip!("needs a host whose knob for huge pages says madvise");
     }
     let json = ran.assert(0).json();
     assert_eq!(json["verdict"]["verdict"], "holds");
     if !std::path::Path::new("/sys/kernel/mm/mctl/nr").exists() {
-        let ran = mctl(&["model", "run", path(&file), "--backend", "native"]).assert(1);
+        let ran = suite(&["model", "run", path(&file), "--backend", "native"]).assert(2);
         assert!(ran.err.contains("does not announce mctl()"), "{ran:?}");
     }
 }
 
 #[test]
 fn steps_are_read_and_answered() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mctl"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mctl-conformance"))
         .args(["model", "repl"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
