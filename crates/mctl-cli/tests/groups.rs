@@ -283,3 +283,51 @@ fn a_dry_run_lists_those_that_the_real_run_changes() {
         assert!(!out.contains("(mctl)"), "{words}: {out}");
     }
 }
+
+/// A tree of `sh` and so many that wait for the end of its input.
+fn tree_of(width: usize) -> Child {
+    let script = "exec 3<&0; for i in $(seq $0); do cat <&3 & done; echo; wait";
+    let mut child = Command::new("sh")
+        .args(["-c", script, &width.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0u8; 1];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    child
+}
+
+/// How many tasks mctl starts for a tree that is so wide.
+fn tasks_for(width: usize) -> usize {
+    let mut tree = tree_of(width);
+    let trace = std::env::temp_dir().join(format!("mctl-tasks-{}-{width}", std::process::id()));
+    let pid = tree.id().to_string();
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-qq", "-e", "trace=clone,clone3", "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_mctl"))
+        .args(["set", "nohugepage", "--tree", &pid]);
+    ran(&mut traced).assert(0);
+    drop(tree.stdin.take());
+    tree.wait().unwrap();
+    let text = std::fs::read_to_string(&trace).unwrap();
+    std::fs::remove_file(&trace).unwrap();
+    text.lines().filter(|line| line.contains("clone")).count()
+}
+
+/// Starting a task takes longer than most of what is looked at by it.
+#[test]
+fn a_wide_tree_is_looked_at_by_as_few_tasks_as_a_narrow_one() {
+    mctl_testkit::require_root!();
+    if Command::new("strace").arg("-V").output().is_err() {
+        mctl_testkit::skip!("strace is not here");
+    }
+    let (narrow, wide) = (tasks_for(2), tasks_for(42));
+    // One or the other more where a process is looked at again.
+    assert!(
+        wide < narrow + 20,
+        "{narrow} tasks for 3 processes, {wide} for 43"
+    );
+}

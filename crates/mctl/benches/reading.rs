@@ -1,7 +1,8 @@
 //! What reading a process costs it in locks: how long its own mapping and unmapping takes while it is
 //! read without a pause, beside the same with nobody reading.
 //!
-//! - a policy that `/proc/PID/status` and `ksm_stat` tell costs nothing that shows;
+//! - a policy that `/proc/PID/status` and `ksm_stat` tell costs no more than reading `ksm_stat`, for which the
+//!   kernel looks at every mapping;
 //! - the whole of `mctl get` costs no more than reading smaps, and reading smaps no more than the
 //!   walk over the largest mapping.
 //!
@@ -109,6 +110,7 @@ fn main() {
             "policy",
             Box::new(|| assert!(read_policy(&target, Look::Proc).is_ok())),
         ),
+        ("ksm_stat", Box::new(|| drain(pid, "ksm_stat"))),
         ("maps", Box::new(|| drain(pid, "maps"))),
         (
             "coverage",
@@ -149,9 +151,9 @@ fn main() {
     }
     let ratio = |a, b, what: fn(&Turns) -> u64| of(a, what) / of(b, what).max(1.0);
     promise(
-        "the policy alone, p99 of a turn against nobody reading",
-        ratio("policy", "nobody", |t| t.p99),
-        1.5,
+        "the policy alone, p99.9 of a turn against ksm_stat read by hand",
+        ratio("policy", "ksm_stat", |t| t.p999),
+        1.2,
     );
     promise(
         "coverage, p99.9 of a turn against smaps_rollup read by hand",

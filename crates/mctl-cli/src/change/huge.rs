@@ -3,9 +3,12 @@
 use mctl::coverage::{Bytes, Coverage};
 use mctl::{Target, Thp};
 
-use super::{Sum, Work};
+use super::{Entry, Sum, Work};
 use crate::interrupt::Interrupt;
 use crate::{report, splitting};
+
+/// So many processes are held by a descriptor each.
+const AT_ONCE: usize = 256;
 
 impl Work<'_> {
     /// Looks what of each process is still huge, where that matters, and splits it where that was
@@ -17,23 +20,39 @@ impl Work<'_> {
             return false;
         }
         let interrupt = self.after.split.then(Interrupt::install);
-        for entry in sum.entries.iter_mut().filter(|entry| entry.result.is_ok()) {
-            // One that has ended holds nothing any more.
-            let Ok(target) = Target::open(entry.spec) else {
-                continue;
-            };
-            entry.still_huge = still_huge(&target);
-            let Some(interrupt) = &interrupt else {
-                continue;
-            };
-            if !interrupt.pressed() {
-                entry.split = self.split(&target, interrupt);
-                if entry.split.is_some() {
-                    entry.still_huge = still_huge(&target);
-                }
-            }
+        let mut changed: Vec<&mut Entry> = sum
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.result.is_ok())
+            .collect();
+        for entries in changed.chunks_mut(AT_ONCE) {
+            self.look_at(entries, interrupt.as_ref());
         }
         interrupt.is_some_and(|interrupt| interrupt.pressed())
+    }
+
+    fn look_at(&self, entries: &mut [&mut Entry], interrupt: Option<&Interrupt>) {
+        // One that has ended holds nothing any more.
+        let (mut held, targets): (Vec<_>, Vec<_>) = entries
+            .iter_mut()
+            .filter_map(|entry| Some((Target::open(entry.spec).ok()?, entry)))
+            .map(|(target, entry)| (entry, target))
+            .unzip();
+        for (entry, total) in held.iter_mut().zip(Coverage::totals(&targets)) {
+            entry.still_huge = total.ok().map(|memory| memory.anon_huge);
+        }
+        let Some(interrupt) = interrupt else {
+            return;
+        };
+        for (entry, target) in held.iter_mut().zip(&targets) {
+            if interrupt.pressed() {
+                return;
+            }
+            entry.split = self.split(target, interrupt);
+            if entry.split.is_some() {
+                entry.still_huge = still_huge(target);
+            }
+        }
     }
 
     fn split(

@@ -31,7 +31,8 @@ const AT_ONCE: [&[u8]; 7] = [
 ];
 
 /// Whether reading a file of /proc may wait for another process: whatever is not known not to.
-pub(crate) fn may_hang(path: &[u8]) -> bool {
+#[must_use]
+pub fn may_hang(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next();
     !name.is_some_and(|name| AT_ONCE.contains(&name))
 }

@@ -23,8 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use mctl_abi::Errno;
 
-pub(crate) use file::may_hang;
-pub use file::{ProcFile, read_link};
+pub use file::{ProcFile, may_hang, read_link};
 pub use share::together;
 pub(crate) use share::{note_in_vain, patience_ns};
 #[cfg(test)]
@@ -60,6 +59,12 @@ impl Undone {
             Undone::NoAnswer => Errno::EBUSY,
             Undone::Interrupted | Undone::Killed => Errno::EINTR,
         }
+    }
+}
+
+impl From<Undone> for std::io::Error {
+    fn from(undone: Undone) -> std::io::Error {
+        std::io::Error::from_raw_os_error(undone.errno().raw())
     }
 }
 

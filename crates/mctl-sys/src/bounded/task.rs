@@ -109,7 +109,7 @@ fn watch_over(pid: i32, watch: &Watch, old_mask: u64) -> Option<End> {
         tv_sec: 0,
         tv_nsec: SLICE_NS,
     };
-    let mut account = Account::new(pid, watch.item());
+    let mut account = Account::new(watch.item());
     loop {
         let alive = watch.alive.load(Ordering::Acquire);
         if alive == 0 {
@@ -160,12 +160,13 @@ struct Account {
 }
 
 impl Account {
-    fn new(pid: i32, item: u32) -> Account {
+    /// Of a task that begins now: it has not had a processor yet.
+    fn new(item: u32) -> Account {
         Account {
             item,
             waited: 0,
             at: monotonic_ns(),
-            busy: busy_ns(pid).unwrap_or(0),
+            busy: 0,
         }
     }
 

@@ -18,7 +18,9 @@ use crate::op::outcome::Outcome;
 use crate::op::policy::plan::unsupported;
 use crate::op::policy::request::{Override, Request};
 use crate::run::patience::{Turn, after_waiting, has_no_moment, spent, together};
-use crate::target::group::listing::{Key, Seen, descendants, list_all, open, orphans, own_pid};
+use crate::target::group::listing::{
+    Key, Seen, descendants, list_all, open, open_each, orphans, own_pid,
+};
 use crate::target::group::{Group, LeftOut, cgroup_dir, key_of, list_cgroup};
 use crate::target::{ProcessSpec, Target};
 
@@ -312,8 +314,9 @@ impl Treating<'_> {
         let mut quiet = true;
         let mut targets = Vec::with_capacity(chunk.len());
         let mut opened = Vec::with_capacity(chunk.len());
-        for due in chunk {
-            match open(due.seen) {
+        let seen: Vec<Seen> = chunk.iter().map(|due| due.seen).collect();
+        for (due, target) in chunk.iter().zip(open_each(&seen)) {
+            match target {
                 Ok(Some(target)) => {
                     targets.push(target);
                     opened.push(*due);

@@ -5,6 +5,7 @@ pub(crate) mod carrier;
 pub(crate) mod group;
 mod list;
 mod native;
+pub(crate) mod one_task;
 pub(crate) mod patience;
 pub(crate) mod stack;
 mod switch;
@@ -70,10 +71,11 @@ pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Ve
 }
 
 fn apply_together(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
-    let mut works: Vec<Result<Work<'_>>> = targets
-        .iter()
-        .map(|target| ready(request, target, whose(target), caps).map(Work::new))
-        .collect();
+    let mut works: Vec<Result<Work<'_>>> = one_task::map(
+        targets,
+        |target| target.is_own(),
+        |target| ready(request, target, whose(target), caps).map(Work::new),
+    );
     walk(&mut works);
     works
         .into_iter()

@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 
 use mctl_abi::Thp;
 use mctl_abi::thp::Advice;
+use mctl_sys::bounded;
 use mctl_sys::huge_zero::{each, write_stays_huge};
+use mctl_sys::remembered::Remembered;
 
 use crate::error::Error;
 use crate::see::coverage::{Bytes, each_vma, through_a_thread};
@@ -20,7 +22,11 @@ pub(crate) fn bytes(target: &Target, policy: Thp) -> Bytes {
     if !matches!(policy, Thp::Never | Thp::Advised) || !any_on_this_host() {
         return Bytes::ZERO;
     }
-    let mut found = stretches(target).unwrap_or_default();
+    // Two files are opened and asked many times: in one task.
+    let mut found = match bounded::run(|| stretches(target)) {
+        Ok(found) => found.unwrap_or_default(),
+        Err(_) => return Bytes::ZERO,
+    };
     if !found.is_empty() && policy == Thp::Advised {
         // Where the program asked, a huge page is what it should get.
         found = unasked(target, &found).unwrap_or(found);
@@ -31,15 +37,25 @@ pub(crate) fn bytes(target: &Target, policy: Thp) -> Bytes {
     Bytes(found.iter().map(|(start, end)| end - start).sum())
 }
 
+/// That the host has made a huge zero page: it has then for ever.
+static MADE: Remembered<()> = Remembered::new();
+
 /// Whether the host ever made a huge zero page. Most never do, and then nobody is looked at.
 fn any_on_this_host() -> bool {
+    if MADE.get().is_some() {
+        return true;
+    }
     let Ok(text) = std::fs::read_to_string("/proc/vmstat") else {
         return true;
     };
     let counted = text
         .lines()
         .find_map(|line| line.strip_prefix("thp_zero_page_alloc "));
-    counted != Some("0")
+    if counted == Some("0") {
+        return false;
+    }
+    MADE.set(());
+    true
 }
 
 fn stretches(target: &Target) -> Result<Vec<(u64, u64)>, Error> {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
-use mctl_sys::bounded::ProcFile;
+use mctl_sys::bounded::{self, ProcFile};
 use mctl_sys::raw::madvise::{Range, madvise_self};
 use mctl_sys::raw::native::Native;
 use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
@@ -383,18 +383,27 @@ pub(crate) fn read_all(target: &Target, file: &str) -> Result<Vec<u8>> {
     with_room(|| read_whole(target, file))
 }
 
+/// In one bounded task: the file is opened and read to its end in it.
 fn read_whole(target: &Target, file: &str) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let mut opened = target.open_proc(file)?;
-    std::io::Read::read_to_end(&mut opened, &mut text).map_err(|error| {
-        // Reading from a process that ended answers ESRCH.
-        if error.raw_os_error() == Some(Errno::ESRCH.raw()) {
-            Error::NoProcess { pid: target.pid() }
-        } else {
-            Error::read(format!("/proc/{}/{file}", target.pid()), &error)
-        }
-    })?;
-    Ok(text)
+    let path = || format!("/proc/{}/{file}", target.pid());
+    let whole = || {
+        let mut text = Vec::new();
+        let mut opened = target.open_proc(file)?;
+        std::io::Read::read_to_end(&mut opened, &mut text).map_err(|error| {
+            // Reading from a process that ended answers ESRCH.
+            if error.raw_os_error() == Some(Errno::ESRCH.raw()) {
+                Error::NoProcess { pid: target.pid() }
+            } else {
+                Error::read(path(), &error)
+            }
+        })?;
+        Ok(text)
+    };
+    if !bounded::may_hang(file.as_bytes()) {
+        return whole();
+    }
+    let read = bounded::run(whole);
+    read.unwrap_or_else(|undone| Err(Error::read(path(), &undone.into())))
 }
 
 /// What `/proc/PID/comm` and the like say, made fit to be shown.

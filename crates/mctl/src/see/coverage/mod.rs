@@ -18,6 +18,7 @@ use mctl_sys::procfs::status::Status;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::run::one_task;
 use crate::see::address_space::{ShmemDevices, smaps_error};
 use crate::target::{Target, read_all};
 
@@ -69,6 +70,12 @@ impl Coverage {
     /// `ENOENT` before Linux 4.14.
     pub fn total(target: &Target) -> Result<Coverage> {
         through_a_thread(target, |prefix| total_of(target, prefix))
+    }
+
+    /// [`total`](Coverage::total) of many processes, in their order. It takes less time than one by one.
+    #[must_use]
+    pub fn totals(targets: &[Target]) -> Vec<Result<Coverage>> {
+        one_task::map(targets, Target::is_own, Coverage::total)
     }
 
     /// Mapping by mapping, lowest address first. Returns the sum.

@@ -25,7 +25,7 @@ pub fn members_of_cgroup(path: &Path) -> Result<Members> {
     let dir = cgroup_dir(path)?;
     let listed = list_cgroup(&dir)?;
     Ok(Members {
-        processes: open_all(listed.seen)?,
+        processes: open_all(&listed.seen)?,
         left_out: LeftOut {
             invisible: listed.invisible,
             uncounted: listed.uncounted,

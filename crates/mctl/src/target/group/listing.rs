@@ -95,11 +95,7 @@ pub(crate) fn list_all() -> Result<Vec<Seen>> {
         Ok(seen) => all.extend(seen),
         Err(error) => failed = Some(error),
     });
-    let silent = silent.map_err(|undone| Error::Read {
-        what: "/proc".to_owned(),
-        why: undone.to_string(),
-        errno: undone.errno(),
-    })?;
+    let silent = silent.map_err(not_listed)?;
     // One that was passed over for it might have been the one that matters.
     if let Some(error) = failed {
         return Err(error);
@@ -172,29 +168,78 @@ pub(crate) fn orphans(all: &[Seen], members: &[Seen]) -> Vec<i32> {
 /// # Errors
 /// It lives but could not be opened (`EMFILE`).
 pub(crate) fn open(seen: Seen) -> Result<Option<Target>> {
-    let spec = ProcessSpec {
-        pid: seen.pid,
-        inode: None,
+    let Some(target) = open_number(seen.pid)? else {
+        return Ok(None);
     };
-    let target = match Target::open_seen(spec) {
-        Ok(target) => target,
-        Err(error) if error.errno() == Errno::ESRCH => return Ok(None),
-        // The number belongs to a thread by now.
-        Err(Error::IsThread { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let same = look_at(seen.pid)?.is_some_and(|now| match (now.start, seen.start) {
-        (UNKNOWN, _) | (_, UNKNOWN) => now.parent == seen.parent,
-        (now, then) => now == then,
-    });
+    let same = look_at(seen.pid)?.is_some_and(|now| is_same(&seen, &now));
     Ok((same && target.is_alive()).then_some(target))
 }
 
+/// The process that has the number now. `None`: there is none.
+fn open_number(pid: i32) -> Result<Option<Target>> {
+    match Target::open_seen(ProcessSpec { pid, inode: None }) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if error.errno() == Errno::ESRCH => Ok(None),
+        // The number belongs to a thread by now.
+        Err(Error::IsThread { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_same(then: &Seen, now: &Seen) -> bool {
+    match (now.start, then.start) {
+        (UNKNOWN, _) | (_, UNKNOWN) => now.parent == then.parent,
+        (now, then) => now == then,
+    }
+}
+
 /// Opens those that still live.
-pub(crate) fn open_all(all: Vec<Seen>) -> Result<Vec<Target>> {
-    all.into_iter()
-        .filter_map(|seen| open(seen).transpose())
+pub(crate) fn open_all(all: &[Seen]) -> Result<Vec<Target>> {
+    open_each(all)
+        .into_iter()
+        .filter_map(Result::transpose)
         .collect()
+}
+
+/// As [`open`], for many. All are opened first and then looked at by one task: whoever is alive after that had its
+/// number at the look.
+pub(crate) fn open_each(all: &[Seen]) -> Vec<Result<Option<Target>>> {
+    let opened: Vec<Result<Option<Target>>> =
+        all.iter().map(|seen| open_number(seen.pid)).collect();
+    let mut looked: Vec<Option<Result<Option<Seen>>>> = all.iter().map(|_| None).collect();
+    let held: Vec<usize> = opened
+        .iter()
+        .enumerate()
+        .filter(|(_, opened)| matches!(opened, Ok(Some(_))))
+        .map(|(index, _)| index)
+        .collect();
+    // Those that did not answer are looked at below once more, without their start.
+    let ended = bounded::each(&held, |index| {
+        if let (Some(seen), Some(looked)) = (all.get(index), looked.get_mut(index)) {
+            *looked = Some(look_at(seen.pid));
+        }
+    });
+    let one = |((seen, opened), looked): ((&Seen, Result<Option<Target>>), _)| {
+        let Some(target) = opened? else {
+            return Ok(None);
+        };
+        let now = match (looked, &ended) {
+            (Some(now), _) => now?,
+            (None, Ok(_)) => look_at_silent(seen.pid),
+            (None, Err(undone)) => return Err(not_listed(*undone)),
+        };
+        let same = now.is_some_and(|now| is_same(seen, &now));
+        Ok((same && target.is_alive()).then_some(target))
+    };
+    all.iter().zip(opened).zip(looked).map(one).collect()
+}
+
+fn not_listed(undone: bounded::Undone) -> Error {
+    Error::Read {
+        what: "/proc".to_owned(),
+        why: undone.to_string(),
+        errno: undone.errno(),
+    }
 }
 
 #[cfg(test)]

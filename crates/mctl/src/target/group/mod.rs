@@ -71,7 +71,7 @@ fn list_tree(root: &Target) -> Result<Members> {
         ..LeftOut::default()
     };
     Ok(Members {
-        processes: open_all(found)?,
+        processes: open_all(&found)?,
         left_out,
     })
 }
