@@ -56,6 +56,7 @@ fn errors_say_where_and_what() {
             "the end of the line",
         ),
         ("host thp=sometimes", 1, 10, "`always`", "`sometimes`"),
+        ("host has=wings", 1, 10, "guard-regions", "`wings`"),
         (
             "spawn p\nexpect p vma 0x1000 zz",
             2,

@@ -3,6 +3,7 @@
 use mctl_abi::permission::Yama;
 use mctl_abi::thp::Host;
 
+use crate::kernel::{Features, Kernel, USUAL};
 use crate::mutant::Mutant;
 use crate::vma::VmFlags;
 use crate::{HUGE, PAGE};
@@ -31,8 +32,8 @@ pub struct Knobs {
     pub huge_zero: bool,
     /// What a write to the huge zero page brings.
     pub huge_zero_write: HugeZeroWrite,
-    /// Whether the kernel has `PR_THP_DISABLE_EXCEPT_ADVISED` (Linux 6.18).
-    pub except_advised: bool,
+    /// What its kernel has.
+    pub features: Features,
     /// `vm.max_map_count`.
     pub max_map_count: u64,
     /// hugetlb pages in the pool, 2 MiB each.
@@ -56,7 +57,7 @@ impl Default for Knobs {
             shmem: Host::Never,
             huge_zero: true,
             huge_zero_write: HugeZeroWrite::AsTable,
-            except_advised: true,
+            features: Kernel::of(USUAL).features,
             max_map_count: 65_530,
             hugetlb_pages: 0,
             swap_pages: 0,

@@ -29,6 +29,7 @@
 mod cache;
 mod creds;
 mod ids;
+mod kernel;
 mod knobs;
 mod madv;
 mod mm;
@@ -41,6 +42,7 @@ mod vma;
 pub use cache::{FileInfo, FolioState, Reclaimed};
 pub use creds::{Caps, Creds};
 pub use ids::{MmId, NsId, TaskId};
+pub use kernel::{Feature, Features, KERNELS, Kernel, USUAL};
 pub use knobs::{HugeZeroWrite, Image, Knobs, Limits, Region};
 pub use madv::{Madvise, Pmadv};
 pub use mm::map::{MapArgs, MapSource};

@@ -20,6 +20,11 @@ fn machine() -> (Model, mctl_model::TaskId) {
     (model, task)
 }
 
+fn reap(model: &mut Model, parent: mctl_model::TaskId, child: mctl_model::TaskId) {
+    let (pid, _) = model.pid(child).expect("not waited for");
+    model.wait(parent, pid).expect("wait");
+}
+
 #[test]
 fn a_fork_shares_until_one_side_writes() {
     let (mut model, task) = machine();
@@ -101,7 +106,7 @@ fn pids_are_used_again_and_identities_are_not() {
         assert!(seen.insert(inode));
         model.exit(child).expect("exit");
         assert_eq!(model.state(child), Some(TaskState::Zombie));
-        model.wait(parent, child).expect("wait");
+        reap(&mut model, parent, child);
         assert_eq!(model.state(child), None);
     }
     let kinds = CloneArgs {
@@ -129,7 +134,7 @@ fn a_descriptor_never_names_a_successor() {
         .pidfd_open(parent, i64::from(pid), 0)
         .expect("pidfd_open");
     model.exit(child).expect("exit");
-    model.wait(parent, child).expect("wait");
+    reap(&mut model, parent, child);
     let second = model.clone_task(parent, fork).expect("fork");
     assert_eq!(
         model.pid(second).expect("alive").0,
@@ -213,7 +218,7 @@ fn a_million_mappings_stay_cheap() {
             .expect("fork");
         model.munmap(child, AT, PAGE).expect("munmap");
         model.exit(child).expect("exit");
-        model.wait(task, child).expect("wait");
+        reap(&mut model, task, child);
     }
     model.check().expect("sound");
 }

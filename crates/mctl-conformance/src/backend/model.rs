@@ -4,15 +4,15 @@ use mctl_abi::Errno;
 use mctl_abi::permission::Yama;
 use mctl_abi::thp::Host;
 use mctl_model::{
-    CloneArgs, ExecArgs, FileId, FileInfo, Image, IoVec, Knobs, Limits, MapArgs, MapSource, Model,
-    PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState,
+    CloneArgs, ExecArgs, FileId, FileInfo, Image, IoVec, Kernel, Knobs, Limits, MapArgs, MapSource,
+    Model, PAGE, PageKind, Program, SpawnArgs, TaskId, TaskState,
 };
 
 use super::engine::Told;
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::{Addr, Call, Entries, Life, Look, Place, Prctl, Source};
 use crate::control::Control;
-use crate::lang::{Names, Needs, Setup};
+use crate::lang::{Fact, Names, Needs, Setup};
 use crate::view::{ARENA, Scope, Span, View, comparable};
 
 /// Runs histories on [`Model`].
@@ -21,6 +21,8 @@ pub struct ModelBackend {
     pub(super) model: Model,
     /// What a scenario does not name is as here.
     host: Setup,
+    /// Its kernel is the host's, whatever a scenario needs.
+    pinned: bool,
     /// A fault on purpose.
     pub(super) control: Option<Control>,
     /// It plays a kernel without mctl(), and the engine on it.
@@ -75,12 +77,23 @@ impl ModelBackend {
         ModelBackend { host, ..self }
     }
 
+    /// The same under one kernel: a scenario that needs another one is not possible there.
+    #[must_use]
+    pub fn under(self, kernel: Kernel) -> ModelBackend {
+        ModelBackend {
+            host: Setup::under(kernel),
+            pinned: true,
+            ..self
+        }
+    }
+
     /// A model whose processes have this image.
     #[must_use]
     pub fn new(image: Image) -> ModelBackend {
         ModelBackend {
             model: Model::new(Knobs::default()),
             host: Setup::default(),
+            pinned: false,
             control: None,
             stock: false,
             told: None,
@@ -251,7 +264,15 @@ impl Backend for ModelBackend {
         self.told
     }
 
+    fn fact(&self, fact: Fact) -> bool {
+        self.pinned && fact.on(&self.host)
+    }
+
     fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
+        let missing = needs.missing_in_kernel(&self.host);
+        if let Some(missing) = missing.filter(|_| self.pinned) {
+            return Err(Trouble::NotPossible(missing));
+        }
         let setup = needs.over(&self.host);
         self.model = Model::new(Knobs {
             thp: setup.thp,
@@ -261,6 +282,7 @@ impl Backend for ModelBackend {
             max_map_count: setup.max_map_count,
             yama: Yama::from_scope(setup.yama),
             huge_zero_write: setup.huge_zero_write,
+            features: setup.features,
             mutant: match self.control {
                 Some(Control::Mutant(mutant)) => Some(mutant),
                 Some(Control::Nothing | Control::Claims) | None => None,
@@ -388,7 +410,10 @@ impl Backend for ModelBackend {
             }
             Call::Exit => unit(self.model.exit(id)),
             Call::ExitThread => unit(self.model.exit_thread(id)),
-            Call::Wait(child) => unit(self.model.wait(id, self.task(*child)?)),
+            Call::Wait(child) => {
+                let (pid, _) = self.pid(*child)?;
+                unit(self.model.wait(id, pid))
+            }
             Call::Kill(target, signal) => {
                 let (pid, _) = self.pid(*target)?;
                 unit(self.model.kill(id, pid, *signal))

@@ -5,7 +5,7 @@ use mctl::Guarantee::{Enforced, Exceeds, NotCovered};
 use mctl_abi::thp::{Host, ThpDisable};
 use mctl_abi::{Errno, PolicyKind, Verb};
 use mctl_model::{
-    HUGE, HugeZeroWrite, Madvise, PageKind, Rule, Target, TaskId, TaskState, VmFlags,
+    Feature, HUGE, HugeZeroWrite, Madvise, PageKind, Rule, Target, TaskId, TaskState, VmFlags,
 };
 
 use super::Trouble;
@@ -89,8 +89,13 @@ impl ModelBackend {
             }
             (Verb::Clear, _) => Told::ENFORCED,
             (Verb::Set, PolicyKind::FadeOnDeath) => return Err(Errno::EOPNOTSUPP),
+            (Verb::Set, PolicyKind::Mergeable) if !knobs.features.has(Feature::MemoryMerge) => {
+                return Err(Errno::EOPNOTSUPP);
+            }
             (Verb::Set, PolicyKind::Mergeable) => told(all),
-            (Verb::Set, PolicyKind::HugepageAdvised) if !knobs.except_advised => {
+            (Verb::Set, PolicyKind::HugepageAdvised)
+                if !knobs.features.has(Feature::ExceptAdvised) =>
+            {
                 return Err(Errno::EOPNOTSUPP);
             }
             (Verb::Set, PolicyKind::Nohugepage | PolicyKind::HugepageAdvised) => {

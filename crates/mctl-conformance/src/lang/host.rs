@@ -1,7 +1,7 @@
 //! What a scenario asks of the host, and what a host is.
 
 use mctl_abi::thp::Host;
-use mctl_model::{HugeZeroWrite, Knobs};
+use mctl_model::{Features, HugeZeroWrite, Kernel, Knobs};
 
 /// A host: what its knobs say and what it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Setup {
     pub yama: u32,
     /// What its kernel does at a write to the huge zero page.
     pub huge_zero_write: HugeZeroWrite,
+    /// What its kernel has, by trying.
+    pub features: Features,
+    /// What its kernel has not, by trying. What is in neither could not be tried.
+    pub lacks: Features,
 }
 
 impl Default for Setup {
@@ -33,6 +37,21 @@ impl Default for Setup {
             max_map_count: knobs.max_map_count,
             yama: 0,
             huge_zero_write: HugeZeroWrite::AsTable,
+            features: knobs.features,
+            lacks: knobs.features.missing(),
+        }
+    }
+}
+
+impl Setup {
+    /// The usual host under one of the kernels that the model can play.
+    #[must_use]
+    pub fn under(kernel: Kernel) -> Setup {
+        Setup {
+            features: kernel.features,
+            lacks: kernel.features.missing(),
+            huge_zero_write: kernel.huge_zero_write,
+            ..Setup::default()
         }
     }
 }
@@ -89,6 +108,10 @@ pub struct Needs {
     pub yama: Option<u32>,
     /// The kernel does this at a write to the huge zero page.
     pub huge_zero_write: Option<HugeZeroWrite>,
+    /// The kernel has these.
+    pub has: Features,
+    /// The kernel has not these.
+    pub lacks: Features,
 }
 
 impl Needs {
@@ -103,6 +126,8 @@ impl Needs {
             max_map_count: Some(host.max_map_count),
             yama: Some(host.yama),
             huge_zero_write: Some(host.huge_zero_write),
+            has: host.features,
+            lacks: host.lacks,
         }
     }
 
@@ -117,12 +142,43 @@ impl Needs {
             max_map_count: self.max_map_count.unwrap_or(host.max_map_count),
             yama: self.yama.unwrap_or(host.yama),
             huge_zero_write: self.huge_zero_write.unwrap_or(host.huge_zero_write),
+            features: host.features.and(self.has).without(self.lacks),
+            lacks: host.lacks.and(self.lacks).without(self.has),
         }
+    }
+
+    /// What of it a host's kernel does otherwise, in words. Nobody can set that.
+    #[must_use]
+    pub fn missing_in_kernel(&self, host: &Setup) -> Option<String> {
+        let there = self.lacks.without(host.lacks).iter().next();
+        let missing = self.has.without(host.features).iter().next();
+        if let Some(feature) = missing {
+            let (major, minor) = feature.since().0;
+            return Some(format!(
+                "this kernel lacks {} (Linux {major}.{minor})",
+                feature.words()
+            ));
+        }
+        if let Some(feature) = there {
+            return Some(format!(
+                "the case is about kernels without {}",
+                feature.words()
+            ));
+        }
+        self.huge_zero_write
+            .filter(|write| *write != host.huge_zero_write)
+            .map(|_| {
+                "the case needs another way of the kernel with the huge zero page than this host has"
+                    .to_owned()
+            })
     }
 
     /// What of it a host has not, in words.
     #[must_use]
     pub fn missing_on(&self, host: &Setup) -> Option<String> {
+        if let Some(what) = self.missing_in_kernel(host) {
+            return Some(what);
+        }
         let enough = |needs: Option<u64>, has: u64| match needs {
             None => true,
             Some(0) => has == 0,
@@ -153,11 +209,6 @@ impl Needs {
             (
                 self.yama.is_none_or(|yama| yama == host.yama),
                 "kernel.yama.ptrace_scope",
-            ),
-            (
-                self.huge_zero_write
-                    .is_none_or(|write| write == host.huge_zero_write),
-                "way of the kernel with the huge zero page",
             ),
         ];
         let (_, what) = lacks.iter().find(|(has, _)| !has)?;

@@ -3,7 +3,7 @@
 use mctl::Guarantee;
 use mctl_abi::Errno;
 use mctl_abi::thp::Host;
-use mctl_model::{Caps, HugeZeroWrite};
+use mctl_model::{Caps, Feature, Features, HugeZeroWrite};
 
 use super::lex::{Word, Words, parse_number, parse_size};
 use super::{Fact, Line, Names, Scenario, SyntaxError, Wanted, WantedOutcome};
@@ -174,8 +174,12 @@ impl Parser {
                     "as-table" => HugeZeroWrite::AsTable,
                     _ => return Err(words.wrong(&word, expected)),
                 });
+            } else if let Some(word) = words.take_key("has") {
+                needs.has = needs.has.and(features(words, &word)?);
+            } else if let Some(word) = words.take_key("lacks") {
+                needs.lacks = needs.lacks.and(features(words, &word)?);
             } else if let Some(word) = words.peek().cloned() {
-                let expected = "`thp=`, `shmem=`, `swap=`, `hugetlb=`, `max-map-count=`, `yama=` or `huge-zero=`";
+                let expected = "`thp=`, `shmem=`, `swap=`, `hugetlb=`, `max-map-count=`, `yama=`, `huge-zero=`, `has=` or `lacks=`";
                 return Err(words.wrong(&word, expected));
             }
         }
@@ -311,6 +315,18 @@ pub(super) fn number_word(words: &Words, word: &Word) -> Result<u64, SyntaxError
 
 pub(super) fn size_word(words: &Words, word: &Word) -> Result<u64, SyntaxError> {
     parse_size(&word.text).ok_or_else(|| words.wrong(word, "a size (12K, 4M, max)"))
+}
+
+/// Features of a kernel, apart by commas.
+fn features(words: &Words, word: &Word) -> Result<Features, SyntaxError> {
+    let known = || {
+        let all = Feature::ALL.map(Feature::word);
+        format!("features of a kernel: {}", all.join(","))
+    };
+    word.text
+        .split(',')
+        .map(|name| Feature::from_word(name).ok_or_else(|| words.wrong(word, &known())))
+        .collect()
 }
 
 fn host_word(words: &Words, word: &Word) -> Result<Host, SyntaxError> {

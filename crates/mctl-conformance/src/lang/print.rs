@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use mctl_abi::thp::Host;
 use mctl_abi::{Action, PolicyKind, Verb};
-use mctl_model::{Caps, HugeZeroWrite, VmFlags};
+use mctl_model::{Caps, Feature, Features, HugeZeroWrite, VmFlags};
 
 use super::print_call::{Named, print_call};
 use super::{Line, Names, Scenario, Wanted};
@@ -53,6 +53,8 @@ pub fn print_scenario(scenario: &Scenario) -> String {
             };
             format!("huge-zero={word}")
         }),
+        features("has", needs.has),
+        features("lacks", needs.lacks),
     ];
     let knobs: Vec<String> = knobs.into_iter().flatten().collect();
     if !knobs.is_empty() {
@@ -62,6 +64,11 @@ pub fn print_scenario(scenario: &Scenario) -> String {
         let _ = writeln!(out, "{}", print_line(line, &scenario.names));
     }
     out
+}
+
+fn features(key: &str, features: Features) -> Option<String> {
+    let words: Vec<&str> = features.iter().map(Feature::word).collect();
+    (!words.is_empty()).then(|| format!("{key}={}", words.join(",")))
 }
 
 fn print_line(line: &Line, names: &Names) -> String {

@@ -5,6 +5,7 @@ use mctl_abi::Errno;
 use super::fault::Access;
 use super::zap::Why;
 use super::{Cx, Mm};
+use crate::kernel::Feature;
 use crate::madv::Madvise;
 use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
@@ -22,6 +23,9 @@ impl Mm {
         len: u64,
         advice: Madvise,
     ) -> Result<(), Errno> {
+        if !has_advice(cx, advice) {
+            return Err(Errno::EINVAL);
+        }
         let end = advice_range(start, len, advice)?;
         if end == start {
             return Ok(());
@@ -40,6 +44,9 @@ impl Mm {
         part: &Vma,
         advice: Madvise,
     ) -> Result<(), Errno> {
+        if !has_advice(cx, advice) {
+            return Err(Errno::EINVAL);
+        }
         match advice {
             Madvise::DONTNEED | Madvise::DONTNEED_LOCKED | Madvise::FREE => {
                 self.dontneed_free(cx, part, advice)
@@ -319,6 +326,12 @@ impl Mm {
     }
 }
 
+/// Whether the kernel knows an advice that not every one has.
+fn has_advice(cx: &Cx<'_>, advice: Madvise) -> bool {
+    !matches!(advice, Madvise::GUARD_INSTALL | Madvise::GUARD_REMOVE)
+        || cx.knobs.features.has(Feature::GuardRegions)
+}
+
 /// The checks before the walk, and the range's end.
 pub(crate) fn advice_range(start: u64, len: u64, advice: Madvise) -> Result<u64, Errno> {
     if advice.word().is_none() || matches!(advice, Madvise::HWPOISON | Madvise::SOFT_OFFLINE) {
@@ -340,7 +353,7 @@ fn new_flags(part: &Vma, advice: Madvise) -> Result<VmFlags, Errno> {
         Madvise::SEQUENTIAL => flags.without(VmFlags::RAND) | VmFlags::SEQ,
         Madvise::RANDOM => flags.without(VmFlags::SEQ) | VmFlags::RAND,
         Madvise::DONTFORK => flags | VmFlags::DONTCOPY,
-        Madvise::DOFORK if flags.any(VmFlags::SPECIAL) => return Err(Errno::EINVAL),
+        Madvise::DOFORK if flags.has(VmFlags::IO) => return Err(Errno::EINVAL),
         Madvise::DOFORK => flags.without(VmFlags::DONTCOPY),
         Madvise::WIPEONFORK if !part.is_anon() => return Err(Errno::EINVAL),
         Madvise::WIPEONFORK => flags | VmFlags::WIPEONFORK,

@@ -4,6 +4,7 @@ use super::{Cx, Mm};
 use crate::HUGE;
 use crate::PAGE;
 use crate::cache::Use;
+use crate::kernel::Feature;
 use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, VmFlags, Vma};
@@ -46,13 +47,14 @@ impl Mm {
         if why == Why::Exit {
             return;
         }
+        let frees = why == Why::Dontneed && cx.knobs.features.has(Feature::TableReclaim);
         for (block, had) in ends.into_iter().zip(tables) {
             let whole = part.start <= block && block + HUGE <= part.end;
-            if had && !(whole && why == Why::Dontneed) && !self.has_table(block) {
+            if had && !(whole && frees) && !self.has_table(block) {
                 self.tables.leave(block);
             }
         }
-        if why == Why::Dontneed {
+        if frees {
             self.tables.free_inside(part.start, part.end);
         }
     }

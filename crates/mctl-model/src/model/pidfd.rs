@@ -5,6 +5,7 @@ use mctl_abi::{Errno, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP};
 use super::Model;
 use super::signal::TaskState;
 use crate::ids::TaskId;
+use crate::kernel::Feature;
 use crate::mutant::Mutant;
 
 /// How `mctl_process_madvise` names its target.
@@ -48,7 +49,12 @@ impl Model {
     /// (Linux 6.15; `EINVAL` before) for a thread without `PIDFD_THREAD`.
     pub fn pidfd_open(&mut self, caller: TaskId, pid: i64, flags: u32) -> Result<i32, Errno> {
         self.running(caller)?;
-        if flags & !(PIDFD_THREAD | PIDFD_NONBLOCK) != 0 || pid <= 0 {
+        let thread = if self.knobs.features.has(Feature::ThreadPidfds) {
+            PIDFD_THREAD
+        } else {
+            0
+        };
+        if flags & !(thread | PIDFD_NONBLOCK) != 0 || pid <= 0 {
             return Err(Errno::EINVAL);
         }
         let task = u32::try_from(pid)

@@ -2,7 +2,7 @@
 //! it (docs/CONTRACT.md#3-process_madvise-extended).
 
 use mctl_abi::permission::{Holds, Mechanism, Relation};
-use mctl_abi::{Action, Errno, Flags, Request};
+use mctl_abi::{Action, Errno, Flags, PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP, Request};
 
 use super::Model;
 use super::entries::{advise_entire, advise_entries};
@@ -11,6 +11,7 @@ use super::pidfd::IdType;
 use crate::TASK_SIZE;
 use crate::creds::Caps;
 use crate::ids::TaskId;
+use crate::kernel::Feature;
 use crate::knobs::Limits;
 use crate::madv::{Madvise, Pmadv};
 use crate::mutant::Mutant;
@@ -46,8 +47,8 @@ pub struct PmadviseOutcome {
 const MAX_ENTRIES: usize = 1024;
 
 impl Model {
-    /// process_madvise(2) by descriptor, flags 0. Order of checks: mm/madvise.c of Linux 6.13
-    /// and later, in which any advice is taken for oneself.
+    /// process_madvise(2) by descriptor, flags 0. Order of checks: mm/madvise.c; since
+    /// Linux 6.13 any advice is taken for oneself, without `CAP_SYS_NICE`.
     ///
     /// # Errors
     /// `EINVAL` for a flag, too many entries, or an advice not allowed remotely; `EBADF`;
@@ -68,7 +69,16 @@ impl Model {
             return Err(Errno::EINVAL);
         }
         let vec = imported(vec)?;
+        let features = self.knobs.features;
+        let sentinel = matches!(fd, PIDFD_SELF_THREAD | PIDFD_SELF_THREAD_GROUP);
+        if sentinel && !features.has(Feature::PidfdSelf) {
+            return Err(Errno::EBADF);
+        }
         let target = self.pidfd_target(caller, fd)?.ok_or(Errno::ESRCH)?;
+        let own_is_free = features.has(Feature::OwnAdvice);
+        if !own_is_free && !advice.is_remote() {
+            return Err(Errno::EINVAL);
+        }
         // pidfd_get_task(), mm_access(): the named task's own address space.
         let target = self
             .tasks
@@ -87,9 +97,10 @@ impl Model {
             if !advice.is_remote() {
                 return Err(Errno::EINVAL);
             }
-            if !self.capable(&creds, Caps::SYS_NICE) {
-                return Err(Errno::EPERM);
-            }
+        }
+        let free = own && own_is_free;
+        if !free && !self.capable(&creds, Caps::SYS_NICE) {
+            return Err(Errno::EPERM);
         }
         self.on_mm(mm, Limits::default(), Caps::FULL, |mm, cx| {
             let mut bytes = 0;

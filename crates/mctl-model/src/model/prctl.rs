@@ -5,6 +5,7 @@ use mctl_abi::{Action, Errno, Flags, PolicyKind, Request};
 
 use super::Model;
 use crate::ids::TaskId;
+use crate::kernel::Feature;
 use crate::mutant::Mutant;
 
 /// `PR_THP_DISABLE_EXCEPT_ADVISED`.
@@ -17,7 +18,7 @@ impl Model {
     /// `EINVAL` for an unknown flag, for flags with 0, and for a stray argument.
     pub fn set_thp_disable(&mut self, task: TaskId, args: [u64; 4]) -> Result<(), Errno> {
         let [on, flags, fourth, fifth] = args;
-        let known = if self.knobs.except_advised {
+        let known = if self.knobs.features.has(Feature::ExceptAdvised) {
             EXCEPT_ADVISED
         } else {
             0
@@ -50,11 +51,12 @@ impl Model {
     /// `PR_SET_MEMORY_MERGE`: equals SET MERGEABLE with DEFAULT_EXEC, or CLEAR.
     ///
     /// # Errors
-    /// `EINVAL` for a stray argument.
+    /// `EINVAL` for a stray argument, and where the kernel does not have it.
     pub fn set_memory_merge(&mut self, task: TaskId, args: [u64; 4]) -> Result<(), Errno> {
         self.running(task)?;
         let [on, third, fourth, fifth] = args;
-        if third != 0 || fourth != 0 || fifth != 0 {
+        let known = self.knobs.features.has(Feature::MemoryMerge);
+        if !known || third != 0 || fourth != 0 || fifth != 0 {
             return Err(Errno::EINVAL);
         }
         let request = if on == 0 {
@@ -74,10 +76,10 @@ impl Model {
     /// `PR_GET_MEMORY_MERGE`.
     ///
     /// # Errors
-    /// `EINVAL` for a stray argument.
+    /// `EINVAL` for a stray argument, and where the kernel does not have it.
     pub fn get_memory_merge(&mut self, task: TaskId, args: [u64; 4]) -> Result<i64, Errno> {
         self.running(task)?;
-        if args != [0; 4] {
+        if args != [0; 4] || !self.knobs.features.has(Feature::MemoryMerge) {
             return Err(Errno::EINVAL);
         }
         self.with_mm(task, |mm, _| {

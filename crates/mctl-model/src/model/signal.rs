@@ -133,15 +133,18 @@ impl Model {
         }
     }
 
-    /// wait(2) for one child: its number becomes free.
+    /// wait4(2) for one child by its number, which becomes free.
     ///
     /// # Errors
-    /// `ECHILD` where it is no dead child of the caller; `EAGAIN` where it still runs.
-    pub fn wait(&mut self, caller: TaskId, child: TaskId) -> Result<(), Errno> {
+    /// `ECHILD` where the number is no child of the caller's process (a thread is nobody's child);
+    /// `EAGAIN` where it still runs.
+    pub fn wait(&mut self, caller: TaskId, pid: u32) -> Result<(), Errno> {
         let leader = self.running(caller)?.leader;
+        // By number: a thread that execs takes its process's.
+        let child = self.pids.get(pid).ok_or(Errno::ECHILD)?;
         let found = self.tasks.get(&child).ok_or(Errno::ECHILD)?;
         let parent = found.parent.and_then(|p| self.tasks.get(&p));
-        if found.parent != Some(caller) && parent.is_none_or(|p| p.leader != leader) {
+        if found.leader != child || parent.is_none_or(|p| p.leader != leader) {
             return Err(Errno::ECHILD);
         }
         if !self.live_threads(child).is_empty() {

@@ -1,7 +1,7 @@
 //! The host's knobs: read, and written only where that was asked for.
 
 use mctl_abi::thp::Host;
-use mctl_model::HugeZeroWrite;
+use mctl_model::{Features, HugeZeroWrite};
 
 use crate::backend::Trouble;
 use crate::lang::Setup;
@@ -56,7 +56,10 @@ pub(super) fn host() -> Result<Setup, Trouble> {
         swap_pages: counted("SwapFree:").unwrap_or(0) / 4,
         hugetlb_pages: free.saturating_sub(reserved),
         max_map_count: read("/proc/sys/vm/max_map_count").unwrap_or(0),
+        // Found out by trying, in facts.rs.
         huge_zero_write: HugeZeroWrite::default(),
+        features: Features::NONE,
+        lacks: Features::NONE,
         yama: u32::try_from(read("/proc/sys/kernel/yama/ptrace_scope").unwrap_or(0)).unwrap_or(3),
     })
 }

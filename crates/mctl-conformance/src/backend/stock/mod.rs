@@ -5,6 +5,7 @@
 //! the library on a stock kernel, or a patched kernel's own call.
 
 mod calls;
+mod facts;
 mod fill;
 mod hand;
 mod host;
@@ -18,15 +19,14 @@ mod steps;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mctl_model::{HugeZeroWrite, Image};
+use mctl_model::Image;
 
 use super::engine::{Done, Engine, Library, Native, Short, Told};
 use super::{Answer, Backend, NewFile, Places, Start, Trouble};
 use crate::call::Life;
 use crate::lang::Setup;
-use crate::view::Scope;
 pub(super) use calls::{answer, fd_arg};
-use hand::{Agent, Hand, order};
+use hand::{Agent, Hand};
 use host::host;
 use identity::{identity, memlock};
 use proc::Reader;
@@ -113,13 +113,7 @@ impl StockBackend {
             names: 0,
         };
         backend.image = backend.measure_image()?;
-        // Memory may be too scattered for a huge page at the first try.
-        for _ in 0..8 {
-            backend.host.huge_zero_write = backend.measure_huge_zero_write()?;
-            if backend.host.huge_zero_write != HugeZeroWrite::AsTable {
-                break;
-            }
-        }
+        backend.try_kernel()?;
         Ok(backend)
     }
 
@@ -180,45 +174,6 @@ impl StockBackend {
         image.brk = u64::try_from(end).unwrap_or(image.brk_start);
         self.clear()?;
         Ok(image)
-    }
-
-    /// What this kernel does at a write to the huge zero page, by trying; as the table says where
-    /// it brings none.
-    fn measure_huge_zero_write(&mut self) -> Result<HugeZeroWrite, Trouble> {
-        const BLOCK: u64 = 2 << 20;
-        const MADV_HUGEPAGE: u64 = 14;
-        const MADV_NOHUGEPAGE: u64 = 15;
-        // Three blocks apart: one only written, one read first, one that refuses between the two.
-        let [plain, read, refusing] = [0, 2, 4].map(|at| crate::view::ARENA.start + at * BLOCK);
-        self.spawn(0, &Start::root())?;
-        let mut orders = Vec::new();
-        for at in [plain, read, refusing] {
-            orders.push(order::syscall(
-                nr::MMAP,
-                [at, BLOCK, 3, 0x10_0022, u64::MAX, 0],
-            ));
-            orders.push(order::syscall(
-                nr::MADVISE,
-                [at, BLOCK, MADV_HUGEPAGE, 0, 0, 0],
-            ));
-        }
-        orders.push(order::touch(read, 4096, false));
-        orders.push(order::touch(refusing, 4096, false));
-        orders.push(order::syscall(
-            nr::MADVISE,
-            [refusing, BLOCK, MADV_NOHUGEPAGE, 0, 0, 0],
-        ));
-        orders.extend([plain, read, refusing].map(|at| order::touch(at, 4096, true)));
-        self.task(0)?.hand.all(&orders)?;
-        let view = self.observe(0, Scope::default())?;
-        let huge = |at| view.at(at).is_some_and(|span| span.huge == BLOCK);
-        let found = (huge(plain), huge(read), huge(refusing));
-        self.clear()?;
-        Ok(match found {
-            (true, true, true) => HugeZeroWrite::Huge,
-            (true, false, _) => HugeZeroWrite::Small,
-            _ => HugeZeroWrite::AsTable,
-        })
     }
 
     fn task(&mut self, task: u16) -> Result<&mut Task, Trouble> {

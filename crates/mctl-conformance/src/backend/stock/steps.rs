@@ -32,6 +32,8 @@ impl Backend for StockBackend {
             host::arrange(&self.host, &needs.over(&self.host))?;
             self.host = Setup {
                 huge_zero_write: self.host.huge_zero_write,
+                features: self.host.features,
+                lacks: self.host.lacks,
                 ..host::host()?
             };
         }
