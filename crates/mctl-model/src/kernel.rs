@@ -208,17 +208,18 @@ mod tests {
 
     #[test]
     fn a_later_kernel_has_what_an_earlier_one_had() {
-        let mut before = Features::NONE;
+        let mut before: Option<Features> = None;
         for (major, minor) in KERNELS {
             let kernel = Kernel::named(&format!("{major}.{minor}")).map(|k| k.features);
             assert_eq!(kernel, Some(Kernel::of((major, minor)).features));
-            let now = kernel.unwrap_or_default();
-            assert_eq!(before.without(now), Features::NONE);
-            assert_ne!(
-                before, now,
-                "{major}.{minor} differs from the one before it"
+            let earlier = before.unwrap_or_default();
+            assert_eq!(
+                earlier.without(kernel.unwrap_or_default()),
+                Features::NONE,
+                "{major}.{minor}"
             );
-            before = now;
+            assert_ne!(before, kernel, "{major}.{minor} is like the one before it");
+            before = kernel;
         }
         assert_eq!(Kernel::named("5.10"), None);
     }
