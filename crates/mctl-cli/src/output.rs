@@ -6,6 +6,16 @@ use mctl::{Errno, Error};
 use serde::Serialize;
 use tempfile::SpooledTempFile;
 
+/// Which form the JSON has. A field more is no new version; one that goes or changes its meaning is.
+pub(crate) const JSON_VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
 /// Standard output, locked. What is written counts as written only after [`Out::finish`].
 #[derive(Debug)]
 pub(crate) struct Out(BufWriter<StdoutLock<'static>>);
@@ -16,9 +26,14 @@ impl Out {
         Out(BufWriter::with_capacity(32 << 10, io::stdout().lock()))
     }
 
-    /// A value as JSON, for people and programs alike: indented, one final newline.
+    /// A document of docs/JSON.md: the version of the format and the fields of the value, indented, with one final
+    /// newline.
     pub(crate) fn json<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.0, value).map_err(io::Error::from)?;
+        let document = Document {
+            version: JSON_VERSION,
+            value,
+        };
+        serde_json::to_writer_pretty(&mut self.0, &document).map_err(io::Error::from)?;
         self.0.write_all(b"\n")
     }
 

@@ -54,14 +54,17 @@ fn get_and_collapse_mean_the_same_coverage() {
         .json();
     let row = &json["processes"][0];
     let number = |name: &str| row[name].as_f64().unwrap();
-    let huge = number("anonhuge") + number("shmemhuge");
+    let huge = number("anon_huge") + number("shmem_huge");
     assert!((number("huge") - huge).abs() < 1.0, "{row}");
     let percent = 100.0 * huge / (number("anon") + number("shmem"));
-    assert!((number("coverage") - percent).abs() < 0.1, "{row}");
-    assert!((number("coverage") - after).abs() < 2.0, "{after}: {row}");
+    assert!((number("coverage_percent") - percent).abs() < 0.1, "{row}");
+    assert!(
+        (number("coverage_percent") - after).abs() < 2.0,
+        "{after}: {row}"
+    );
     // Three quarters of it are shared: they are not passed over in silence.
     assert!(
-        number("coverage") < 50.0 || number("shmemhuge") > 0.0,
+        number("coverage_percent") < 50.0 || number("shmem_huge") > 0.0,
         "{row}"
     );
 }

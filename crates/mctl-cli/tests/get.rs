@@ -220,7 +220,9 @@ fn maps() {
     let json = mctl(&["get", "--maps", "--json", &pid, NO_PROCESS])
         .assert(1)
         .json();
-    let process = &json["processes"][0];
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["processes"][0]["error"]["errno"], "ESRCH", "{json}");
+    let process = &json["processes"][1];
     assert!(process["total"]["rss"].as_u64().unwrap() > 0);
     assert!(
         process["maps"]

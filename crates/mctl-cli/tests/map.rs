@@ -73,6 +73,39 @@ fn svg() {
 }
 
 #[test]
+fn for_programs() {
+    let Some((fixture, address)) = with_memory("15") else {
+        mctl_testkit::skip!("needs the fixtures");
+    };
+    let json = mctl(&["map", "--json", &fixture.pid().to_string()])
+        .assert(0)
+        .json();
+    assert_eq!(json["version"], 1);
+    assert!(
+        json["name"].as_str().unwrap().starts_with("touch"),
+        "{json}"
+    );
+    // Page by page: there is little memory.
+    assert_eq!(json["cell_bytes"], 4096);
+    let mappings = json["mappings"].as_array().unwrap();
+    let wanted = format!("0x{address}");
+    let mapping = mappings.iter().find(|one| one["start"] == wanted).unwrap();
+    assert_eq!(mapping["advice"], "nohugepage");
+    let runs = mapping["runs"].as_array().unwrap();
+    assert_eq!(runs[0]["start"], wanted);
+    let size = |run: &serde_json::Value| run["size"].as_u64().unwrap();
+    assert_eq!(runs.iter().map(size).sum::<u64>(), 8 << 20, "{mapping}");
+    assert!(runs.iter().all(|run| run["state"] != "huge"), "{mapping}");
+    let sum: u64 = mappings
+        .iter()
+        .map(|one| one["coverage"]["rss"].as_u64().unwrap())
+        .sum();
+    assert_eq!(json["total"]["rss"], sum);
+    mctl(&["map", "--json", "--svg", "-", "1"]).assert(2);
+    mctl(&["map", "--json", NO_PROCESS]).assert(1);
+}
+
+#[test]
 fn sixty_thousand_mappings_fit_a_page() {
     let fixture = start!("vmas", format!("n={}", 60_000 / slower()), "touch=1");
     let ran = mctl(&["map", "--width", "100", &fixture.pid().to_string()]).assert(0);

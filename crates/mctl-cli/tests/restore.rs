@@ -23,6 +23,11 @@ fn there_and_back() {
     mctl(&["clear", "nohugepage", &pids[0]]).assert(0);
     mctl(&["set", "-q", "nohugepage", &pids[1]]).assert(0);
     let file = path.to_str().unwrap();
+    let json = mctl(&["restore", "--dry-run", "--json", file])
+        .assert(0)
+        .json();
+    assert_eq!(json["processes"][0]["state"]["thp_disable"], 1, "{json}");
+    assert!(json["processes"][0].get("outcome").is_none(), "{json}");
     let dry = mctl(&["restore", "--dry-run", file]).assert(0);
     assert_eq!(dry.out.matches("would put back").count(), 2, "{dry:?}");
     assert!(thp_enabled(first.pid()) && !thp_enabled(second.pid()));
@@ -34,6 +39,12 @@ fn there_and_back() {
     drop(second);
     mctl(&["clear", "nohugepage", &pids[0]]).assert(0);
     let input = File::open(&path).unwrap();
+    let done = ran(command().args(["restore", "--json", file]))
+        .assert(1)
+        .json();
+    assert_eq!(done["processes"][0]["changed"], true, "{done}");
+    assert_eq!(done["processes"][1]["error"]["errno"], "ESRCH", "{done}");
+    mctl(&["clear", "nohugepage", &pids[0]]).assert(0);
     let done = ran(command().args(["restore", "-v", "-"]).stdin(input)).assert(1);
     assert!(
         done.err.contains("ESRCH") && done.out.contains("put back"),

@@ -54,6 +54,8 @@ const READS: &[&str] = &[
     "lock --dry-run --onfault PID",
     "unlock --dry-run PID",
     "restore --dry-run FILE",
+    "restore --dry-run --json FILE",
+    "map --json PID",
     "run --dry-run --thp never --inherit -- true",
 ];
 

@@ -270,7 +270,7 @@ fn our_own_picture_in_json() {
     let line = &lines[0];
     assert!(line["vma"]["start"].as_str().unwrap().starts_with("0x"));
     assert_eq!(line["cells"][0].as_array().unwrap().len(), 4);
-    assert!(line["cell-bytes"].as_u64().unwrap() >= PAGE);
+    assert!(line["cell_bytes"].as_u64().unwrap() >= PAGE);
 }
 
 #[test]

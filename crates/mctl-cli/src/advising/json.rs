@@ -82,14 +82,14 @@ struct Planned<'a> {
 
 #[derive(Serialize)]
 struct Span {
-    start: u64,
+    start: String,
     len: u64,
 }
 
 impl From<&Range> for Span {
     fn from(range: &Range) -> Span {
         Span {
-            start: range.start,
+            start: format!("{:#x}", range.start),
             len: range.len,
         }
     }

@@ -113,19 +113,22 @@ fn run(matches: &ArgMatches) -> Ended {
     if incomplete {
         code = exit::FAILED;
     }
-    let mut rows = Vec::with_capacity(failed.len());
-    for (pid, error) in failed {
+    if !failed.is_empty() {
         code = exit::FAILED;
-        rows.push(Found::Failed(pid, error));
     }
     let look = if args.exact { Look::Exact } else { Look::Proc };
     if args.maps {
-        for row in &rows {
-            row.tell();
+        for (pid, error) in &failed {
+            not_read(*pid, error);
         }
-        return maps::print(&targets, look, args.json, args.bytes, !args.noheadings)
-            .map(|done| code.max(done));
+        return maps::print(&targets, &failed, look, &args).map(|done| code.max(done));
     }
+    let mut rows = Vec::with_capacity(failed.len() + targets.len());
+    rows.extend(
+        failed
+            .into_iter()
+            .map(|(pid, error)| Found::Failed(pid, error)),
+    );
     let group = args.tree || args.cgroup.is_some();
     let mut reader = Reader::new(&columns, look, args.json);
     for (at, target) in targets.iter().enumerate() {
@@ -159,6 +162,12 @@ fn run(matches: &ArgMatches) -> Ended {
     Ok(code)
 }
 
+/// Says on standard error that nothing of a process was read.
+fn not_read(pid: i32, error: &mctl::Error) {
+    let sentence = report::sentence(error, &pid.to_string(), "get");
+    report::error(&sentence, error.hint().as_deref());
+}
+
 /// A process that was asked for: what was read of it, or why nothing was.
 enum Found {
     Row(Box<Row>),
@@ -169,10 +178,7 @@ impl Found {
     /// Says on standard error what could not be read.
     fn tell(&self) {
         match self {
-            Found::Failed(pid, error) => {
-                let sentence = report::sentence(error, &pid.to_string(), "get");
-                report::error(&sentence, error.hint().as_deref());
-            }
+            Found::Failed(pid, error) => not_read(*pid, error),
             Found::Row(row) => {
                 for (what, error) in &row.missing {
                     let asked = format!("read its {what}");
@@ -198,7 +204,7 @@ impl Found {
             None => Map::new(),
         };
         for column in columns {
-            object.insert(column.name.to_ascii_lowercase(), (column.cell)(row).json());
+            object.insert(column.key(), (column.cell)(row).json());
         }
         let missing: Vec<Value> = missing(row).collect();
         if !missing.is_empty() {

@@ -1,5 +1,6 @@
 //! `mctl map`: an address space as a picture.
 
+mod json;
 mod layout;
 mod svg;
 mod terminal;
@@ -38,6 +39,10 @@ pub(crate) const ENTRY: Entry = Entry {
             "write the picture as SVG, for a report",
         ),
         (
+            "mctl map --json 1234",
+            "the same for programs, page by page where it is small",
+        ),
+        (
             "mctl map --color always 1234 | less -R",
             "page through a large one",
         ),
@@ -53,7 +58,7 @@ struct Map {
     #[arg(value_name = "PID", required = true, allow_negative_numbers = true)]
     process: OsString,
     /// Write an SVG picture; - is standard output
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "json")]
     svg: Option<PathBuf>,
     /// Make lines so many columns wide, 40 to 1000; else as wide as the terminal
     #[arg(short, long, value_name = "COLUMNS")]
@@ -70,6 +75,9 @@ struct Map {
     /// Draw with ASCII characters only
     #[arg(long)]
     ascii: bool,
+    /// Print JSON: every mapping with the states of its pages
+    #[arg(long)]
+    json: bool,
 }
 
 fn run(matches: &ArgMatches) -> Ended {
@@ -82,6 +90,12 @@ fn run(matches: &ArgMatches) -> Ended {
     let total = Coverage::by_vma(&target, |_| Ok::<(), mctl::Error>(()))
         .map_err(|error| failed(&error, spec.pid))?;
     let name = target.name();
+    if args.json {
+        return json::print(&target, &name, &total).map_err(|stop| match stop {
+            Stop::Output(error) => Fail::Output(error),
+            Stop::Process(error) => failed(&error, spec.pid),
+        });
+    }
     let result = match &args.svg {
         Some(path) => {
             let scale = Scale::of(&total, svg::COLUMNS);

@@ -6,13 +6,14 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use mctl::Saved;
+use mctl::{Error, Outcome, Saved};
+use serde::Serialize;
 
 use crate::cli::Entry;
 use crate::exit;
 use crate::fail::{Ended, Fail};
 use crate::output::Out;
-use crate::report::{self, Notes};
+use crate::report::{self, JsonError, Notes};
 use file::Row;
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -51,6 +52,50 @@ struct Restore {
     /// Print what would be put back, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    request: &'static str,
+    processes: Vec<JsonProcess<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonProcess<'a> {
+    pid: i32,
+    inode: Option<u64>,
+    name: Option<&'a str>,
+    /// The state that was to be put back; `null` where none was saved.
+    state: Option<&'a Saved>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<JsonError>,
+}
+
+impl<'a> JsonProcess<'a> {
+    fn of(row: &'a Row, result: &'a Result<Option<Outcome>, Error>) -> JsonProcess<'a> {
+        let (pid, state) = match row {
+            Row::State(saved) => (saved.pid, Some(saved)),
+            Row::NotSaved { pid } => (*pid, None),
+        };
+        let outcome = result.as_ref().ok().and_then(Option::as_ref);
+        JsonProcess {
+            pid,
+            inode: state.and_then(|state| state.inode),
+            name: state.map(|state| state.name.as_str()),
+            state,
+            changed: outcome.map(Outcome::changed),
+            outcome,
+            error: result.as_ref().err().map(JsonError::of),
+        }
+    }
 }
 
 fn run(matches: &ArgMatches) -> Ended {
@@ -65,7 +110,7 @@ fn run(matches: &ArgMatches) -> Ended {
         Row::State(saved) if args.dry_run => saved.rehearse().map(|()| None),
         Row::State(saved) => saved.restore().map(Some),
     });
-    for (row, result) in rows.iter().zip(results) {
+    for (row, result) in rows.iter().zip(&results) {
         let saved = match row {
             Row::State(saved) => saved,
             Row::NotSaved { pid } => {
@@ -74,9 +119,10 @@ fn run(matches: &ArgMatches) -> Ended {
             }
         };
         match result {
+            Ok(None) if args.json => {}
             Ok(None) => writeln!(out, "would put back {}", state(saved))?,
             Ok(Some(outcome)) => {
-                if args.verbose {
+                if args.verbose && !args.json {
                     let done = if outcome.changed() {
                         "put back"
                     } else {
@@ -84,10 +130,10 @@ fn run(matches: &ArgMatches) -> Ended {
                     };
                     writeln!(out, "{done}: {}", state(saved))?;
                 }
-                notes.take(&saved.pid.to_string(), &outcome);
+                notes.take(&saved.pid.to_string(), outcome);
             }
             Err(error) => {
-                let sentence = report::sentence(&error, &saved.pid.to_string(), "restore");
+                let sentence = report::sentence(error, &saved.pid.to_string(), "restore");
                 report::error(&sentence, error.hint().as_deref());
                 code = exit::FAILED;
             }
@@ -95,6 +141,15 @@ fn run(matches: &ArgMatches) -> Ended {
     }
     if !args.quiet {
         notes.print();
+    }
+    if args.json {
+        let processes = rows.iter().zip(&results);
+        out.json(&Json {
+            request: "restore",
+            processes: processes
+                .map(|(row, result)| JsonProcess::of(row, result))
+                .collect(),
+        })?;
     }
     out.finish()?;
     Ok(code)

@@ -95,7 +95,8 @@ impl KnobValue {
 /// One size of transparent huge page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThpSize {
-    /// Its size in KiB.
+    /// Its size in KiB; in JSON `bytes`.
+    #[serde(rename = "bytes", serialize_with = "kib_as_bytes")]
     pub kb: u64,
     /// Its own knob (`hugepages-<kb>kB/enabled`).
     pub knob: KnobValue,
@@ -108,8 +109,14 @@ pub struct ThpHost {
     pub enabled: KnobValue,
     /// The sizes with knobs of their own, smallest first. Empty before Linux 6.8.
     pub sizes: Vec<ThpSize>,
-    /// Size of a huge page that one page-table entry of the second level maps, in KiB.
+    /// Size of a huge page that one page-table entry of the second level maps, in KiB; in JSON `pmd_bytes`.
+    #[serde(rename = "pmd_bytes", serialize_with = "kib_as_bytes")]
     pub pmd_kb: u64,
+}
+
+/// Sizes are bytes in JSON.
+fn kib_as_bytes<S: serde::Serializer>(kib: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(kib.saturating_mul(1024))
 }
 
 /// Where the knobs are.

@@ -116,7 +116,7 @@ impl fmt::Display for Mechanism {
 
 /// Why a guarantee is less than the contract's, or what else a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "note")]
+#[serde(rename_all = "kebab-case", tag = "code")]
 #[non_exhaustive]
 pub enum Note {
     /// It holds only while this knob of the host stays as it is.
@@ -269,6 +269,7 @@ pub struct MappingCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// First byte.
+    #[serde(serialize_with = "address")]
     pub start: u64,
     /// Length in bytes.
     pub len: u64,
@@ -279,6 +280,14 @@ pub struct Failure {
 
 fn errno_name<S: serde::Serializer>(errno: &Errno, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(errno)
+}
+
+/// Hexadecimal text, as everywhere: the highest addresses do not fit a double.
+pub(crate) fn address<S: serde::Serializer>(
+    address: &u64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{address:#x}"))
 }
 
 /// What an operation did to one process.
@@ -305,8 +314,22 @@ pub struct Outcome {
     /// How long one thread of the target was stopped, in all.
     #[serde(rename = "stopped_ns", serialize_with = "nanoseconds")]
     pub stopped: Duration,
-    /// What else is to be known.
+    /// What else is to be known. In JSON each has a `code`, its data and a `text` for people.
+    #[serde(serialize_with = "with_text")]
     pub notes: Vec<Note>,
+}
+
+fn with_text<S: serde::Serializer>(notes: &[Note], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct WithText<'a> {
+        #[serde(flatten)]
+        note: &'a Note,
+        text: String,
+    }
+    serializer.collect_seq(notes.iter().map(|note| WithText {
+        note,
+        text: note.to_string(),
+    }))
 }
 
 fn nanoseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -58,7 +58,6 @@ impl fmt::Display for State {
 
 /// How much of a stretch of memory is in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Cell {
     /// [`State::Huge`].
     pub huge: Bytes,
@@ -200,7 +199,7 @@ impl Serialize for VmaPages<'_> {
         let mut out = serializer.serialize_struct("VmaPages", 4)?;
         out.serialize_field("vma", self.vma)?;
         out.serialize_field("source", &self.source)?;
-        out.serialize_field("cell-bytes", &self.cell_bytes)?;
+        out.serialize_field("cell_bytes", &self.cell_bytes)?;
         out.serialize_field("cells", &cells)?;
         out.end()
     }

@@ -28,7 +28,6 @@ pub const COVERED_PERCENT: f64 = 95.0;
 
 /// The knob that decides on huge pages of the full size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct HostKnob {
     /// Its path.
     pub path: String,
@@ -247,7 +246,6 @@ fn knob(host: &ThpHost) -> HostKnob {
 
 /// Why memory is not huge. All sizes are bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Why {
     /// Reasons for the anonymous memory that is present and not huge. Their bytes add up to
     /// [`Coverage::anon_small`].
@@ -298,7 +296,6 @@ impl Why {
 /// The mappings that ask for huge pages (`MADV_HUGEPAGE`), whoever gave them the advice: the
 /// program, or `mctl set hugepage` on a host that says `madvise`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Advised {
     /// How many.
     pub mappings: u64,
@@ -318,7 +315,6 @@ impl Advised {
 
 /// The answer for a whole address space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// How much there is.
     pub coverage: Coverage,

@@ -13,7 +13,6 @@ use crate::target::{ProcessSpec, Target, printable, read_all};
 
 /// What a person wants to see of a process beside its policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct ProcessFacts {
     /// The process number and, where the kernel has them (Linux 6.9), the inode that makes it
     /// unmistakable. In JSON `PID:INODE`.

@@ -24,6 +24,19 @@ pub(super) struct Column {
     pub(super) cell: fn(&Row) -> Cell,
 }
 
+impl Column {
+    /// Its name in JSON, where names hold the unit and have underscores between words.
+    pub(super) fn key(&self) -> String {
+        match self.name {
+            "COVERAGE" => "coverage_percent".to_owned(),
+            "ANONHUGE" => "anon_huge".to_owned(),
+            "SHMEMHUGE" => "shmem_huge".to_owned(),
+            "FILEHUGE" => "file_huge".to_owned(),
+            name => name.to_ascii_lowercase(),
+        }
+    }
+}
+
 /// When a column of the default is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
@@ -43,6 +56,7 @@ pub(super) enum Cell {
     Size(Bytes),
     Percent(f64),
     Number(i64),
+    Inode(u64),
     Flag(bool),
     /// So much, in so many mappings.
     Mappings(Advised),
@@ -67,6 +81,7 @@ impl Cell {
             Cell::Size(bytes) => size(*bytes, style),
             Cell::Percent(percent) => percent_text(*percent),
             Cell::Number(number) => number.to_string(),
+            Cell::Inode(inode) => inode.to_string(),
             Cell::Flag(true) => "yes".to_owned(),
             Cell::Flag(false) => "no".to_owned(),
             Cell::Mappings(advised) if advised.mappings == 0 => "-".to_owned(),
@@ -85,6 +100,7 @@ impl Cell {
             Cell::Size(bytes) => bytes.0.into(),
             Cell::Percent(percent) => serde_json::json!(percent),
             Cell::Number(number) => (*number).into(),
+            Cell::Inode(inode) => (*inode).into(),
             Cell::Flag(flag) => (*flag).into(),
             Cell::Mappings(advised) => serde_json::json!(advised),
             Cell::Words(words) => words.clone().into(),
@@ -198,7 +214,7 @@ macro_rules! columns {
 columns! {
     "PID" Right Always [] "process number" |row| Cell::Number(row.spec.pid.into());
     "INODE" Right Always [] "inode of its pidfd, which is never used again"
-        |row| row.spec.inode.map_or(Cell::None, |inode| Cell::Text(inode.to_string()));
+        |row| row.spec.inode.map_or(Cell::None, Cell::Inode);
     "PROCESS" Left Always [] "PID:INODE" |row| Cell::Text(row.spec.to_string());
     "COMMAND" Left Always [] "command name" |row| Cell::Text(row.name.clone());
     "POLICY" Left Always [POLICY] "policies in force; inherit: as the host says; inherit-or-advised, unknown: see --help" policy;

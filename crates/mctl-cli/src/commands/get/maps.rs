@@ -13,28 +13,27 @@ use serde::Serialize;
 
 use crate::exit;
 use crate::fail::{Ended, Fail};
-use crate::output::{Out, kept};
-use crate::report;
+use crate::output::{JSON_VERSION, Out, kept};
+use crate::report::{self, JsonError};
 
 use super::columns::{Style, percent_text, size};
-use super::row;
+use super::{Get, row};
 
-pub(super) fn print(
-    targets: &[Target],
-    look: Look,
-    json: bool,
-    bytes: bool,
-    headings: bool,
-) -> Ended {
+pub(super) fn print(targets: &[Target], failed: &[(i32, Error)], look: Look, args: &Get) -> Ended {
+    let (json, headings) = (args.json, !args.noheadings);
     let host = ThpHost::read()?;
-    let style = Style { bytes };
+    let style = Style { bytes: args.bytes };
     let mut out = Out::new();
     let mut code = exit::DONE;
     if json {
-        out.write_all(b"{\"processes\":[")?;
+        write!(out, "{{\"version\":{JSON_VERSION},\"processes\":[")?;
+        for (index, (pid, error)) in failed.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(out, "{comma}{}", not_read(*pid, error))?;
+        }
     }
     for (index, target) in targets.iter().enumerate() {
-        if json && index > 0 {
+        if json && index + failed.len() > 0 {
             out.write_all(b",")?;
         }
         if !json && targets.len() > 1 {
@@ -57,7 +56,7 @@ pub(super) fn print(
         let result = match policy {
             Err(error) => {
                 if json {
-                    write!(out, "{{\"pid\":{},\"maps\":[]}}", target.pid())?;
+                    write!(out, "{}", not_read(target.pid(), &error))?;
                 }
                 Err(Stop::Process(error))
             }
@@ -82,6 +81,11 @@ pub(super) fn print(
     }
     out.finish()?;
     Ok(code)
+}
+
+/// A process of which nothing was read.
+fn not_read(pid: i32, error: &Error) -> serde_json::Value {
+    serde_json::json!({ "pid": pid, "maps": [], "error": JsonError::of(error) })
 }
 
 fn tell(target: &Target, error: &Error, what: &str) {
@@ -213,9 +217,10 @@ fn one_json(
             Ok(())
         }
         Err(Stop::Output(error)) => Err(Stop::Output(error)),
-        Err(stop) => {
-            out.write_all(b"]}")?;
-            Err(stop)
+        Err(Stop::Process(error)) => {
+            let json = serde_json::json!(JsonError::of(&error));
+            write!(out, "],\"error\":{json}}}")?;
+            Err(Stop::Process(error))
         }
     }
 }

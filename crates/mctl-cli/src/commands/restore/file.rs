@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::fail::{Fail, plain};
+use crate::output::JSON_VERSION;
 use crate::report;
 
 /// The most that is read: some 40,000 processes with every column.
@@ -167,10 +168,12 @@ impl<'de> Deserialize<'de> for Document {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
                 let mut rows = None;
                 while let Some(key) = map.next_key::<String>()? {
-                    if key == "processes" {
-                        rows = Some(map.next_value::<Vec<Row>>()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
+                    match key.as_str() {
+                        "processes" => rows = Some(map.next_value::<Vec<Row>>()?),
+                        "version" => known(map.next_value::<u64>()?)?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
                     }
                 }
                 let missing = || serde::de::Error::missing_field("processes");
@@ -236,6 +239,16 @@ impl<'de> Deserialize<'de> for Row {
     }
 }
 
+/// A file of a later version may mean something else by the same words.
+fn known<E: serde::de::Error>(version: u64) -> Result<(), E> {
+    if version > u64::from(JSON_VERSION) {
+        return Err(E::custom(format_args!(
+            "it has version {version}, and this mctl knows versions up to {JSON_VERSION}"
+        )));
+    }
+    Ok(())
+}
+
 fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }
@@ -255,6 +268,7 @@ mod tests {
         for text in [
             format!("[{STATE}]"),
             format!(r#"{{"other":[{{}}],"processes":[{STATE}]}}"#),
+            format!(r#"{{"version":1,"processes":[{STATE}]}}"#),
         ] {
             let rows = rows(&text).unwrap();
             let [Row::State(saved)] = rows.as_slice() else {
@@ -306,6 +320,8 @@ mod tests {
             ),
             (r#"[{"pid":"7"}]"#, "string"),
             ("7", "list of processes"),
+            (r#"{"version":2,"processes":[]}"#, "version 2"),
+            (r#"{"version":"1","processes":[]}"#, "string"),
         ] {
             let error = rows(text).unwrap_err();
             assert!(error.to_string().contains(why), "{text}: {error}");

@@ -7,7 +7,7 @@ use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
 use super::front::Bounds;
-use crate::op::outcome::Outcome;
+use crate::op::outcome::{Outcome, address};
 
 /// So many passed-over mappings are named; beyond that they are counted.
 const NAMED_SKIPS: usize = 1000;
@@ -28,6 +28,7 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// First byte.
+    #[serde(serialize_with = "address")]
     pub start: u64,
     /// Length in bytes.
     pub len: u64,
@@ -51,7 +52,14 @@ fn opt_errno_name<S: serde::Serializer>(
 }
 
 fn opt_span<S: serde::Serializer>(range: &Option<Range>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(range.iter().flat_map(|range| [range.start, range.len]))
+    #[derive(Serialize)]
+    struct Span {
+        #[serde(serialize_with = "address")]
+        start: u64,
+        len: u64,
+    }
+    let span = range.map(|Range { start, len }| Span { start, len });
+    span.serialize(serializer)
 }
 
 fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -77,6 +85,7 @@ pub enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// First byte, as given.
+    #[serde(serialize_with = "address")]
     pub start: u64,
     /// Length in bytes, as given.
     pub len: u64,

@@ -27,7 +27,6 @@ pub use vma::{Vma, advice_word, kind_word, printable_name};
 
 /// How much memory there is, and how much of it is huge. All sizes are bytes; in JSON too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Coverage {
     /// What is mapped, populated or not.
     pub size: Bytes,

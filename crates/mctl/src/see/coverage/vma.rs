@@ -178,7 +178,7 @@ impl Serialize for Vma<'_> {
         out.serialize_field("offset", &format!("{:#x}", self.offset))?;
         out.serialize_field("name", &self.printable_name())?;
         out.serialize_field("advice", &advice_word(self.advice))?;
-        out.serialize_field("thp-eligible", &eligible)?;
+        out.serialize_field("thp_eligible", &eligible)?;
         out.serialize_field("flags", &self.printable_flags())?;
         out.serialize_field("coverage", &self.coverage)?;
         out.end()
@@ -222,8 +222,8 @@ mod tests {
         assert_eq!(json["offset"], "0x200000");
         assert_eq!(json["name"], "/memfd:\\377\\033 (deleted)");
         assert_eq!(json["advice"], "nohugepage");
-        assert!(json["thp-eligible"].is_null());
+        assert!(json["thp_eligible"].is_null());
         assert_eq!(json["flags"], "rd wr sh zz nh \\xfe");
-        assert_eq!(json["coverage"]["shmem-huge"], 2 << 20);
+        assert_eq!(json["coverage"]["shmem_huge"], 2 << 20);
     }
 }
