@@ -3,11 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
-use mctl::budget::{Ahead, Cost, Growth};
+use mctl::budget::{Ahead, Cost};
 use mctl::coverage::Bytes;
-use mctl::memlock::{
-    Allowance, Hooks, Lock, Locked, check_room, left_to_server, lock_with, rehearse, unlock_with,
-};
+use mctl::memlock::{Allowance, Lock, LockPlan, Locked, Locking, Unlocking};
+use mctl::operation::{Hooks, Progress, dry_run_after, run};
 use mctl::{Errno, Error, ProcessSpec, Target, in_turn};
 use serde::Serialize;
 
@@ -36,33 +35,14 @@ pub(crate) struct How {
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
-    /// What, and within what bounds.
-    Lock(Lock, Bounds),
+    Lock(Locking),
     Unlock,
-}
-
-/// What bounds a lock.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bounds {
-    /// Whether memory that is served by userfaultfd is locked too.
-    pub(crate) served_too: bool,
-    /// How much a process may grow.
-    pub(crate) growth: Growth,
-}
-
-/// What a dry run finds.
-#[derive(Debug)]
-struct Planned {
-    allowance: Allowance,
-    cost: Option<Cost>,
-    /// How much would be passed over because somebody serves it.
-    left_to_server: Bytes,
 }
 
 #[derive(Debug)]
 enum Done {
     Locked(Locked),
-    Planned(Planned),
+    Planned(LockPlan),
 }
 
 struct Row {
@@ -74,7 +54,7 @@ struct Row {
 impl Work {
     fn word(self) -> &'static str {
         match self {
-            Work::Lock(..) => "lock",
+            Work::Lock(_) => "lock",
             Work::Unlock => "unlock",
         }
     }
@@ -86,49 +66,25 @@ impl Work {
         interrupt: &Interrupt,
         ahead: &mut Ahead,
     ) -> Result<Done, Error> {
-        match self {
-            _ if how.dry_run => {
-                rehearse(target)?;
-                let allowance = Allowance::of(target)?;
-                let (mut cost, mut left) = (None, Bytes::ZERO);
-                if let Work::Lock(what, bounds) = self {
-                    // What its limit forbids is said first.
-                    if allowance.refusal(what).is_none() {
-                        cost = check_room(target, what, bounds.growth, ahead)?;
-                    }
-                    if let Some(cost) = &cost {
-                        ahead.add(cost, bounds.growth);
-                    }
-                    if !bounds.served_too {
-                        left = left_to_server(target, what)?;
-                    }
-                }
-                Ok(Done::Planned(Planned {
-                    allowance,
-                    cost,
-                    left_to_server: left,
-                }))
-            }
-            Work::Lock(what, bounds) => {
-                let label = format!("lock {} ({})", target.pid(), target.name());
-                let mut bar = Bar::new(label, how.quiet);
-                let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
-                let hooks = Hooks {
-                    progress: Some(&mut step),
-                    cancel: Some(interrupt.flag()),
-                    served_too: bounds.served_too,
-                    growth: bounds.growth,
-                };
-                lock_with(target, what, hooks).map(Done::Locked)
-            }
-            Work::Unlock => {
-                let hooks = Hooks {
-                    cancel: Some(interrupt.flag()),
-                    ..Hooks::default()
-                };
-                unlock_with(target, hooks).map(Done::Locked)
-            }
+        if how.dry_run {
+            let plan = match self {
+                Work::Lock(locking) => dry_run_after(&locking, target, ahead),
+                Work::Unlock => dry_run_after(&Unlocking, target, ahead),
+            };
+            return plan.map(Done::Planned);
         }
+        let label = format!("{} {} ({})", self.word(), target.pid(), target.name());
+        let mut bar = Bar::new(label, how.quiet);
+        let mut step = |progress: &Progress| bar.step(progress);
+        let mut hooks = Hooks {
+            progress: Some(&mut step),
+            cancel: Some(interrupt.flag()),
+        };
+        let locked = match self {
+            Work::Lock(locking) => run(&locking, target, &mut hooks),
+            Work::Unlock => run(&Unlocking, target, &mut hooks),
+        };
+        locked.map(Done::Locked)
     }
 }
 
@@ -238,7 +194,7 @@ fn planned(work: Work, allowance: &Allowance) -> String {
     let Allowance { locked, size, .. } = allowance;
     match work {
         Work::Unlock => format!("would unlock {locked}"),
-        Work::Lock(what, _) => match allowance.refusal(what) {
+        Work::Lock(locking) => match allowance.refusal(locking.what) {
             Some((errno, why)) => format!("cannot be locked: {why} ({errno})"),
             None => format!("may be locked: {locked} of {size} is locked now"),
         },
@@ -274,7 +230,7 @@ impl<'a> Json<'a> {
         Json {
             request: work.word(),
             what: match work {
-                Work::Lock(what, _) => Some(what),
+                Work::Lock(locking) => Some(locking.what),
                 Work::Unlock => None,
             },
             processes: rows.iter().map(JsonProcess::of).collect(),

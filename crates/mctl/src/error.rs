@@ -67,6 +67,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The target is the calling process itself, which needs no library for this.
+    #[error("process {pid}: that is this process itself: it calls {call} (EINVAL)")]
+    OwnProcess {
+        /// The calling process.
+        pid: i32,
+        /// What it calls instead.
+        call: &'static str,
+    },
     /// The rule chosen does not allow it.
     #[error("process {pid}: {why} (EPERM)")]
     Permission {
@@ -167,9 +175,10 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self {
-            Error::BadTarget { .. } | Error::Invalid { .. } | Error::IsThread { .. } => {
-                Errno::EINVAL
-            }
+            Error::BadTarget { .. }
+            | Error::Invalid { .. }
+            | Error::IsThread { .. }
+            | Error::OwnProcess { .. } => Errno::EINVAL,
             Error::NoProcess { .. } | Error::Recycled { .. } | Error::KilledByFilter { .. } => {
                 Errno::ESRCH
             }
@@ -345,6 +354,14 @@ mod tests {
             (Error::NotPidfd { fd: 3 }, Errno::EBADF, false),
             (Error::IsThread { tid: 8, pid: 7 }, Errno::EINVAL, false),
             (Error::Invalid { why: text() }, Errno::EINVAL, false),
+            (
+                Error::OwnProcess {
+                    pid: 7,
+                    call: "mlockall(2)",
+                },
+                Errno::EINVAL,
+                false,
+            ),
             (
                 Error::Permission {
                     pid: 7,

@@ -14,6 +14,28 @@ mod run;
 mod see;
 mod target;
 
+/// Every operation, in one way: what is needed to know, a plan, and the work.
+///
+/// ```
+/// use mctl::operation::{Hooks, dry_run, run};
+/// use mctl::{AcrossExec, HostCaps, PolicyChange, PolicyKind, Request, Target};
+///
+/// let mut child = std::process::Command::new("sleep").arg("10").spawn()?;
+/// let target = Target::open(child.id().to_string().parse()?)?;
+/// let request = Request::set(&[PolicyKind::Nohugepage], AcrossExec::Ends)?;
+/// let caps = HostCaps::probe_for(&request.kinds())?;
+/// let change = PolicyChange::new(&request, &caps);
+/// let plan = dry_run(&change, &target)?;
+/// let outcome = run(&change, &target, &mut Hooks::default())?;
+/// assert_eq!(outcome.guarantees, plan.promised.guarantees);
+/// # child.kill()?; child.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod operation {
+    pub use crate::op::{Detail, Hooks, Operation, Order, Progress, Ready};
+    pub use crate::run::each::{dry_run, dry_run_after, run, run_each};
+}
+
 /// A process with all its descendants, or all members of a cgroup, as one target.
 pub mod tree {
     pub use crate::run::group::{
@@ -31,6 +53,7 @@ pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use mctl_sys::text::printable;
 pub use op::outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
+pub use op::policy::check::{PolicyChange, PolicyFacts};
 pub use op::policy::plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
 pub use op::policy::request::{AcrossExec, Exactness, Override, Request, Rule};
 pub use op::restore::Saved;

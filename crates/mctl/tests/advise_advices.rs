@@ -279,11 +279,12 @@ fn long_work_is_sliced() {
             last = p.bytes;
             calls += 1;
         };
-        let advised = Advise::new(advice)
-            .ranges(vec![Range { start, len }])
-            .on_progress(&mut progress)
-            .give(&target(&f))
-            .unwrap();
+        let advise = Advise::new(advice).ranges(vec![Range { start, len }]);
+        let mut hooks = mctl::operation::Hooks {
+            progress: Some(&mut progress),
+            cancel: None,
+        };
+        let advised = mctl::operation::run(&advise, &target(&f), &mut hooks).unwrap();
         assert!(advised.is_complete(), "{advised:?}");
         assert_eq!(last, len);
         eprintln!(

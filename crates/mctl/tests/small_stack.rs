@@ -39,7 +39,7 @@ fn nothing_overflows_a_stack_of_16_kib() {
             .unwrap()
     });
     let saved = small(|| Saved::of(&target, Look::Proc).unwrap());
-    small(|| saved.rehearse().unwrap());
+    small(|| saved.dry_run().map(drop).unwrap());
     small(|| saved.restore().map(drop).unwrap());
     small(|| read_policy(&target, Look::Proc).map(drop).unwrap());
     small(|| ProcessFacts::read(&target).map(drop).unwrap());
@@ -52,7 +52,7 @@ fn nothing_overflows_a_stack_of_16_kib() {
     small(|| mctl::tree::members_of_tree(&target).map(drop).unwrap());
     let everything = |advice| Advise::new(advice).entire_address_space().skip_errors();
     for advice in [Advice::COLD, Advice::MERGEABLE] {
-        small(|| everything(advice).rehearse(&target).unwrap());
+        small(|| everything(advice).plan(&target).map(drop).unwrap());
         small(|| everything(advice).give(&target).map(drop).unwrap());
     }
     let what = Lock {

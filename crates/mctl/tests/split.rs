@@ -60,7 +60,10 @@ fn zeroes_go_back() {
     }
     let target = target(&fixture);
     assert_eq!(
-        Split::new().rehearse(&target).unwrap().eligible.0,
+        mctl::operation::dry_run(&Split::new(), &target)
+            .unwrap()
+            .eligible
+            .0,
         huge,
         "what would be split is what is huge"
     );

@@ -8,6 +8,7 @@ use clap::Args;
 use mctl::advise::{Advice, Advise, Advised, Effect, Plan};
 use mctl::budget::{Ahead, Growth};
 use mctl::coverage::Bytes;
+use mctl::operation::{Hooks, Progress, dry_run_after, run};
 use mctl::reclaim::{Change, Look};
 use mctl::{Errno, Error, ProcessSpec, Target, in_turn};
 
@@ -190,7 +191,7 @@ impl Job<'_> {
         Ok(sum)
     }
 
-    fn advise<'a>(&self) -> Advise<'a> {
+    fn advise(&self) -> Advise {
         let mut advise = self.what.put_into(Advise::new(self.advice));
         if self.skip_errors {
             advise = advise.skip_errors();
@@ -211,10 +212,7 @@ impl Job<'_> {
     /// `ahead`: what would come in for the processes before this one, which finds only the room that they leave.
     fn plan(&self, target: &Target, ahead: &mut Ahead) -> Result<Done, Error> {
         self.refuse_under_never(target)?;
-        let plan = self.advise().after(ahead).plan(target)?;
-        if let Some(cost) = &plan.bounds.cost {
-            ahead.add(cost, self.growth());
-        }
+        let plan = dry_run_after(&self.advise(), target, ahead)?;
         Ok(Done::Planned(Box::new(plan)))
     }
 
@@ -236,18 +234,19 @@ impl Job<'_> {
         let before = look();
         let label = format!("{} {} ({})", self.advice, target.pid(), target.name());
         let mut bar = Bar::new(label, self.how.quiet);
-        let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
-        let mut advise = self
-            .advise()
-            .on_progress(&mut step)
-            .cancelled_by(interrupt.flag());
+        let mut step = |progress: &Progress| bar.step(progress);
+        let mut hooks = Hooks {
+            progress: Some(&mut step),
+            cancel: Some(interrupt.flag()),
+        };
+        let mut advise = self.advise();
         if let Some(pause) = self.how.pace {
             advise = advise.pace(pause);
         }
         if let Some(most) = self.max_stall {
             advise = advise.max_stall(most);
         }
-        let advised = advise.give(target);
+        let advised = run(&advise, target, &mut hooks);
         drop(bar);
         let advised = advised?;
         let looks = before.zip(look());

@@ -116,6 +116,7 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
                 ranges,
                 left_to_server,
                 bounds,
+                ..
             } = &**planned;
             plan = Some(Planned {
                 mappings: ranges.len(),

@@ -74,7 +74,7 @@ impl Choice {
 }
 
 impl What {
-    pub(crate) fn put_into<'a>(&self, advise: Advise<'a>) -> Advise<'a> {
+    pub(crate) fn put_into(&self, advise: Advise) -> Advise {
         match self {
             What::Entire => advise.entire_address_space(),
             What::Ranges(ranges) => advise.ranges(ranges.clone()),

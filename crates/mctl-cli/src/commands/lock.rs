@@ -3,12 +3,12 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::budget::Growth;
 use mctl::coverage::Bytes;
-use mctl::memlock::Lock;
+use mctl::memlock::{Lock, Locking};
 
 use crate::advising::{Who, parse};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
-use crate::locking::{Bounds, How, Work, carry_out};
+use crate::locking::{How, Work, carry_out};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "lock",
@@ -69,9 +69,10 @@ fn run(matches: &ArgMatches) -> Ended {
         future: line.future,
         on_fault: line.onfault,
     };
-    let bounds = Bounds {
+    let locking = Locking {
+        what,
         served_too: line.userfaultfd,
         growth: line.max_growth.map_or(Growth::Sparing, Growth::AtMost),
     };
-    carry_out(Work::Lock(what, bounds), &line.who, &line.how)
+    carry_out(Work::Lock(locking), &line.who, &line.how)
 }

@@ -107,7 +107,7 @@ fn run(matches: &ArgMatches) -> Ended {
     let mut code = exit::DONE;
     let results = mctl::in_turn(&rows, |row| match row {
         Row::NotSaved { .. } => Ok(None),
-        Row::State(saved) if args.dry_run => saved.rehearse().map(|()| None),
+        Row::State(saved) if args.dry_run => saved.dry_run().map(|_| None),
         Row::State(saved) => saved.restore().map(Some),
     });
     for (row, result) in rows.iter().zip(&results) {

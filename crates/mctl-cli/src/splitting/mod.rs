@@ -2,6 +2,7 @@
 
 mod tell;
 
+use mctl::operation::{Hooks, Progress, dry_run, run};
 use mctl::split::{Done, HugePages, Split};
 use mctl::{Error, ProcessSpec, Target};
 use std::time::Duration;
@@ -36,16 +37,16 @@ pub(crate) struct Row {
 
 /// Splits the huge pages of one process, or says what would be split.
 pub(crate) fn split(target: &Target, how: How, interrupt: &Interrupt) -> Result<Outcome, Error> {
-    let mut split = Split::new();
+    let split = Split::new().pace(how.pace.unwrap_or_default());
     if how.dry_run {
-        return split.rehearse(target).map(Outcome::Planned);
+        return dry_run(&split, target).map(Outcome::Planned);
     }
     let label = format!("split {} ({})", target.pid(), target.name());
     let mut bar = Bar::new(label, how.quiet);
-    let mut step = |progress: &mctl::advise::Progress| bar.step(progress);
-    split = split
-        .on_progress(&mut step)
-        .cancelled_by(interrupt.flag())
-        .pace(how.pace.unwrap_or_default());
-    split.run(target).map(|done| Outcome::Split(Box::new(done)))
+    let mut step = |progress: &Progress| bar.step(progress);
+    let mut hooks = Hooks {
+        progress: Some(&mut step),
+        cancel: Some(interrupt.flag()),
+    };
+    run(&split, target, &mut hooks).map(|done| Outcome::Split(Box::new(done)))
 }

@@ -24,16 +24,19 @@
 mod allowance;
 mod work;
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mctl_abi::Errno;
 use mctl_sys::arch::NR_MLOCKALL;
+use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::op::advice::{Progress, Way};
-use crate::op::budget::{Ahead, Cost, Growth, Purpose, before_locking, cost_of_locking};
+use crate::op::advice::Way;
+use crate::op::budget::{Ahead, Cost, Growth, Guard, Purpose, cost_of_locking};
+use crate::op::{Detail, Hooks, Operation, Ready};
+use crate::run::carrier::Carrying;
+use crate::run::each;
 use crate::see::coverage::Bytes;
 use crate::target::Target;
 use work::Work;
@@ -88,143 +91,204 @@ pub struct Locked {
     pub notes: Vec<String>,
 }
 
-/// What long work reports to, and is ended by.
-#[derive(Default)]
-pub struct Hooks<'a> {
-    /// Is told how far it is.
-    pub progress: Option<&'a mut dyn FnMut(&Progress)>,
-    /// Ends it between two pieces once this is true.
-    pub cancel: Option<&'a AtomicBool>,
-    /// Memory that somebody serves by userfaultfd(2) too: its pages are then asked for.
+fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Locking the memory of processes, as an [`Operation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Locking {
+    /// What to lock.
+    pub what: Lock,
+    /// Whether memory that somebody serves by userfaultfd(2) is locked too: its pages are asked for then.
     pub served_too: bool,
-    /// How much the target may grow.
+    /// How much a process may grow.
     pub growth: Growth,
 }
 
-impl std::fmt::Debug for Hooks<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hooks")
-            .field("progress", &self.progress.is_some())
-            .field("cancel", &self.cancel)
-            .field("served_too", &self.served_too)
-            .field("growth", &self.growth)
-            .finish()
+/// Unlocking the memory of processes, as an [`Operation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlocking;
+
+/// What locking depends on, of one process.
+#[derive(Debug)]
+pub struct LockFacts<'t> {
+    target: &'t Target,
+    allowance: Allowance,
+    cost: Option<Cost>,
+    served: Vec<Range>,
+    carrying: Carrying<'t>,
+}
+
+/// What would be locked or unlocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LockPlan {
+    /// What its limit allows. Where that does not suffice, the work is refused.
+    pub allowance: Allowance,
+    /// How much would be passed over because somebody serves its pages by userfaultfd(2).
+    pub left_to_server: Bytes,
+    /// What would come in, and what it is compared with; `None`: nothing.
+    pub cost: Option<Cost>,
+}
+
+impl Locking {
+    /// Whether pages are brought in.
+    fn brings_in(&self) -> bool {
+        self.what.current && !self.what.on_fault
     }
 }
 
-fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+impl Operation for Locking {
+    type Facts<'t> = LockFacts<'t>;
+    type Plan = LockPlan;
+    type Outcome = Locked;
+
+    fn name(&self) -> String {
+        "lock".to_owned()
+    }
+
+    fn check<'t>(&self, target: &'t Target, _: Detail) -> Result<LockFacts<'t>> {
+        if !(self.what.current || self.what.future) {
+            return Err(Error::Invalid {
+                why: "lock what is mapped now, what is mapped later, or both".to_owned(),
+            });
+        }
+        let carrying = reach(target)?;
+        let allowance = Allowance::of(target)?;
+        let mut facts = LockFacts {
+            target,
+            allowance,
+            cost: None,
+            served: Vec::new(),
+            carrying,
+        };
+        if !self.brings_in() {
+            return Ok(facts);
+        }
+        // What its limit forbids is said first.
+        if allowance.refusal(self.what).is_none() {
+            facts.cost = Some(cost_of_locking(target)?);
+        }
+        if !self.served_too {
+            facts.served = crate::op::advice::served::served(target)?;
+        }
+        Ok(facts)
+    }
+
+    fn plan(&self, facts: &LockFacts<'_>, ahead: &Ahead) -> Result<LockPlan> {
+        let cost = match facts.cost.clone() {
+            None => None,
+            Some(mut cost) => {
+                cost.room = cost.room.after(ahead);
+                cost.check(facts.target.pid(), Purpose::Lock, self.growth)?;
+                Some(cost)
+            }
+        };
+        Ok(LockPlan {
+            allowance: facts.allowance,
+            left_to_server: Bytes(facts.served.iter().map(|range| range.len).sum()),
+            cost,
+        })
+    }
+
+    fn cost<'p>(&self, plan: &'p LockPlan) -> Option<(&'p Cost, Growth)> {
+        plan.cost.as_ref().map(|cost| (cost, self.growth))
+    }
+
+    fn run<'t>(&self, ready: Ready<'t, Self>, hooks: &mut Hooks<'_>) -> Result<Locked> {
+        let Ready {
+            target,
+            facts,
+            plan,
+        } = ready;
+        if let Some((errno, why)) = plan.allowance.refusal(self.what) {
+            let pid = target.pid();
+            return Err(match errno {
+                Errno::EPERM => Error::Permission { pid, why },
+                errno => Error::Limit { pid, why, errno },
+            });
+        }
+        let guard = plan
+            .cost
+            .is_some()
+            .then(|| Guard::new(target, Purpose::Lock, self.growth));
+        let mut work = Work::new(target, facts.carrying, guard, hooks);
+        if self.what.future {
+            // First, so that what it maps meanwhile is locked too.
+            let later = Lock {
+                current: false,
+                ..self.what
+            };
+            work.one(NR_MLOCKALL, [later.bits(), 0, 0, 0, 0, 0], "mlockall")?;
+        }
+        if self.what.current {
+            let locked = work.lock(self.what.on_fault, &facts.served);
+            locked.map_err(|error| work.died(error))?;
+        }
+        let mut notes = work.notes();
+        if self.what.future {
+            let how = if self.what.on_fault {
+                "locked as it comes in"
+            } else {
+                "brought in and locked"
+            };
+            notes.push(format!(
+                "memory that it maps later is {how}; where RLIMIT_MEMLOCK holds for it, mapping fails (EAGAIN) \
+                 beyond that; children and the next program start unlocked"
+            ));
+        }
+        work.done(plan.allowance.locked, notes)
+    }
+}
+
+impl Operation for Unlocking {
+    type Facts<'t> = LockFacts<'t>;
+    type Plan = LockPlan;
+    type Outcome = Locked;
+
+    fn name(&self) -> String {
+        "unlock".to_owned()
+    }
+
+    fn check<'t>(&self, target: &'t Target, _: Detail) -> Result<LockFacts<'t>> {
+        let carrying = reach(target)?;
+        Ok(LockFacts {
+            target,
+            allowance: Allowance::of(target)?,
+            cost: None,
+            served: Vec::new(),
+            carrying,
+        })
+    }
+
+    fn plan(&self, facts: &LockFacts<'_>, _: &Ahead) -> Result<LockPlan> {
+        Ok(LockPlan {
+            allowance: facts.allowance,
+            left_to_server: Bytes::ZERO,
+            cost: None,
+        })
+    }
+
+    fn run<'t>(&self, ready: Ready<'t, Self>, hooks: &mut Hooks<'_>) -> Result<Locked> {
+        let mut work = Work::new(ready.target, ready.facts.carrying, None, hooks);
+        work.unlock()?;
+        let notes = work.notes();
+        work.done(ready.plan.allowance.locked, notes)
+    }
 }
 
 /// Locks a target's memory.
 ///
 /// # Errors
 /// `EINVAL` neither `current` nor `future`; `EPERM`, `ENOMEM` the target's limit, or no room for what
-/// has to come in ([`crate::op::budget`]), found out beforehand, in words; else as for any call that is run in the target.
+/// has to come in ([`crate::op::budget`]), found out beforehand, in words; else as for any call that is run in the
+/// target.
 pub fn lock(target: &Target, lock: Lock) -> Result<Locked> {
-    lock_with(target, lock, Hooks::default())
-}
-
-/// As [`lock`], with progress and a way to end it.
-///
-/// Cancelled, what came before stays locked and the rest is as it was; where the most growth or the
-/// end of the room is reached, the rest is locked as it comes in. The result says so.
-///
-/// # Errors
-/// As [`lock`].
-pub fn lock_with(target: &Target, lock: Lock, hooks: Hooks<'_>) -> Result<Locked> {
-    crate::with_room(|| crate::together(|| lock_here(target, lock, hooks)))
-}
-
-fn lock_here(target: &Target, lock: Lock, mut hooks: Hooks<'_>) -> Result<Locked> {
-    if !(lock.current || lock.future) {
-        return Err(Error::Invalid {
-            why: "lock what is mapped now, what is mapped later, or both".to_owned(),
-        });
-    }
-    check_reachable(target)?;
-    let allowance = Allowance::of(target)?;
-    if let Some((errno, why)) = allowance.refusal(lock) {
-        return Err(match errno {
-            Errno::EPERM => Error::Permission {
-                pid: target.pid(),
-                why,
-            },
-            errno => Error::Limit {
-                pid: target.pid(),
-                why,
-                errno,
-            },
-        });
-    }
-    let guard = before_locking(target, lock, hooks.growth)?;
-    let mut work = Work::new(target, guard, &mut hooks)?;
-    if lock.future {
-        // First, so that what it maps meanwhile is locked too.
-        let later = Lock {
-            current: false,
-            ..lock
-        };
-        work.one(NR_MLOCKALL, [later.bits(), 0, 0, 0, 0, 0], "mlockall")?;
-    }
-    if lock.current {
-        let locked = work.lock(lock.on_fault);
-        locked.map_err(|error| work.died(error))?;
-    }
-    let mut notes = work.notes();
-    if lock.future {
-        let how = if lock.on_fault {
-            "locked as it comes in"
-        } else {
-            "brought in and locked"
-        };
-        notes.push(format!(
-            "memory that it maps later is {how}; where RLIMIT_MEMLOCK holds for it, mapping fails (EAGAIN) \
-             beyond that; children and the next program start unlocked"
-        ));
-    }
-    work.done(allowance.locked, notes)
-}
-
-/// Whether [`lock`] and [`unlock`] could be called in the target now. It is not stopped for that; what its
-/// limit allows is [`Allowance`].
-///
-/// # Errors
-/// As for any call that is run in the target.
-pub fn rehearse(target: &Target) -> Result<()> {
-    check_reachable(target)
-}
-
-/// How much [`lock`] would pass over because somebody serves its pages by userfaultfd(2).
-///
-/// # Errors
-/// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
-pub fn left_to_server(target: &Target, lock: Lock) -> Result<Bytes> {
-    if lock.on_fault || !lock.current {
-        return Ok(Bytes::ZERO);
-    }
-    let served = crate::op::advice::served::served(target)?;
-    Ok(Bytes(served.iter().map(|range| range.len).sum()))
-}
-
-/// What [`lock`] would bring in, and what it is compared with; `None`: nothing. `ahead`: what would come in for
-/// other processes first.
-///
-/// # Errors
-/// `ENOMEM` there is not room for it; `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
-pub fn check_room(
-    target: &Target,
-    lock: Lock,
-    growth: Growth,
-    ahead: &Ahead,
-) -> Result<Option<Cost>> {
-    if !lock.current || lock.on_fault {
-        return Ok(None);
-    }
-    let mut cost = cost_of_locking(target)?;
-    cost.room = cost.room.after(ahead);
-    cost.check(target.pid(), Purpose::Lock, growth)?;
-    Ok(Some(cost))
+    let locking = Locking {
+        what: lock,
+        ..Locking::default()
+    };
+    each::run(&locking, target, &mut Hooks::default())
 }
 
 /// Unlocks a target's memory, whoever locked it, and ends `MCL_FUTURE`.
@@ -232,31 +296,16 @@ pub fn check_room(
 /// # Errors
 /// As for any call that is run in the target.
 pub fn unlock(target: &Target) -> Result<Locked> {
-    unlock_with(target, Hooks::default())
+    each::run(&Unlocking, target, &mut Hooks::default())
 }
 
-/// As [`unlock`], with progress and a way to end it.
-///
-/// # Errors
-/// As [`unlock`].
-pub fn unlock_with(target: &Target, hooks: Hooks<'_>) -> Result<Locked> {
-    crate::with_room(|| crate::together(|| unlock_here(target, hooks)))
-}
-
-fn unlock_here(target: &Target, mut hooks: Hooks<'_>) -> Result<Locked> {
-    check_reachable(target)?;
-    let before = Allowance::of(target)?.locked;
-    let mut work = Work::new(target, None, &mut hooks)?;
-    work.unlock()?;
-    let notes = work.notes();
-    work.done(before, notes)
-}
-
-fn check_reachable(target: &Target) -> Result<()> {
+/// The carrier to be, of a target that can be reached. It is not stopped for that.
+fn reach(target: &Target) -> Result<Carrying<'_>> {
     if target.is_own() {
-        return Err(Error::Invalid {
-            why: "that is this process itself: it calls mlockall(2)".to_owned(),
+        return Err(Error::OwnProcess {
+            pid: target.pid(),
+            call: "mlockall(2)",
         });
     }
-    target.look().map(drop)
+    Carrying::new(target)
 }

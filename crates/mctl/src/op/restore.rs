@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use mctl_abi::thp::ThpDisable;
 use mctl_abi::{Errno, Policy};
+use mctl_sys::inject::Prepared;
 use mctl_sys::procfs::stat::Stat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::op::outcome::Outcome;
-use crate::op::policy::plan::{CalledBy, Step, unsupported};
-use crate::run::{record_steps, set_switches};
+use crate::op::budget::Ahead;
+use crate::op::outcome::{Mechanism, Note, Outcome};
+use crate::op::policy::plan::{Plan, Step, unsupported};
+use crate::op::{Detail, Hooks, Operation, Ready};
+use crate::run::{Work, each, record_steps, walk_one};
 use crate::see::policy::{
     Doubt, INHERIT_OR_ADVISED, Known, Look, Reading, UNKNOWN, inherit_is_advised, read_policy,
 };
@@ -93,68 +96,30 @@ impl Saved {
     /// now, and which of two states to go back to was not known and makes a difference. Nothing
     /// was changed then.
     pub fn restore(&self) -> Result<Outcome> {
-        crate::with_room(|| self.restore_here())
+        crate::with_room(|| each::run(self, &self.open()?, &mut Hooks::default()))
     }
 
-    fn restore_here(&self) -> Result<Outcome> {
-        let (target, steps) = self.steps()?;
-        let lifts_never = |step: &Step| {
-            matches!(
-                step,
-                Step::SetThpDisable {
-                    only_from: Some(_),
-                    ..
-                }
-            )
-        };
-        let either = steps.iter().any(lifts_never);
-        let mut outcome = set_switches(&target, steps)?;
-        if either {
-            outcome.notes.push(crate::op::outcome::Note::WasEither);
-        }
-        if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
-            outcome
-                .mechanisms
-                .push(crate::op::outcome::Mechanism::Nothing);
-        }
-        Ok(outcome)
-    }
-
-    /// Whether [`restore`](Saved::restore) would begin: its checks, without touching the process.
+    /// What [`restore`](Saved::restore) would do, without touching the process.
     ///
     /// # Errors
     /// As [`restore`](Saved::restore).
-    pub fn rehearse(&self) -> Result<()> {
-        crate::with_room(|| self.rehearse_here())
+    pub fn dry_run(&self) -> Result<Plan> {
+        crate::with_room(|| each::dry_run(self, &self.open()?))
     }
 
-    fn rehearse_here(&self) -> Result<()> {
-        let (target, steps) = self.steps()?;
-        let ours = |step: &Step| {
-            matches!(
-                step,
-                Step::Call {
-                    by: CalledBy::Us,
-                    ..
-                }
-            )
-        };
-        if target.is_own() || steps.iter().all(ours) {
-            return Ok(());
-        }
-        target.look().map(drop)
-    }
-
-    /// The process, if it is still the one that was saved, and what puts it back.
-    fn steps(&self) -> Result<(Target, Vec<Step>)> {
-        let target = Target::open(ProcessSpec {
+    /// The process that was saved, if that number is its own still. Whether it is the same process is checked then.
+    ///
+    /// # Errors
+    /// `ESRCH` it has ended.
+    fn open(&self) -> Result<Target> {
+        Target::open(ProcessSpec {
             pid: self.pid,
             inode: self.inode,
-        })?;
-        let found = start_time(&target)?;
-        if found != self.start_time {
-            return Err(Error::NoProcess { pid: self.pid });
-        }
+        })
+    }
+
+    /// The steps that put the process back.
+    fn steps(&self, target: &Target) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         // On a kernel without the switch "off" is what everyone has.
         let has_switch = || mctl_sys::raw::prctl::memory_merge().is_ok();
@@ -173,11 +138,11 @@ impl Saved {
                 only_from: None,
             });
         }
-        steps.extend(self.lift_never(&target)?);
+        steps.extend(self.lift_never(target)?);
         if let Some(mask) = self.record {
-            steps.extend(self.record_steps(&target, mask)?);
+            steps.extend(self.record_steps(target, mask)?);
         }
-        Ok((target, steps))
+        Ok(steps)
     }
 
     /// Where the process was inherit or hugepage-advised, which of the two did not show, and it is
@@ -216,6 +181,69 @@ impl Saved {
                 "the state was saved on a kernel that keeps a policy record, and this one keeps none",
             )),
         }
+    }
+}
+
+/// What putting a process back depends on.
+#[derive(Debug)]
+pub struct SavedFacts<'t> {
+    steps: Vec<Step>,
+    prepared: Option<Prepared<'t>>,
+}
+
+impl Operation for Saved {
+    type Facts<'t> = SavedFacts<'t>;
+    type Plan = Plan;
+    type Outcome = Outcome;
+
+    fn name(&self) -> String {
+        "restore".to_owned()
+    }
+
+    fn check<'t>(&self, target: &'t Target, _: Detail) -> Result<SavedFacts<'t>> {
+        if start_time(target)? != self.start_time {
+            return Err(Error::NoProcess { pid: self.pid });
+        }
+        let steps = self.steps(target)?;
+        let injected = !target.is_own() && steps.iter().any(Step::is_injected);
+        let prepared = match injected {
+            true => Some(target.look()?),
+            false => None,
+        };
+        Ok(SavedFacts { steps, prepared })
+    }
+
+    fn plan(&self, facts: &SavedFacts<'_>, _: &Ahead) -> Result<Plan> {
+        let mut promised = Outcome::new();
+        let lifts_never = |step: &Step| {
+            matches!(
+                step,
+                Step::SetThpDisable {
+                    only_from: Some(_),
+                    ..
+                }
+            )
+        };
+        if facts.steps.iter().any(lifts_never) {
+            promised.notes.push(Note::WasEither);
+        }
+        Ok(Plan {
+            steps: facts.steps.clone(),
+            promised,
+        })
+    }
+
+    fn run<'t>(&self, ready: Ready<'t, Self>, _: &mut Hooks<'_>) -> Result<Outcome> {
+        let Ready {
+            target,
+            facts,
+            plan,
+        } = ready;
+        let mut outcome = walk_one(Work::new(target, facts.prepared, plan))?;
+        if outcome.stopped == Duration::ZERO && outcome.mechanisms.is_empty() {
+            outcome.mechanisms.push(Mechanism::Nothing);
+        }
+        Ok(outcome)
     }
 }
 
@@ -260,7 +288,7 @@ mod tests {
         (saved.thp_disable, saved.mergeable, saved.record) = (None, None, None);
         for word in [INHERIT_OR_ADVISED, UNKNOWN] {
             saved.thp = Some(word.to_owned());
-            let (_, steps) = saved.steps().unwrap();
+            let steps = saved.steps(&target).unwrap();
             assert!(steps.is_empty(), "it is left alone: {steps:?}");
         }
         child.kill().unwrap();

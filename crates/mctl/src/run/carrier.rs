@@ -38,6 +38,7 @@ pub(crate) enum Halt {
 }
 
 /// A carrier, made when it is first needed, and again where it ended before its time.
+#[derive(Debug)]
 pub(crate) struct Carrying<'t> {
     target: &'t Target,
     /// What the calls concern: between two of them the target may execute another program.
@@ -52,17 +53,23 @@ pub(crate) struct Carrying<'t> {
 impl<'t> Carrying<'t> {
     /// # Errors
     /// The target must not, or cannot, be touched. It has been left as it was.
-    pub(crate) fn new(target: &'t Target, cancel: Option<&'t AtomicBool>) -> Result<Carrying<'t>> {
+    pub(crate) fn new(target: &'t Target) -> Result<Carrying<'t>> {
         let memory = target.look()?.memory().map(Arc::new);
         Ok(Carrying {
             target,
             memory,
-            cancel,
+            cancel: None,
             carrier: None,
             stops: Stops::default(),
             left: Vec::new(),
             late: 0,
         })
+    }
+
+    /// Ends between two calls once this is true.
+    pub(crate) fn cancelled_by(mut self, cancel: Option<&'t AtomicBool>) -> Carrying<'t> {
+        self.cancel = cancel;
+        self
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

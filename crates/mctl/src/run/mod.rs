@@ -1,7 +1,9 @@
-//! `apply()`: walks a plan. It decides nothing.
+//! Doing it: one way through every operation (`each`), the walk over the steps of a policy, groups, and the carriers.
+//! Nothing here decides.
 
 mod advise;
 pub(crate) mod carrier;
+pub(crate) mod each;
 pub(crate) mod group;
 mod list;
 mod native;
@@ -27,9 +29,10 @@ use switch::{record, script, step_on_ourselves};
 
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
+use crate::op::Hooks;
 use crate::op::outcome::Outcome;
-use crate::op::policy::check::{Ready, ready};
-use crate::op::policy::plan::{CalledBy, Plan, Step, Whose, calls_between};
+use crate::op::policy::check::PolicyChange;
+use crate::op::policy::plan::{CalledBy, Plan, Step, calls_between};
 use crate::op::policy::request::Request;
 use crate::run::patience::{in_turn, limits, note_disturbance, run, together};
 use crate::run::stack::with_room;
@@ -54,33 +57,16 @@ use crate::target::Target;
 /// # Errors
 /// As the contract says, in its order; nothing is changed then.
 pub fn apply(request: &Request, target: &Target, caps: &HostCaps) -> Result<Outcome> {
-    apply_each(request, &[target], caps)
-        .pop()
-        .unwrap_or_else(|| {
-            Err(Error::Invalid {
-                why: "no target".to_owned(),
-            })
-        })
+    let change = PolicyChange::new(request, caps);
+    each::run(&change, target, &mut Hooks::default())
 }
 
 /// Applies a request to several processes, each for itself: one result a target. They wait for harmless moments
 /// together: for all of them no longer than for one. So it is with those about which the kernel does not answer.
 #[must_use]
 pub fn apply_each(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
-    with_room(|| together(|| apply_together(request, targets, caps)))
-}
-
-fn apply_together(request: &Request, targets: &[&Target], caps: &HostCaps) -> Vec<Result<Outcome>> {
-    let mut works: Vec<Result<Work<'_>>> = one_task::map(
-        targets,
-        |target| target.is_own(),
-        |target| ready(request, target, whose(target), caps).map(Work::new),
-    );
-    walk(&mut works);
-    works
-        .into_iter()
-        .map(|work| work.and_then(|work| work.finish(request)))
-        .collect()
+    let change = PolicyChange::new(request, caps);
+    each::run_each(&change, targets, &mut Hooks::default())
 }
 
 /// What [`apply`] would do, without doing it.
@@ -88,15 +74,7 @@ fn apply_together(request: &Request, targets: &[&Target], caps: &HostCaps) -> Ve
 /// # Errors
 /// What [`apply`] would answer, as far as it can be told without touching the target.
 pub fn dry_run(request: &Request, target: &Target, caps: &HostCaps) -> Result<Plan> {
-    with_room(|| ready(request, target, whose(target), caps).map(|ready| ready.plan))
-}
-
-fn whose(target: &Target) -> Whose {
-    if target.is_own() {
-        Whose::Own
-    } else {
-        Whose::Other
-    }
+    each::dry_run(&PolicyChange::new(request, caps), target)
 }
 
 /// What [`launch`] would do, without doing it.
@@ -104,8 +82,8 @@ fn whose(target: &Target) -> Whose {
 /// # Errors
 /// As [`launch`].
 pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
-    let own = Target::ourselves();
-    with_room(|| ready(request, &own, Whose::Image, caps).map(|ready| ready.plan))
+    let change = PolicyChange::for_next_image(request, caps);
+    each::dry_run(&change, &Target::ourselves())
 }
 
 /// Puts a policy in force for the program that this process is about to execute.
@@ -114,19 +92,12 @@ pub fn launch_plan(request: &Request, caps: &HostCaps) -> Result<Plan> {
 /// As [`apply`]; `EOPNOTSUPP` also where only advice on mappings could do it: exec drops them
 /// all.
 pub fn launch(request: &Request, caps: &HostCaps) -> Result<Outcome> {
-    with_room(|| launch_here(request, caps))
-}
-
-fn launch_here(request: &Request, caps: &HostCaps) -> Result<Outcome> {
-    let own = Target::ourselves();
-    let mut works = [ready(request, &own, Whose::Image, caps).map(Work::new)];
-    walk(&mut works);
-    let [work] = works;
-    work?.finish(request)
+    let change = PolicyChange::for_next_image(request, caps);
+    each::run(&change, &Target::ourselves(), &mut Hooks::default())
 }
 
 /// One target on its way through its plan.
-struct Work<'t> {
+pub(crate) struct Work<'t> {
     target: &'t Target,
     prepared: Option<Prepared<'t>>,
     steps: std::vec::IntoIter<Step>,
@@ -135,17 +106,17 @@ struct Work<'t> {
 }
 
 impl<'t> Work<'t> {
-    fn new(ready: Ready<'t>) -> Work<'t> {
+    pub(crate) fn new(target: &'t Target, prepared: Option<Prepared<'t>>, plan: Plan) -> Work<'t> {
         Work {
-            target: ready.target,
-            prepared: ready.prepared,
-            steps: ready.plan.steps.into_iter(),
-            outcome: ready.plan.promised,
+            target,
+            prepared,
+            steps: plan.steps.into_iter(),
+            outcome: plan.promised,
             failed: None,
         }
     }
 
-    fn finish(mut self, request: &Request) -> Result<Outcome> {
+    fn finish(mut self, what: &str) -> Result<Outcome> {
         match self.failed.take() {
             None => Ok(self.outcome),
             Some(error) => {
@@ -157,7 +128,7 @@ impl<'t> Work<'t> {
                     }
                     return Err(Error::HalfDone {
                         pid: self.target.pid(),
-                        what: request.words(),
+                        what: what.to_owned(),
                         source: Box::new(error),
                         left: format!("what it had changed could not be put back: {undo_error}"),
                     });
@@ -166,6 +137,13 @@ impl<'t> Work<'t> {
             }
         }
     }
+}
+
+/// Walks the plans of several targets. `what` was asked for.
+pub(crate) fn walk_all(mut works: Vec<Result<Work<'_>>>, what: &str) -> Vec<Result<Outcome>> {
+    walk(&mut works);
+    let finished = works.into_iter().map(|work| work?.finish(what));
+    finished.collect()
 }
 
 /// Runs every target's next step until none is left. The steps of all targets that are due at
@@ -341,14 +319,13 @@ pub(crate) fn record_steps(target: &Target, now: Policy, wanted: Policy) -> Vec<
 }
 
 /// Sets switches to given states, whatever policy they belong to.
-pub(crate) fn set_switches(target: &Target, steps: Vec<Step>) -> Result<Outcome> {
-    let work = Work {
-        target,
-        prepared: None,
-        steps: steps.into_iter(),
-        outcome: Outcome::new(),
-        failed: None,
-    };
+fn set_switches(target: &Target, steps: Vec<Step>) -> Result<Outcome> {
+    let promised = Outcome::new();
+    walk_one(Work::new(target, None, Plan { steps, promised }))
+}
+
+/// Walks a plan of which nothing is put back where a step fails.
+pub(crate) fn walk_one(work: Work<'_>) -> Result<Outcome> {
     let mut works = [Ok(work)];
     with_room(|| walk(&mut works));
     let [work] = works;

@@ -29,7 +29,7 @@ pub(super) fn run(
     outcome: &mut Outcome,
     walked: &mut u64,
 ) -> Result<()> {
-    let mut carrying = Carrying::new(target, None)?;
+    let mut carrying = Carrying::new(target)?;
     let ran = in_order(target, calls, &mut carrying, walked);
     outcome.stopped += carrying.end().total;
     if let Some(what) = carrying.note() {

@@ -70,7 +70,7 @@ fn named(
 ///
 /// # Errors
 /// `EINVAL`.
-pub fn call(ranges: Option<&[Range]>, advice: Advice, flags: u32) -> Result<Advise<'static>> {
+pub fn call(ranges: Option<&[Range]>, advice: Advice, flags: u32) -> Result<Advise> {
     let flags = PmadvFlags::from_bits(flags)?;
     if flags.has(PmadvFlags::ENTIRE_ADDRESS_SPACE) != ranges.is_none() {
         return Err(Error::Invalid {

@@ -1,7 +1,5 @@
 //! Advice that a carrier gives: what takes as long as memory is large, or may wait for somebody.
 
-use std::sync::atomic::AtomicBool;
-
 use mctl_abi::Errno;
 use mctl_sys::arch::NR_MADVISE;
 use mctl_sys::inject::CarriedCall;
@@ -13,7 +11,6 @@ use super::result::Way;
 use super::walk::{Given, Giver};
 use crate::error::Result;
 use crate::run::carrier::{Carrying, HUGE, Halt, Size, Stops};
-use crate::target::Target;
 
 /// What faults pages in holds the address space for as long as that takes: 0.2 to 1 ms for this.
 pub(crate) const POPULATE: u64 = 1 << 20;
@@ -27,22 +24,16 @@ pub(super) struct Carried<'t> {
 }
 
 impl<'t> Carried<'t> {
-    /// # Errors
-    /// The target must not, or cannot, be touched. It has been left as it was.
-    pub(super) fn new(
-        advice: Advice,
-        target: &'t Target,
-        cancel: Option<&'t AtomicBool>,
-    ) -> Result<Carried<'t>> {
-        Ok(Carried {
+    pub(super) fn new(advice: Advice, carrying: Carrying<'t>) -> Carried<'t> {
+        Carried {
             advice,
-            carrying: Carrying::new(target, cancel)?,
+            carrying,
             size: match advice {
                 Advice::POPULATE_READ | Advice::POPULATE_WRITE => Size::fixed(POPULATE),
                 Advice::COLLAPSE => Size::fixed(HUGE),
                 _ => Size::measured(),
             },
-        })
+        }
     }
 
     fn call(&self, piece: Range) -> CarriedCall {

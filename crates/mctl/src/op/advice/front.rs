@@ -2,9 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Advice, Advise, Range, Selection, What};
+use super::{Advice, Advise, AdviseFacts, Range, Selection, What};
 use crate::error::{Error, Result};
-use crate::op::budget::{Cost, Growth, Purpose, Room, Spared, SwapRoom, choose, cost, without};
+use crate::op::Detail;
+use crate::op::budget::{
+    Ahead, Chosen, Cost, Growth, Purpose, Room, Spared, SwapRoom, choose, cost, without,
+};
+use crate::run::each;
 use crate::see::coverage::Bytes;
 use crate::target::Target;
 
@@ -68,13 +72,20 @@ fn holds_a_huge_page(range: Range) -> bool {
 /// What would be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// The mapped memory that the advice would be given to.
+    /// The mapped memory that the advice would be given to. A plan that is carried out lists no more than it has to:
+    /// of an entire address space it is one range.
     #[serde(skip)]
     pub ranges: Vec<Range>,
     /// Bytes that would be passed over because somebody serves their pages by userfaultfd(2).
     pub left_to_server: u64,
     /// What bounds it.
     pub bounds: Bounds,
+    /// Each range is a mapping, or a part of one, that was listed just now.
+    #[serde(skip)]
+    pub(super) listed: bool,
+    /// The entries are those that the operation itself names, and not `ranges`.
+    #[serde(skip)]
+    pub(super) named: bool,
 }
 
 /// Whether the entries are one, from 0 to the end of user space, of which most is not mapped.
@@ -84,142 +95,208 @@ pub(super) enum Whole {
     No,
 }
 
-impl Advise<'_> {
+/// Entries that were made for one target.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) ranges: Vec<Range>,
+    pub(super) whole: Whole,
+}
+
+/// What a decision about the entries depends on.
+#[derive(Debug)]
+pub(super) enum Front {
+    /// Nothing: it costs nothing, and finds a place for everything.
+    Clear,
+    /// What would come in.
+    BringsIn(Cost),
+    /// The blocks that are worth a huge page, and the room for them.
+    Collapses { chosen: Chosen, room: Room },
+    /// There is no swap, and these parts of the address space have nowhere else to go.
+    NoSwap {
+        why: String,
+        nowhere: Vec<(u64, u64)>,
+    },
+}
+
+impl Advise {
     /// What would be done, after all the checks of [`give`](Advise::give). The target is not
     /// stopped, and nothing of it changes.
     ///
     /// # Errors
     /// As [`give`](Advise::give). What only a mapping refuses is not found out.
-    pub fn plan(mut self, target: &Target) -> Result<Plan> {
-        self.rehearse(target)?;
-        self.growth = Some(self.bound());
-        let what = match std::mem::replace(&mut self.what, What::Entire) {
-            What::Entire => Selection::all().ranges(target)?,
-            What::Ranges(ranges) => ranges
-                .into_iter()
-                .fold(Selection::all(), Selection::within)
-                .ranges(target)?,
-            What::Selected(selection) => selection.ranges(target)?,
+    pub fn plan(&self, target: &Target) -> Result<Plan> {
+        each::dry_run(self, target)
+    }
+
+    /// The entries, unless they are those that the operation itself names. Only a dry run lists an entire address
+    /// space, or the mapped parts of ranges.
+    pub(super) fn entries(&self, target: &Target, detail: Detail) -> Result<Option<Entries>> {
+        let listed = |selection: &Selection| {
+            let ranges = selection.ranges(target)?;
+            let whole = Whole::No;
+            Ok(Some(Entries { ranges, whole }))
         };
-        let served = self.passed_over_for_their_server(target)?;
-        let (what, left_to_server) = super::served::without(&what, &served);
-        let (ranges, bounds) = self.in_front(target, what, Whole::No)?;
-        Ok(Plan {
-            ranges,
-            left_to_server,
-            bounds,
+        match (&self.what, detail) {
+            (What::Selected(selection), _) => listed(selection),
+            (What::Entire, Detail::Shown) => listed(&Selection::all()),
+            (What::Ranges(ranges), Detail::Shown) => listed(&within(ranges)),
+            (What::Ranges(_), Detail::Needed) => Ok(None),
+            (What::Entire, Detail::Needed) => Ok(Some(Entries {
+                ranges: vec![Range {
+                    start: 0,
+                    len: super::listing::task_size(),
+                }],
+                whole: Whole::Yes,
+            })),
+        }
+    }
+
+    /// Reads what the decision depends on, and lists the mappings where it goes by them.
+    pub(super) fn look_in_front(
+        &self,
+        target: &Target,
+        entries: &mut Option<Entries>,
+    ) -> Result<Front> {
+        let growth = self.bound();
+        if self.advice == Advice::PAGEOUT && growth != Growth::AsAsked {
+            return self.look_for_swap(target, entries);
+        }
+        let Some(purpose) = Purpose::of(self.advice) else {
+            return Ok(Front::Clear);
+        };
+        if self.advice != Advice::COLLAPSE || growth == Growth::AsAsked {
+            let ranges = self.ranges_of(entries);
+            return Ok(Front::BringsIn(cost(target, purpose, ranges)?));
+        }
+        // No huge page reaches from one mapping into the next.
+        self.list(target, entries, self.flags.allows_gaps())?;
+        let ranges = match entries {
+            Some(entries) => std::mem::take(&mut entries.ranges),
+            None => self.ranges_of(&None).to_vec(),
+        };
+        Ok(Front::Collapses {
+            chosen: choose(target, ranges, growth)?,
+            room: Room::of(target)?,
         })
     }
 
-    /// Chooses among the entries, and refuses what has no room.
-    pub(super) fn in_front(
-        &mut self,
-        target: &Target,
-        entries: Vec<Range>,
-        whole: Whole,
-    ) -> Result<(Vec<Range>, Bounds)> {
-        let mut bounds = Bounds::default();
-        let growth = self.bound();
-        if self.advice == Advice::PAGEOUT && growth != Growth::AsAsked {
-            let entries = self.with_somewhere_to_go(target, entries, whole, &mut bounds)?;
-            return Ok((entries, bounds));
-        }
-        let Some(purpose) = Purpose::of(self.advice) else {
-            return Ok((entries, bounds));
+    /// Of an entire address space, and of ranges with gaps, the mappings.
+    fn list(&self, target: &Target, entries: &mut Option<Entries>, gaps: bool) -> Result<()> {
+        let ranges = match (&self.what, &entries) {
+            (What::Ranges(ranges), None) if gaps => within(ranges).ranges(target)?,
+            (_, Some(entries)) if entries.whole == Whole::Yes => Selection::all().ranges(target)?,
+            _ => return Ok(()),
         };
-        if self.advice != Advice::COLLAPSE || growth == Growth::AsAsked {
-            let mut cost = cost(target, purpose, &entries)?;
-            cost.room = self.left_by_others(cost.room);
-            cost.check(target.pid(), purpose, growth)?;
-            bounds.cost = Some(cost);
-            return Ok((entries, bounds));
-        }
-        let entries = match whole {
-            Whole::Yes => {
-                self.parts_of_mappings();
-                Selection::all().ranges(target)?
-            }
-            // What the dry run does too: no huge page reaches from one mapping into the next.
-            Whole::No if self.flags.allows_gaps() && !self.listed => {
-                self.parts_of_mappings();
-                let all = entries.into_iter();
-                all.fold(Selection::all(), Selection::within)
-                    .ranges(target)?
-            }
-            Whole::No => entries,
-        };
-        let chosen = choose(target, entries, growth)?;
-        let cost = Cost {
-            bytes: chosen.need,
-            shared: Bytes::ZERO,
-            room: self.left_by_others(Room::of(target)?),
-        };
-        cost.check(target.pid(), purpose, growth)?;
-        bounds.cost = Some(cost);
-        if chosen.spared != Spared::default() {
-            bounds.sparse = Some(chosen.spared);
-            self.parts_of_mappings();
-        }
-        let (ranges, too_small) = large_enough(chosen.ranges);
-        bounds.too_small = too_small;
-        Ok((ranges, bounds))
+        let whole = Whole::No;
+        *entries = Some(Entries { ranges, whole });
+        Ok(())
     }
 
-    /// Of a dry run of several processes, what those before it leave.
-    fn left_by_others(&self, room: Room) -> Room {
-        match self.after {
-            Some(ahead) => room.after(ahead),
-            None => room,
+    fn ranges_of<'r>(&'r self, entries: &'r Option<Entries>) -> &'r [Range] {
+        match (entries, &self.what) {
+            (Some(entries), _) => &entries.ranges,
+            (None, What::Ranges(ranges)) => ranges,
+            (None, _) => &[],
         }
     }
 
-    /// The entries are parts of mappings now, listed just before.
-    fn parts_of_mappings(&mut self) {
-        self.listed = true;
-        self.flags = self.flags.with(super::PmadvFlags::NO_ERROR_ON_UNMAPPED);
-    }
-
-    /// Of the entries what reclaim can put anywhere: where there is no swap, the pages of files.
-    fn with_somewhere_to_go(
-        &mut self,
-        target: &Target,
-        entries: Vec<Range>,
-        whole: Whole,
-        bounds: &mut Bounds,
-    ) -> Result<Vec<Range>> {
+    /// What reclaim cannot put anywhere: without swap, all but the pages of files.
+    fn look_for_swap(&self, target: &Target, entries: &mut Option<Entries>) -> Result<Front> {
         let Some(why) = SwapRoom::of(target)?.nowhere() else {
-            return Ok(entries);
+            return Ok(Front::Clear);
         };
-        let entries = match whole {
-            Whole::Yes => Selection::all().ranges(target)?,
-            Whole::No => entries,
-        };
-        let nowhere: Vec<(u64, u64)> = Selection::all()
+        self.list(target, entries, false)?;
+        let nowhere = Selection::all()
             .anonymous()
             .shmem()
             .ranges(target)?
             .iter()
             .map(|range| (range.start, range.start.saturating_add(range.len)))
             .collect();
-        let left = without(&entries, &nowhere);
-        let bytes = |ranges: &[Range]| Bytes(ranges.iter().map(|range| range.len).sum());
-        let out = bytes(&entries).less(bytes(&left));
-        if out.is_zero() {
-            return Ok(entries);
-        }
-        if left.is_empty() {
-            return Err(Error::Unsupported {
-                what: format!("process {}: pageout", target.pid()),
-                why: format!(
-                    "{why}: anonymous and shared memory has nowhere to go, and its huge pages would \
-                     be split for nothing; nothing was touched"
-                ),
-            });
-        }
-        bounds.left_out = Some(LeftOut { bytes: out, why });
-        self.parts_of_mappings();
-        Ok(left)
+        Ok(Front::NoSwap { why, nowhere })
     }
+
+    /// Chooses among the entries, and refuses what has no room. Pure.
+    pub(super) fn decide_in_front(&self, facts: &AdviseFacts<'_>, ahead: &Ahead) -> Result<Plan> {
+        let pid = facts.target.pid();
+        let growth = self.bound();
+        let named = facts.entries.is_none();
+        let whole = |entries: &Entries| entries.whole == Whole::Yes;
+        let mut plan = Plan {
+            left_to_server: facts.left_to_server,
+            listed: !named && !facts.entries.as_ref().is_some_and(whole),
+            named,
+            ..Plan::default()
+        };
+        match &facts.front {
+            Front::Clear => {}
+            Front::BringsIn(cost) => {
+                let mut cost = cost.clone();
+                cost.room = cost.room.after(ahead);
+                if let Some(purpose) = Purpose::of(self.advice) {
+                    cost.check(pid, purpose, growth)?;
+                }
+                plan.bounds.cost = Some(cost);
+            }
+            Front::Collapses { chosen, room } => {
+                let cost = Cost {
+                    bytes: chosen.need,
+                    shared: Bytes::ZERO,
+                    room: room.clone().after(ahead),
+                };
+                cost.check(pid, Purpose::Collapse, growth)?;
+                plan.bounds.cost = Some(cost);
+                if chosen.spared != Spared::default() {
+                    plan.bounds.sparse = Some(chosen.spared);
+                    plan.listed = true;
+                }
+                (plan.ranges, plan.bounds.too_small) = large_enough(chosen.ranges.clone());
+                plan.named = false;
+                return Ok(plan);
+            }
+            Front::NoSwap { why, nowhere } => {
+                let entries = self.ranges_of(&facts.entries);
+                let left = without(entries, nowhere);
+                let bytes = |ranges: &[Range]| Bytes(ranges.iter().map(|range| range.len).sum());
+                let out = bytes(entries).less(bytes(&left));
+                if !out.is_zero() {
+                    if left.is_empty() {
+                        return Err(nowhere_to_go(pid, why));
+                    }
+                    plan.bounds.left_out = Some(LeftOut {
+                        bytes: out,
+                        why: why.clone(),
+                    });
+                    plan.ranges = left;
+                    plan.listed = true;
+                    plan.named = false;
+                    return Ok(plan);
+                }
+            }
+        }
+        if let Some(entries) = &facts.entries {
+            plan.ranges.clone_from(&entries.ranges);
+        }
+        Ok(plan)
+    }
+}
+
+fn nowhere_to_go(pid: i32, why: &str) -> Error {
+    Error::Unsupported {
+        what: format!("process {pid}: pageout"),
+        why: format!(
+            "{why}: anonymous and shared memory has nowhere to go, and its huge pages would be split for \
+             nothing; nothing was touched"
+        ),
+    }
+}
+
+/// The mapped parts of ranges.
+fn within(ranges: &[Range]) -> Selection {
+    ranges
+        .iter()
+        .copied()
+        .fold(Selection::all(), Selection::within)
 }
 
 #[cfg(test)]

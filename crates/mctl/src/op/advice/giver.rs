@@ -3,18 +3,19 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use mctl_abi::Errno;
+use mctl_sys::inject::Prepared;
 use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range, madvise_own, process_madvise};
 
+use super::Advise;
 use super::carried::Carried;
 use super::injected::Injected;
 use super::kind::{Advice, Effect, Reach};
 use super::result::Way;
 use super::walk::{Given, Giver};
 use crate::error::{Error, Result};
-use crate::run::carrier::Stops;
+use crate::run::carrier::{Carrying, Stops};
 use crate::target::Target;
 
 /// A giver that also says how it works and how long it stopped its target.
@@ -32,29 +33,70 @@ pub(crate) trait Stopping: Giver {
     }
 }
 
-/// Chooses by advice and target. That the target can be reached is known then.
-pub(super) fn giver_for<'t>(
-    advice: Advice,
-    target: &'t Target,
-    max_stall: Duration,
-    own_may_go: Option<OwnMemoryMayGo>,
-    cancel: Option<&'t AtomicBool>,
-) -> Result<Box<dyn Stopping + 't>> {
+/// By whom advice can be given to a target, found out without stopping it.
+#[derive(Debug)]
+pub(crate) enum Reached<'t> {
+    /// By ourselves: it is our own memory.
+    Own,
+    /// By the kernel, on the pidfd.
+    Remote,
+    /// By a thread of the target, after this look at it.
+    Injected(Box<Prepared<'t>>),
+    /// By a carrier.
+    Carrier(Box<Carrying<'t>>),
+}
+
+/// Chooses by advice and target.
+///
+/// # Errors
+/// The target must not, or cannot, be touched. It has been left as it was.
+pub(crate) fn reach(advice: Advice, target: &Target) -> Result<Reached<'_>> {
     if target.is_own() {
-        return Ok(Box::new(Own {
-            advice,
-            target,
-            own_may_go,
-        }));
+        return Ok(Reached::Own);
     }
     if advice.reach() == Reach::Remote && kernel_takes(advice, target)? {
-        return Ok(Box::new(Remote { advice, target }));
+        return Ok(Reached::Remote);
     }
     // What only sets flags takes a borrowed thread microseconds; two stops for a carrier take longer.
     if advice.only_sets_flags() {
-        return Ok(Box::new(Injected::new(advice, target, max_stall, cancel)?));
+        return Ok(Reached::Injected(Box::new(target.look()?)));
     }
-    Ok(Box::new(Carried::new(advice, target, cancel)?))
+    Ok(Reached::Carrier(Box::new(Carrying::new(target)?)))
+}
+
+/// The giver of advice for a target that was reached.
+pub(super) fn giver<'g>(
+    advise: &Advise,
+    target: &'g Target,
+    reached: Reached<'g>,
+    cancel: Option<&'g AtomicBool>,
+) -> Box<dyn Stopping + 'g> {
+    let advice = advise.advice;
+    match reached {
+        Reached::Own => Box::new(Own {
+            advice,
+            target,
+            own_may_go: advise.own_may_go,
+        }),
+        Reached::Remote => Box::new(Remote { advice, target }),
+        Reached::Injected(look) => Box::new(Injected::new(
+            advice,
+            target,
+            *look,
+            advise.max_stall,
+            cancel,
+        )),
+        Reached::Carrier(carrying) => Box::new(Carried::new(advice, carrying.cancelled_by(cancel))),
+    }
+}
+
+/// The giver of advice that keeps contents, in the usual way.
+pub(crate) fn giver_keeping<'g>(
+    advice: Advice,
+    target: &'g Target,
+    reached: Reached<'g>,
+) -> Box<dyn Stopping + 'g> {
+    giver(&Advise::new(advice), target, reached, None)
 }
 
 /// Whether the kernel takes the advice for this target from us, asked with an empty list, and so

@@ -34,16 +34,14 @@ pub(super) struct Injected<'t> {
 }
 
 impl<'t> Injected<'t> {
-    /// # Errors
-    /// The target must not, or cannot, be touched. It has been left as it was.
     pub(super) fn new(
         advice: Advice,
         target: &'t Target,
+        prepared: Prepared<'t>,
         budget: Duration,
         cancel: Option<&'t AtomicBool>,
-    ) -> Result<Injected<'t>> {
-        let prepared = target.look()?;
-        Ok(Injected {
+    ) -> Injected<'t> {
+        Injected {
             advice,
             target,
             memory: prepared.memory().map(Arc::new),
@@ -52,7 +50,7 @@ impl<'t> Injected<'t> {
             vectored: takes_own_advice(advice.number()),
             stops: Stops::default(),
             cancel,
-        })
+        }
     }
 
     /// One stop: what was done of the ranges, in bytes from the first.

@@ -32,45 +32,39 @@ mod select;
 pub(crate) mod served;
 mod walk;
 
-use std::sync::atomic::AtomicBool;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use mctl_abi::PolicyKind;
 use mctl_sys::raw::madvise::knows_advice;
 
+pub use crate::op::Progress;
 pub use call::{P_PID, P_PIDFD, call, process_madvise, process_madvise_own_too};
 pub use flags::PmadvFlags;
-use front::Whole;
 pub use front::{Bounds, LeftOut, Plan, TooSmall};
+use front::{Entries, Front, Whole};
 pub use kind::{ADVICES, Advice, AdviceInfo, Effect, Reach};
 pub use mctl_sys::raw::madvise::{OwnMemoryMayGo, Range};
-pub use result::{Advised, Entry, Progress, Skipped, Way};
+pub use result::{Advised, Entry, Skipped, Way};
 pub use select::Selection;
 pub use served::without;
 
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
-use crate::op::budget::{Ahead, Allowed, Growth, Guard, Purpose};
+use crate::op::budget::{Ahead, Allowed, Cost, Growth, Guard, Purpose};
 use crate::op::outcome::{Guarantee, Outcome};
 use crate::op::policy::request::{AcrossExec, Exactness, Request, Rule};
-use crate::run::patience::together;
-use crate::run::stack::with_room;
+use crate::op::{Detail, Hooks, Operation, Ready};
+use crate::run::each;
 use crate::run::{apply, dry_run};
 use crate::target::Target;
-pub(crate) use giver::Stopping;
+use giver::giver;
+pub(crate) use giver::{Reached, Stopping, giver_keeping, reach};
 use pieces::Most;
 use walk::{Pace, Walk};
 
 /// The longest that a thread of a target is stopped at a time, unless something else is said.
 const MAX_STALL: Duration = Duration::from_millis(20);
-
-/// Who can give an advice that keeps contents to a target.
-///
-/// # Errors
-/// As [`Advise::give`].
-pub(crate) fn giver_of(advice: Advice, target: &Target) -> Result<Box<dyn Stopping + '_>> {
-    giver::giver_for(advice, target, MAX_STALL, None, None)
-}
 
 /// What is advised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,25 +75,21 @@ enum What {
 }
 
 /// Advice to be given. See the [module](self).
-pub struct Advise<'a> {
+#[derive(Clone)]
+pub struct Advise {
     advice: Advice,
     what: What,
-    /// The ranges are mappings that were listed just now.
-    listed: bool,
     flags: PmadvFlags,
     destructive: bool,
     own_may_go: Option<OwnMemoryMayGo>,
     strict: bool,
     served_too: bool,
     growth: Option<Growth>,
-    after: Option<&'a Ahead>,
     pause: Duration,
     max_stall: Duration,
-    progress: Option<&'a mut dyn FnMut(&Progress)>,
-    cancel: Option<&'a AtomicBool>,
 }
 
-impl std::fmt::Debug for Advise<'_> {
+impl std::fmt::Debug for Advise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Advise")
             .field("advice", &self.advice)
@@ -118,38 +108,34 @@ const BATCH_BYTES: u64 = 64 << 20;
 /// 2 MiB and 3 ms keep the client's p99.9 where it was).
 const PACED_BYTES: u64 = 2 << 20;
 
-impl<'a> Advise<'a> {
+impl Advise {
     /// An advice, for nothing yet.
     #[must_use]
-    pub fn new(advice: Advice) -> Advise<'a> {
+    pub fn new(advice: Advice) -> Advise {
         Advise {
             advice,
             what: What::Ranges(Vec::new()),
-            listed: false,
             flags: PmadvFlags::NONE,
             destructive: false,
             own_may_go: None,
             strict: false,
             served_too: false,
             growth: None,
-            after: None,
             pause: Duration::ZERO,
             max_stall: MAX_STALL,
-            progress: None,
-            cancel: None,
         }
     }
 
     /// For these ranges, in this order: any number, of any size.
     #[must_use]
-    pub fn ranges(mut self, ranges: Vec<Range>) -> Advise<'a> {
+    pub fn ranges(mut self, ranges: Vec<Range>) -> Advise {
         self.what = What::Ranges(ranges);
         self
     }
 
     /// For every mapping (`PMADV_ENTIRE_ADDRESS_SPACE`). Gaps are no error.
     #[must_use]
-    pub fn entire_address_space(mut self) -> Advise<'a> {
+    pub fn entire_address_space(mut self) -> Advise {
         self.what = What::Entire;
         self.flags = self.flags.with(PmadvFlags::ENTIRE_ADDRESS_SPACE);
         self
@@ -158,28 +144,28 @@ impl<'a> Advise<'a> {
     /// For the mappings of some kind, as they are when they are listed: one that goes away
     /// meanwhile is no error.
     #[must_use]
-    pub fn selected(mut self, selection: Selection) -> Advise<'a> {
+    pub fn selected(mut self, selection: Selection) -> Advise {
         self.what = What::Selected(selection);
         self
     }
 
     /// Passes over a mapping that fails and goes on (`PMADV_SKIP_ERRORS`).
     #[must_use]
-    pub fn skip_errors(self) -> Advise<'a> {
+    pub fn skip_errors(self) -> Advise {
         let flags = PmadvFlags::SKIP_ERRORS;
         self.flags(flags)
     }
 
     /// More flags.
     #[must_use]
-    pub fn flags(mut self, flags: PmadvFlags) -> Advise<'a> {
+    pub fn flags(mut self, flags: PmadvFlags) -> Advise {
         self.flags = self.flags.with(flags);
         self
     }
 
     /// Allows advice that may lose the contents of someone else's memory.
     #[must_use]
-    pub fn allow_destructive(mut self) -> Advise<'a> {
+    pub fn allow_destructive(mut self) -> Advise {
         self.destructive = true;
         self
     }
@@ -187,7 +173,7 @@ impl<'a> Advise<'a> {
     /// Allows advice that may lose memory of the calling process itself, as madvise(2) does. It
     /// takes a word that safe Rust cannot give.
     #[must_use]
-    pub fn allow_destructive_on_oneself(mut self, word: OwnMemoryMayGo) -> Advise<'a> {
+    pub fn allow_destructive_on_oneself(mut self, word: OwnMemoryMayGo) -> Advise {
         self.own_may_go = Some(word);
         self
     }
@@ -196,14 +182,14 @@ impl<'a> Advise<'a> {
     /// mappings are passed over by advice that faults pages in or drops them, but for ranges that are
     /// named; how much that was is in the result.
     #[must_use]
-    pub fn served_too(mut self) -> Advise<'a> {
+    pub fn served_too(mut self) -> Advise {
         self.served_too = true;
         self
     }
 
     /// `SET_FORK_EXEC_DEFAULT` exactly or not at all, by the admin rule: as the C ABI has it.
     #[must_use]
-    pub fn strict(mut self) -> Advise<'a> {
+    pub fn strict(mut self) -> Advise {
         self.strict = true;
         self
     }
@@ -211,22 +197,14 @@ impl<'a> Advise<'a> {
     /// How much the target may grow, and what is passed over for that. Unless set, ranges are done
     /// as asked ([`Growth::AsAsked`]), and the rest is [`Growth::Sparing`].
     #[must_use]
-    pub fn growth(mut self, growth: Growth) -> Advise<'a> {
+    pub fn growth(mut self, growth: Growth) -> Advise {
         self.growth = Some(growth);
-        self
-    }
-
-    /// Of a dry run of several processes: what those before it would bring in. Giving the advice looks at what is
-    /// left by then.
-    #[must_use]
-    pub fn after(mut self, ahead: &'a Ahead) -> Advise<'a> {
-        self.after = Some(ahead);
         self
     }
 
     /// A pause between calls, which are then small.
     #[must_use]
-    pub fn pace(mut self, pause: Duration) -> Advise<'a> {
+    pub fn pace(mut self, pause: Duration) -> Advise {
         self.pause = pause;
         self
     }
@@ -234,22 +212,8 @@ impl<'a> Advise<'a> {
     /// The longest that a thread of the target is stopped at a time, where advice that only sets flags
     /// has to be run in it. 20 ms unless set. A single call is not cut short.
     #[must_use]
-    pub fn max_stall(mut self, most: Duration) -> Advise<'a> {
+    pub fn max_stall(mut self, most: Duration) -> Advise {
         self.max_stall = most;
-        self
-    }
-
-    /// Is told how far it is, after every call.
-    #[must_use]
-    pub fn on_progress(mut self, progress: &'a mut dyn FnMut(&Progress)) -> Advise<'a> {
-        self.progress = Some(progress);
-        self
-    }
-
-    /// Ends between two calls once this is true.
-    #[must_use]
-    pub fn cancelled_by(mut self, cancel: &'a AtomicBool) -> Advise<'a> {
-        self.cancel = Some(cancel);
         self
     }
 
@@ -264,124 +228,8 @@ impl<'a> Advise<'a> {
     /// permission; `ESRCH`; `EOPNOTSUPP`, also for `MADV_PAGEOUT` of memory that has no swap to go
     /// to; `EBUSY`; `ENOMEM` what would come in has no room ([`crate::op::budget`]). Nothing was changed
     /// then.
-    pub fn give(self, target: &Target) -> Result<Advised> {
-        with_room(|| together(|| self.give_here(target)))
-    }
-
-    fn give_here(mut self, target: &Target) -> Result<Advised> {
-        self.check_flags()?;
-        self.check_number()?;
-        self.check(target)?;
-        let mut giver = self.giver(target)?;
-        // Looked at first and done last: a call that fails for its first entry changes nothing.
-        let default = match self.default_policy() {
-            Some(kind) => Some(self.look_at_default(kind, target)?),
-            None => None,
-        };
-        let whole = match self.what {
-            What::Entire => Whole::Yes,
-            What::Ranges(_) | What::Selected(_) => Whole::No,
-        };
-        let served = self.passed_over_for_their_server(target)?;
-        let mut entries = self.entries(target)?;
-        let mut left_to_server = served.iter().map(|range| range.len).sum();
-        if whole == Whole::No && !served.is_empty() {
-            (entries, left_to_server) = served::without(&entries, &served);
-        }
-        let (entries, bounds) = self.in_front(target, entries, whole)?;
-        let guard =
-            Purpose::of(self.advice).map(|purpose| Guard::new(target, purpose, self.bound()));
-        let mut allow = || {
-            guard
-                .as_ref()
-                .map_or(Allowed::Bytes(u64::MAX), Guard::allowed)
-        };
-        let bytes = if !self.pause.is_zero() {
-            PACED_BYTES
-        } else if self.advice.is_long() {
-            BATCH_BYTES
-        } else {
-            mctl_sys::raw::madvise::MAX_BYTES
-        };
-        let mappings = match giver.way() {
-            Way::Injected => INJECTED_MAPPINGS,
-            Way::Own | Way::Remote | Way::Carrier => usize::MAX,
-        };
-        let mut list = || listing::listing(target).map(|mapped| mapped.without(&served));
-        let mut kinds = listing::Apart::new(target);
-        let mut apart = |range| kinds.holds(range);
-        let walk = Walk {
-            advice: self.advice,
-            way: giver.way(),
-            flags: self.flags,
-            pace: Pace {
-                most: Most { bytes, mappings },
-                pause: self.pause,
-            },
-            task_size: listing::task_size(),
-            cancel: self.cancel,
-            progress: self.progress.as_deref_mut(),
-            listed: self.listed,
-            allow: guard.is_some().then_some(&mut allow),
-            list: &mut list,
-            apart: &mut apart,
-        };
-        let given = walk.run(entries, giver.as_mut());
-        let mut advised = given.map_err(|error| match &guard {
-            Some(guard) => guard.died(error),
-            None => error,
-        })?;
-        if let (Some(guard), Some(why)) = (&guard, &mut advised.ended)
-            && !target.is_alive()
-        {
-            *why = guard
-                .died(Error::NoProcess { pid: target.pid() })
-                .to_string();
-        }
-        advised.bounds = Bounds {
-            ended: advised.bounds.ended.take(),
-            ..bounds
-        };
-        let stops = giver.stops();
-        advised.longest_stop = stops.longest;
-        advised.stopped = stops.total;
-        advised.left_to_server = left_to_server;
-        advised.note = giver.note();
-        if let Some((request, caps)) = default
-            && !advised.cancelled
-            && advised.as_syscall().is_ok()
-        {
-            advised.default = Some(self.set_default(&request, target, &caps)?);
-        }
-        Ok(advised)
-    }
-
-    /// Whether [`give`](Advise::give) would begin: all its checks, and nothing of its work. The target is
-    /// not stopped, and nothing of it changes.
-    ///
-    /// # Errors
-    /// As [`give`](Advise::give). What only a mapping refuses is not found out.
-    pub fn rehearse(&self, target: &Target) -> Result<()> {
-        with_room(|| self.rehearse_here(target))
-    }
-
-    fn rehearse_here(&self, target: &Target) -> Result<()> {
-        self.check_flags()?;
-        self.check_number()?;
-        self.check(target)?;
-        self.giver(target)?;
-        match self.default_policy() {
-            Some(kind) => self.look_at_default(kind, target).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn giver<'t>(&self, target: &'t Target) -> Result<Box<dyn giver::Stopping + 't>>
-    where
-        'a: 't,
-    {
-        let cancel: Option<&'t AtomicBool> = self.cancel;
-        giver::giver_for(self.advice, target, self.max_stall, self.own_may_go, cancel)
+    pub fn give(&self, target: &Target) -> Result<Advised> {
+        each::run(self, target, &mut Hooks::default())
     }
 
     /// The mappings that [`give`](Advise::give) would pass over because somebody serves them by
@@ -389,8 +237,8 @@ impl<'a> Advise<'a> {
     ///
     /// # Errors
     /// `ESRCH` it ended; `EACCES`/`EPERM` not ours to read.
-    pub fn passed_over_for_their_server(&self, target: &Target) -> Result<Vec<Range>> {
-        let named = matches!(self.what, What::Ranges(_)) && !self.listed;
+    fn passed_over_for_their_server(&self, target: &Target) -> Result<Vec<Range>> {
+        let named = matches!(self.what, What::Ranges(_));
         if target.is_own() || self.served_too || named || !self.advice.may_wait_for_a_server() {
             return Ok(Vec::new());
         }
@@ -420,7 +268,7 @@ impl<'a> Advise<'a> {
     }
 
     /// The checks that come before anything is read or touched.
-    fn check(&self, target: &Target) -> Result<()> {
+    fn check_advice(&self, target: &Target) -> Result<()> {
         if self.advice.effect() == Effect::Destructive {
             self.check_destructive(target)?;
         }
@@ -487,7 +335,7 @@ impl<'a> Advise<'a> {
 
     /// The matching SET with DEFAULT_EXEC, checked and not yet done; it always needs
     /// CAP_SYS_ADMIN.
-    fn look_at_default(&self, kind: PolicyKind, target: &Target) -> Result<(Request, HostCaps)> {
+    fn look_at_default(&self, kind: PolicyKind, target: &Target) -> Result<ForkExecDefault> {
         let mut request = Request::set(&[kind], AcrossExec::Inherit)?;
         request.rule = Rule::Admin;
         if self.strict {
@@ -495,11 +343,11 @@ impl<'a> Advise<'a> {
         }
         let caps = HostCaps::probe_for(&[kind])?;
         dry_run(&request, target, &caps)?;
-        Ok((request, caps))
+        Ok(ForkExecDefault { request, caps })
     }
 
-    fn set_default(&self, request: &Request, target: &Target, caps: &HostCaps) -> Result<Outcome> {
-        let mut outcome = apply(request, target, caps)?;
+    fn set_default(&self, default: &ForkExecDefault, target: &Target) -> Result<Outcome> {
+        let mut outcome = apply(&default.request, target, &default.caps)?;
         if self.what != What::Entire {
             // No kernel has a default that leaves out the mappings that are there already.
             outcome.guarantees.now = Guarantee::Exceeds;
@@ -507,18 +355,162 @@ impl<'a> Advise<'a> {
         Ok(outcome)
     }
 
-    fn entries(&mut self, target: &Target) -> Result<Vec<Range>> {
-        match &mut self.what {
-            What::Ranges(ranges) => Ok(std::mem::take(ranges)),
-            What::Entire => Ok(vec![Range {
-                start: 0,
-                len: listing::task_size(),
-            }]),
-            What::Selected(selection) => {
-                self.listed = true;
-                self.flags = self.flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
-                selection.ranges(target)
-            }
+    /// The size of a call.
+    fn most(&self, way: Way) -> Most {
+        let bytes = if !self.pause.is_zero() {
+            PACED_BYTES
+        } else if self.advice.is_long() {
+            BATCH_BYTES
+        } else {
+            mctl_sys::raw::madvise::MAX_BYTES
+        };
+        let mappings = match way {
+            Way::Injected => INJECTED_MAPPINGS,
+            Way::Own | Way::Remote | Way::Carrier => usize::MAX,
+        };
+        Most { bytes, mappings }
+    }
+}
+
+/// The policy that `SET_FORK_EXEC_DEFAULT` asks for, once it is known that it can be had.
+#[derive(Debug)]
+struct ForkExecDefault {
+    request: Request,
+    caps: HostCaps,
+}
+
+/// What advice depends on, of one process.
+#[derive(Debug)]
+pub struct AdviseFacts<'t> {
+    target: &'t Target,
+    reached: Reached<'t>,
+    default: Option<ForkExecDefault>,
+    /// What is passed over for the sake of who serves it.
+    served: Vec<Range>,
+    left_to_server: u64,
+    /// `None`: the entries that the operation itself names.
+    entries: Option<Entries>,
+    front: Front,
+}
+
+impl Operation for Advise {
+    type Facts<'t> = AdviseFacts<'t>;
+    type Plan = Plan;
+    type Outcome = Advised;
+
+    fn name(&self) -> String {
+        self.advice.to_string()
+    }
+
+    fn check<'t>(&self, target: &'t Target, detail: Detail) -> Result<AdviseFacts<'t>> {
+        self.check_flags()?;
+        self.check_number()?;
+        self.check_advice(target)?;
+        let reached = reach(self.advice, target)?;
+        // Looked at first and done last: a call that fails for its first entry changes nothing.
+        let default = match self.default_policy() {
+            Some(kind) => Some(self.look_at_default(kind, target)?),
+            None => None,
+        };
+        let served = self.passed_over_for_their_server(target)?;
+        let mut entries = self.entries(target, detail)?;
+        let mut left_to_server = served.iter().map(|range| range.len).sum();
+        if let Some(Entries { ranges, whole }) = &mut entries
+            && *whole == Whole::No
+            && !served.is_empty()
+        {
+            (*ranges, left_to_server) = served::without(ranges, &served);
         }
+        let front = self.look_in_front(target, &mut entries)?;
+        Ok(AdviseFacts {
+            target,
+            reached,
+            default,
+            served,
+            left_to_server,
+            entries,
+            front,
+        })
+    }
+
+    fn plan(&self, facts: &AdviseFacts<'_>, ahead: &Ahead) -> Result<Plan> {
+        self.decide_in_front(facts, ahead)
+    }
+
+    fn cost<'p>(&self, plan: &'p Plan) -> Option<(&'p Cost, Growth)> {
+        plan.bounds.cost.as_ref().map(|cost| (cost, self.bound()))
+    }
+
+    fn run<'t>(&self, ready: Ready<'t, Self>, hooks: &mut Hooks<'_>) -> Result<Advised> {
+        let Ready {
+            target,
+            facts,
+            plan,
+        } = ready;
+        let reached = facts.reached;
+        let mut giver = giver(self, target, reached, hooks.cancel);
+        let guard =
+            Purpose::of(self.advice).map(|purpose| Guard::new(target, purpose, self.bound()));
+        let mut allow = || {
+            guard
+                .as_ref()
+                .map_or(Allowed::Bytes(u64::MAX), Guard::allowed)
+        };
+        let served = facts.served;
+        let mut list = || listing::listing(target).map(|mapped| mapped.without(&served));
+        let mut kinds = listing::Apart::new(target);
+        let mut apart = |range| kinds.holds(range);
+        let mut flags = self.flags;
+        if plan.listed {
+            flags = flags.with(PmadvFlags::NO_ERROR_ON_UNMAPPED);
+        }
+        let walk = Walk {
+            advice: self.advice,
+            way: giver.way(),
+            flags,
+            pace: Pace {
+                most: self.most(giver.way()),
+                pause: self.pause,
+            },
+            task_size: listing::task_size(),
+            cancel: hooks.cancel,
+            progress: hooks.progress.as_deref_mut(),
+            listed: plan.listed,
+            allow: guard.is_some().then_some(&mut allow),
+            list: &mut list,
+            apart: &mut apart,
+        };
+        let entries = match (&self.what, plan.named) {
+            (What::Ranges(named), true) => Cow::Borrowed(named.as_slice()),
+            _ => Cow::Owned(plan.ranges),
+        };
+        let given = walk.run(entries, giver.as_mut());
+        let mut advised = given.map_err(|error| match &guard {
+            Some(guard) => guard.died(error),
+            None => error,
+        })?;
+        if let (Some(guard), Some(why)) = (&guard, &mut advised.ended)
+            && !target.is_alive()
+        {
+            *why = guard
+                .died(Error::NoProcess { pid: target.pid() })
+                .to_string();
+        }
+        advised.bounds = Bounds {
+            ended: advised.bounds.ended.take(),
+            ..plan.bounds
+        };
+        let stops = giver.stops();
+        advised.longest_stop = stops.longest;
+        advised.stopped = stops.total;
+        advised.left_to_server = plan.left_to_server;
+        advised.note = giver.note();
+        if let Some(default) = &facts.default
+            && !advised.cancelled
+            && advised.as_syscall().is_ok()
+        {
+            advised.default = Some(self.set_default(default, target)?);
+        }
+        Ok(advised)
     }
 }

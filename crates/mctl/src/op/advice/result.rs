@@ -12,18 +12,6 @@ use crate::op::outcome::{Outcome, address};
 /// So many passed-over mappings are named; beyond that they are counted.
 const NAMED_SKIPS: usize = 1000;
 
-/// How far a long operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Progress {
-    /// Bytes of address space done or passed over.
-    pub bytes: u64,
-    /// Bytes of address space in all, as it was listed at the beginning.
-    pub total: u64,
-    /// Time since the beginning.
-    #[serde(skip)]
-    pub elapsed: Duration,
-}
-
 /// A mapping, or a part of one, that was passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Skipped {

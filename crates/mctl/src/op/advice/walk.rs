@@ -5,6 +5,7 @@
 
 mod state;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use mctl_sys::raw::madvise::Range;
 use super::flags::PmadvFlags;
 use super::kind::Advice;
 use super::pieces::{Cut, HUGE, Mapped, Most, Piece, checked, cut};
-use super::result::{Advised, Progress, Way};
+use super::result::{Advised, Way};
 use crate::error::Result;
+use crate::op::Progress;
 use crate::op::budget::Allowed;
 use state::{State, Uncut};
 
@@ -97,7 +99,11 @@ impl Walk<'_, '_> {
     ///
     /// # Errors
     /// Nothing could be done at all.
-    pub(crate) fn run(mut self, entries: Vec<Range>, giver: &mut dyn Giver) -> Result<Advised> {
+    pub(crate) fn run(
+        mut self,
+        entries: Cow<'_, [Range]>,
+        giver: &mut dyn Giver,
+    ) -> Result<Advised> {
         let begun = Instant::now();
         let mut done = Advised::new(&entries, self.way);
         // There may be tens of thousands, and they are in the result.

@@ -18,7 +18,6 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::op::advice::{Advice, Range};
-use crate::op::lock::Lock;
 use crate::see::coverage::Bytes;
 use crate::target::{Target, read_all};
 
@@ -27,7 +26,7 @@ use cgroup::{OomKills, Place};
 pub(crate) use need::{Lists, Purpose, need};
 pub use room::{Level, Room};
 pub use sparse::Spared;
-pub(crate) use sparse::{choose, without};
+pub(crate) use sparse::{Chosen, choose, without};
 pub use swap::SwapRoom;
 
 /// How much a target may grow by advice that brings memory in.
@@ -226,22 +225,6 @@ pub(crate) fn cost_of_locking(target: &Target) -> Result<Cost> {
         len: u64::MAX,
     };
     cost(target, Purpose::Lock, &[everything])
-}
-
-/// Compares what locking would cost; what goes on looks at the room by the guard.
-///
-/// # Errors
-/// `ENOMEM` there is not room for it; as [`cost`].
-pub(crate) fn before_locking(
-    target: &Target,
-    lock: Lock,
-    growth: Growth,
-) -> Result<Option<Guard<'_>>> {
-    if !lock.current || lock.on_fault {
-        return Ok(None);
-    }
-    cost_of_locking(target)?.check(target.pid(), Purpose::Lock, growth)?;
-    Ok(Some(Guard::new(target, Purpose::Lock, growth)))
 }
 
 #[cfg(test)]

@@ -12,13 +12,14 @@ use mctl_sys::inject::CarriedCall;
 use mctl_sys::procfs::maps::Perms;
 use mctl_sys::raw::madvise::Range;
 
-use super::{Allowance, Hooks, Locked};
+use super::{Allowance, Locked};
 use crate::error::{Error, Result};
 use crate::op::advice::carried::POPULATE;
 use crate::op::advice::listing::each_mapping;
-use crate::op::advice::served::{joined, served, without};
-use crate::op::advice::{Advice, Progress, Way};
+use crate::op::advice::served::{joined, without};
+use crate::op::advice::{Advice, Way};
 use crate::op::budget::{Allowed, Guard};
+use crate::op::{Hooks, Progress};
 use crate::run::carrier::{Carrying, HUGE, Halt, Size};
 use crate::see::coverage::Bytes;
 use crate::target::Target;
@@ -78,12 +79,13 @@ pub(super) struct Work<'w, 'c> {
 impl<'w, 'c> Work<'w, 'c> {
     pub(super) fn new(
         target: &'w Target,
+        carrying: Carrying<'w>,
         guard: Option<Guard<'w>>,
         hooks: &'w mut Hooks<'c>,
-    ) -> Result<Work<'w, 'c>> {
-        Ok(Work {
+    ) -> Work<'w, 'c> {
+        Work {
             target,
-            carrying: Carrying::new(target, hooks.cancel)?,
+            carrying: carrying.cancelled_by(hooks.cancel),
             hooks,
             begun: Instant::now(),
             done: 0,
@@ -94,7 +96,7 @@ impl<'w, 'c> Work<'w, 'c> {
             cancelled: false,
             guard,
             bounded: None,
-        })
+        }
     }
 
     /// One call that concerns the whole process.
@@ -127,13 +129,13 @@ impl<'w, 'c> Work<'w, 'c> {
         Ok(joined(mappings))
     }
 
-    pub(super) fn lock(&mut self, on_fault: bool) -> Result<()> {
+    /// Passes over what is `served`, unless nothing is brought in.
+    pub(super) fn lock(&mut self, on_fault: bool, served: &[Range]) -> Result<()> {
         let mut mappings = self.mappings(Fill::of)?;
-        if !on_fault && !self.hooks.served_too {
-            let served = served(self.target)?;
+        if !on_fault && !served.is_empty() {
             let mut left = Vec::with_capacity(mappings.len());
             for (range, fill) in mappings {
-                let (ranges, taken) = without(&[range], &served);
+                let (ranges, taken) = without(&[range], served);
                 self.left_to_server += taken;
                 left.extend(ranges.into_iter().map(|range| (range, fill)));
             }
@@ -161,7 +163,7 @@ impl<'w, 'c> Work<'w, 'c> {
             }
             if self.bounded.is_some() && !on_fault {
                 // Nothing more comes in: the rest is locked as it does by itself.
-                return self.lock(true);
+                return self.lock(true, served);
             }
         }
         self.nothing_at_all("mlock2")
@@ -286,13 +288,11 @@ impl<'w, 'c> Work<'w, 'c> {
 
     fn progress(&mut self, bytes: u64) {
         self.done += bytes;
-        if let Some(progress) = self.hooks.progress.as_deref_mut() {
-            progress(&Progress {
-                bytes: self.done,
-                total: self.total,
-                elapsed: self.begun.elapsed(),
-            });
-        }
+        self.hooks.report(&Progress {
+            bytes: self.done,
+            total: self.total,
+            elapsed: self.begun.elapsed(),
+        });
     }
 
     /// Where all of it failed, that is an error.

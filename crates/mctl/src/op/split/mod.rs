@@ -28,7 +28,6 @@
 mod blocks;
 mod probe;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mctl_abi::Errno;
@@ -37,7 +36,10 @@ use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::op::advice::{Advice, Progress, Stopping, Way, giver_of};
+use crate::op::advice::{Advice, Reached, Stopping, Way, giver_keeping, reach};
+use crate::op::budget::Ahead;
+use crate::op::{Detail, Hooks, Operation, Progress, Ready};
+use crate::run::each;
 use crate::see::coverage::{Bytes, Coverage};
 use crate::target::{Target, read_all};
 use blocks::{Became, Tables, stretches};
@@ -92,73 +94,24 @@ fn micros<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// A split to be done. See the [module](self).
-#[derive(Default)]
-pub struct Split<'a> {
+/// A split of all huge pages of a target's private anonymous memory. See the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Split {
     pause: Duration,
-    progress: Option<&'a mut dyn FnMut(&Progress)>,
-    cancel: Option<&'a AtomicBool>,
 }
 
-impl std::fmt::Debug for Split<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Split")
-            .field("pause", &self.pause)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Split<'a> {
-    /// A split of all huge pages of a target's private anonymous memory.
+impl Split {
+    /// A split without pauses.
     #[must_use]
-    pub fn new() -> Split<'a> {
+    pub fn new() -> Split {
         Split::default()
     }
 
     /// A pause between calls, which then split one huge page each.
     #[must_use]
-    pub fn pace(mut self, pause: Duration) -> Split<'a> {
+    pub fn pace(mut self, pause: Duration) -> Split {
         self.pause = pause;
         self
-    }
-
-    /// Is told how far it is, after every call.
-    #[must_use]
-    pub fn on_progress(mut self, progress: &'a mut dyn FnMut(&Progress)) -> Split<'a> {
-        self.progress = Some(progress);
-        self
-    }
-
-    /// Ends between two calls once this is true.
-    #[must_use]
-    pub fn cancelled_by(mut self, cancel: &'a AtomicBool) -> Split<'a> {
-        self.cancel = Some(cancel);
-        self
-    }
-
-    /// What would be split. How much of it is all zero is known only by splitting: to read it
-    /// would touch the target's memory and make its pages look used.
-    ///
-    /// # Errors
-    /// As [`run`](Split::run).
-    pub fn rehearse(&self, target: &Target) -> Result<HugePages> {
-        crate::with_room(|| self.rehearse_here(target))
-    }
-
-    fn rehearse_here(&self, target: &Target) -> Result<HugePages> {
-        probe()?;
-        self.giver(target)?;
-        let (stretches, tables, mut huge) = stretches(target)?;
-        if let Some(tables) = tables {
-            (huge.eligible, huge.shared) = (Bytes::ZERO, Bytes::ZERO);
-            for stretch in stretches {
-                tables.huge_pages(stretch, |_, own| {
-                    huge.count(own);
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(huge)
     }
 
     /// Splits. Nothing that the target wrote is lost, whatever it does meanwhile.
@@ -166,23 +119,81 @@ impl<'a> Split<'a> {
     /// # Errors
     /// `EOPNOTSUPP` a split gives nothing back on this kernel ([`probe`]); `ESRCH`; `EPERM`,
     /// `EBUSY` as for `MADV_COLD`. Nothing was changed then.
-    pub fn run(self, target: &Target) -> Result<Done> {
-        crate::with_room(|| self.run_here(target))
+    pub fn run(&self, target: &Target) -> Result<Done> {
+        each::run(self, target, &mut Hooks::default())
     }
 
-    fn run_here(mut self, target: &Target) -> Result<Done> {
+    fn rest(&self, hooks: &Hooks<'_>) {
+        let mut left = self.pause;
+        while !left.is_zero() && !hooks.is_cancelled() {
+            let step = left.min(STEP);
+            std::thread::sleep(step);
+            left -= step;
+        }
+    }
+}
+
+/// What a split depends on, of one process.
+#[derive(Debug)]
+pub struct SplitFacts<'t> {
+    reached: Reached<'t>,
+    stretches: Vec<Range>,
+    tables: Option<Tables>,
+    huge: HugePages,
+}
+
+impl Operation for Split {
+    type Facts<'t> = SplitFacts<'t>;
+    /// How much of it is all zero is known only by splitting: to read it would touch the target's memory and make
+    /// its pages look used.
+    type Plan = HugePages;
+    type Outcome = Done;
+
+    fn name(&self) -> String {
+        "split".to_owned()
+    }
+
+    fn check<'t>(&self, target: &'t Target, detail: Detail) -> Result<SplitFacts<'t>> {
         probe()?;
+        let reached = reach(Advice::COLD, target)?;
+        let (stretches, tables, mut huge) = stretches(target)?;
+        // The work counts them one by one.
+        if let (Detail::Shown, Some(tables)) = (detail, &tables) {
+            (huge.eligible, huge.shared) = (Bytes::ZERO, Bytes::ZERO);
+            for stretch in &stretches {
+                tables.huge_pages(*stretch, |_, own| {
+                    huge.count(own);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(SplitFacts {
+            reached,
+            stretches,
+            tables,
+            huge,
+        })
+    }
+
+    fn plan(&self, facts: &SplitFacts<'_>, _: &Ahead) -> Result<HugePages> {
+        Ok(facts.huge)
+    }
+
+    fn run<'t>(&self, ready: Ready<'t, Self>, hooks: &mut Hooks<'_>) -> Result<Done> {
         let begun = Instant::now();
-        let mut giver = self.giver(target)?;
-        let before = Coverage::total(target)?;
-        let (stretches, tables, huge) = stretches(target)?;
+        let Ready {
+            target,
+            facts,
+            plan: huge,
+        } = ready;
+        let mut giver = giver_keeping(Advice::COLD, target, facts.reached);
         let mut done = Done {
             huge,
             split: 0,
             stayed_huge: 0,
             gone: 0,
             given_back: Bytes::ZERO,
-            before,
+            before: Coverage::total(target)?,
             after: None,
             may_become_huge_again: may_become_huge(target),
             way: giver.way(),
@@ -190,11 +201,12 @@ impl<'a> Split<'a> {
             longest_stop: Duration::ZERO,
             took: Duration::ZERO,
         };
-        if let Some(tables) = tables {
+        if let Some(tables) = facts.tables {
             let total = huge.eligible.0;
             (done.huge.eligible, done.huge.shared) = (Bytes::ZERO, Bytes::ZERO);
             let mut round = Round {
-                split: &mut self,
+                split: self,
+                hooks,
                 tables: &tables,
                 done: &mut done,
                 begun,
@@ -204,7 +216,7 @@ impl<'a> Split<'a> {
             for number in 0..ROUNDS {
                 round.first = number == 0;
                 round.done.stayed_huge = 0;
-                for stretch in &stretches {
+                for stretch in &facts.stretches {
                     match round.stretch(*stretch, giver.as_mut()) {
                         Ok(()) => {}
                         // What was split is split; it is said with what is known.
@@ -222,23 +234,6 @@ impl<'a> Split<'a> {
         done.took = begun.elapsed();
         Ok(done)
     }
-
-    fn giver<'t>(&self, target: &'t Target) -> Result<Box<dyn Stopping + 't>> {
-        giver_of(Advice::COLD, target)
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancel.is_some_and(|c| c.load(Ordering::Relaxed))
-    }
-
-    fn rest(&self) {
-        let mut left = self.pause;
-        while !left.is_zero() && !self.is_cancelled() {
-            let step = left.min(STEP);
-            std::thread::sleep(step);
-            left -= step;
-        }
-    }
 }
 
 impl HugePages {
@@ -253,8 +248,9 @@ impl HugePages {
 }
 
 /// One walk over the huge pages.
-struct Round<'r, 'a> {
-    split: &'r mut Split<'a>,
+struct Round<'r, 'h> {
+    split: &'r Split,
+    hooks: &'r mut Hooks<'h>,
     tables: &'r Tables,
     done: &'r mut Done,
     begun: Instant,
@@ -287,7 +283,7 @@ impl Round<'_, '_> {
 
     /// Has the blocks of a batch split, and looks what became of each.
     fn give(&mut self, batch: &mut Vec<u64>, giver: &mut (dyn Stopping + '_)) -> Result<()> {
-        if self.split.is_cancelled() {
+        if self.hooks.is_cancelled() {
             self.done.cancelled = true;
         }
         if self.done.cancelled {
@@ -320,14 +316,12 @@ impl Round<'_, '_> {
                 }
             }
         }
-        if let Some(progress) = self.split.progress.as_mut() {
-            progress(&Progress {
-                bytes: (self.done.split * HUGE).min(self.total),
-                total: self.total,
-                elapsed: self.begun.elapsed(),
-            });
-        }
-        self.split.rest();
+        self.hooks.report(&Progress {
+            bytes: (self.done.split * HUGE).min(self.total),
+            total: self.total,
+            elapsed: self.begun.elapsed(),
+        });
+        self.split.rest(self.hooks);
         Ok(())
     }
 }

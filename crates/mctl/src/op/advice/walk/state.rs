@@ -7,8 +7,9 @@ use mctl_abi::Errno;
 use mctl_sys::raw::madvise::{MAX_BYTES, MAX_ENTRIES, Range};
 
 use crate::error::{Error, Result};
+use crate::op::Progress;
 use crate::op::advice::pieces::{Cut, Cutter, Mapped, Most, PAGE, Piece, checked};
-use crate::op::advice::result::{Advised, Entry, Progress, Skipped};
+use crate::op::advice::result::{Advised, Entry, Skipped};
 
 /// The entries that are not cut into pieces yet.
 #[derive(Debug)]

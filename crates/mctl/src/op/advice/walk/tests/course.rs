@@ -143,7 +143,9 @@ fn page_by_page_advice_passes_over_what_fails_and_no_more() {
         start: 0,
         len: 32 * huge,
     }];
-    let advised = walk.run(entries.to_vec(), &mut Shared(&fake)).unwrap();
+    let advised = walk
+        .run(entries.to_vec().into(), &mut Shared(&fake))
+        .unwrap();
     assert_eq!(advised.advised, 31 * huge);
     assert_eq!(advised.skipped_total, 1);
     assert_eq!(
@@ -227,7 +229,7 @@ fn what_was_listed_is_not_listed_again() {
         apart: &mut |_| Ok(false),
     };
     let entries: Vec<Range> = (0..4000).map(|n| range(n * P, 1)).collect();
-    let advised = walk.run(entries, &mut Shared(&fake)).unwrap();
+    let advised = walk.run(entries.into(), &mut Shared(&fake)).unwrap();
     assert_eq!((advised.advised, advised.batches), (4000 * P, 4));
     assert!(advised.is_complete());
 }

@@ -199,7 +199,7 @@ impl Setup {
             list: &mut list,
             apart: &mut |_| Ok(false),
         };
-        let advised = walk.run(entries.to_vec(), &mut Shared(&fake));
+        let advised = walk.run(entries.to_vec().into(), &mut Shared(&fake));
         (advised, fake.into_inner())
     }
 }
