@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use kapi::emit::{Format, emit, man_page};
+use kapi::emit::{Format, emit, man_page, man_volume};
 use kapi::ir::Spec;
 
 use super::input::Input;
@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args) -> Result<Status> {
         Format::Plain => "txt",
         Format::Json => "kapi.json",
         Format::Rst => "rst",
-        Format::Man => "2",
+        // By the call: see below.
+        Format::Man => "",
         Format::Markdown => "md",
         Format::Html => "html",
         Format::Kerneldoc => "kapi",
@@ -62,6 +63,10 @@ pub(super) fn run(args: &Args) -> Result<Status> {
         if name.contains(['/', '\0']) || name.starts_with('.') {
             bail!("`{name}` cannot be a file name");
         }
+        let extension = match args.to {
+            Format::Man => man_volume(spec),
+            _ => extension,
+        };
         let path = dir.join(format!("{name}.{extension}"));
         std::fs::write(&path, emit(std::slice::from_ref(spec), args.to))
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -24,7 +24,9 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:0;display:gr
 nav{position:sticky;top:0;height:100vh;overflow:auto;padding:1rem;background:#8881;box-sizing:border-box}\
 nav a{display:block}main{padding:1rem 2rem;max-width:60rem}input{width:100%;font:inherit;box-sizing:border-box}\
 dt{font-weight:600;font-family:monospace}dd{margin:0 0 .8rem 1.5rem}dd p{margin:.2rem 0}pre{background:#8881;padding:.6rem;overflow:auto}\
-.fact b{font-weight:500;opacity:.7}.id{opacity:.5;font-size:.75rem}[hidden]{display:none}";
+.fact b{font-weight:500;opacity:.7}.id{opacity:.5;font-size:.75rem}[hidden]{display:none}\
+main{min-width:0;overflow-wrap:anywhere}h1{font-size:1.6rem}\
+@media(max-width:48rem){body{display:block}nav{position:static;height:auto;max-height:40vh}main{padding:1rem}dd{margin-left:.8rem}}";
 
 const SCRIPT: &str = "const q=document.getElementById('q'),n=document.getElementById('n');\
 const items=[...document.querySelectorAll('article')].map(a=>[a,a.textContent.toLowerCase(),document.querySelector('nav a[href=\"#'+a.id+'\"]')]);\
@@ -35,7 +37,7 @@ n.textContent=shown+' of '+items.length}q.addEventListener('input',find);find();
 /// The page.
 pub(super) fn page(specs: &[Spec]) -> String {
     let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>Kernel API specifications</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<nav>\n<label for=\"q\">Search</label> <input id=\"q\" type=\"search\" autofocus> <small id=\"n\"></small>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Kernel API specifications</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<nav>\n<label for=\"q\">Search</label> <input id=\"q\" type=\"search\" autofocus> <small id=\"n\"></small>\n"
     );
     for spec in specs {
         let _ = writeln!(out, "<a href=\"#{0}\">{0}</a>", escape(&spec.name));

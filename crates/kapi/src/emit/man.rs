@@ -1,9 +1,34 @@
-//! A man page in man(7), section 2.
+//! A man page in man(7), with the sections of man-pages(7) in their order.
 
 use std::fmt::Write as _;
 
 use super::outline::{Node, outline};
-use crate::ir::{Spec, SpecKind};
+use super::prototype::{prototype, volume};
+use crate::ir::Spec;
+
+/// The sections of a page and the parts of the outline in each; all but the first have a heading
+/// of their own.
+const SECTIONS: [(&str, &[&str]); 6] = [
+    (
+        "DESCRIPTION",
+        &[
+            "Description",
+            "Interface",
+            "Parameters",
+            "Structures",
+            "Rules",
+            "Capabilities",
+            "Signals",
+            "Side effects",
+            "State transitions",
+        ],
+    ),
+    ("RETURN VALUE", &["Return value"]),
+    ("ERRORS", &["Errors"]),
+    ("HISTORY", &["History"]),
+    ("NOTES", &["Notes", "Contexts", "Locks", "Not understood"]),
+    ("EXAMPLES", &["Examples"]),
+];
 
 /// Makes text safe for roff.
 fn roff(text: &str) -> String {
@@ -35,6 +60,11 @@ fn roff(text: &str) -> String {
     out
 }
 
+/// Text in one line.
+fn line(text: &str) -> String {
+    roff(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 fn code(text: &str) -> String {
     let lines: String = text.lines().map(|line| roff(line) + "\n").collect();
     format!(".in +4n\n.EX\n{lines}.EE\n.in\n")
@@ -42,71 +72,104 @@ fn code(text: &str) -> String {
 
 /// The page. `date` may be empty.
 pub(super) fn page(spec: &Spec, date: &str) -> String {
-    let section = if spec.kind == SpecKind::Function {
-        "2"
-    } else {
-        "4"
-    };
     let name = spec.call_name();
     let mut out = String::from(
         ".\\\" SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0\n.\\\" Made from the API specification by kapi; do not edit.\n",
     );
     let _ = writeln!(
         out,
-        ".TH {} {section} \"{}\" \"mctl\" \"Linux API specifications\"",
-        roff(&name.to_uppercase()),
+        ".TH {} {} \"{}\" \"mctl\" \"Linux API specifications\"",
+        line(&name.to_uppercase()),
+        volume(spec),
         // mandoc(1) knows dates of one form only, with plain hyphens.
         date.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', " ")
     );
-    let summary = if spec.description.is_empty() {
+    let summary = if spec.description.trim().is_empty() {
         "kernel API"
     } else {
         &spec.description
     };
-    let _ = write!(
-        out,
-        ".SH NAME\n{} \\- {}\n",
-        roff(name),
-        roff(&summary.replace('\n', " "))
-    );
-    for part in outline(spec) {
-        let _ = writeln!(out, ".SH {}", part.title.to_uppercase());
-        for (n, node) in part.nodes.iter().enumerate() {
-            match node {
-                Node::Para(text) => {
-                    if n > 0 {
-                        out.push_str(".P\n");
-                    }
-                    let _ = writeln!(out, "{}", roff(text));
+    let _ = write!(out, ".SH NAME\n{} \\- {}\n", line(name), line(summary));
+    synopsis(spec, &mut out);
+    let parts = outline(spec);
+    for (title, wanted) in SECTIONS {
+        let mut open = false;
+        for part in wanted
+            .iter()
+            .filter_map(|w| parts.iter().find(|p| p.title == *w))
+        {
+            if !open {
+                let _ = writeln!(out, ".SH {title}");
+            }
+            let own = wanted.first() == Some(&part.title);
+            if !own {
+                let _ = writeln!(out, ".SS {}", part.title);
+            }
+            open = true;
+            nodes(&part.nodes, &mut out);
+        }
+        if title == "RETURN VALUE" && volume(spec) == "2" && !spec.errors.is_empty() {
+            out.push_str(if open { ".P\n" } else { ".SH RETURN VALUE\n" });
+            out.push_str("On error, \\-1 is returned, and\n.I errno\nis set to tell the error.\n");
+        }
+    }
+    out
+}
+
+fn synopsis(spec: &Spec, out: &mut String) {
+    let made = prototype(spec);
+    if made.line.trim().is_empty() {
+        return;
+    }
+    out.push_str(".SH SYNOPSIS\n.nf\n");
+    for header in &made.headers {
+        let _ = writeln!(out, ".B #include <{header}>");
+    }
+    if !made.headers.is_empty() {
+        out.push_str(".P\n");
+    }
+    let _ = write!(out, ".B {}\n.fi\n", line(&made.line));
+    if made.bare {
+        let _ = write!(
+            out,
+            ".P\nThe C library has no function for\n.BR {} ();\n.BR syscall (2)\nmakes the call.\n",
+            line(spec.call_name())
+        );
+    }
+}
+
+fn nodes(nodes: &[Node], out: &mut String) {
+    for (n, node) in nodes.iter().enumerate() {
+        match node {
+            Node::Para(text) => {
+                if n > 0 {
+                    out.push_str(".P\n");
                 }
-                Node::Code(text) => out.push_str(&code(text)),
-                Node::Def { term, facts, paras } => {
-                    let _ = write!(out, ".TP\n.B {}\n", roff(term));
-                    let mut first = true;
-                    let mut line = |text: String, out: &mut String| {
-                        if !first {
-                            out.push_str(".IP\n");
-                        }
-                        first = false;
-                        let _ = writeln!(out, "{text}");
-                    };
-                    for para in paras {
-                        line(roff(para), &mut out);
+                let _ = writeln!(out, "{}", roff(text));
+            }
+            Node::Code(text) => out.push_str(&code(text)),
+            Node::Def { term, facts, paras } => {
+                let _ = write!(out, ".TP\n.B {}\n", line(term));
+                let mut first = true;
+                let mut item = |text: String, out: &mut String| {
+                    if !first {
+                        out.push_str(".IP\n");
                     }
-                    for (label, text) in facts {
-                        line(
-                            format!("\\fI{label}\\fP: {}", roff(&text.replace('\n', " "))),
-                            &mut out,
-                        );
-                    }
-                    if paras.is_empty() && facts.is_empty() {
-                        out.push_str("\\&\n");
-                    }
+                    first = false;
+                    let _ = writeln!(out, "{text}");
+                };
+                for para in paras {
+                    item(roff(para), out);
+                }
+                for (label, text) in facts {
+                    item(format!("\\fI{label}\\fP: {}", line(text)), out);
+                }
+                if paras.is_empty() && facts.is_empty() {
+                    out.push_str("\\&\n");
                 }
             }
         }
     }
-    out
 }
 
 #[cfg(test)]
@@ -117,5 +180,14 @@ mod tests {
     fn control_lines_cannot_be_made_by_text() {
         assert_eq!(roff(".so /etc/passwd"), "\\&.so /etc/passwd");
         assert_eq!(roff("a\n'b\\n-c"), "a\n.br\n\\&\\(aqb\\en\\-c");
+    }
+
+    #[test]
+    fn every_part_has_a_section() {
+        // A part that no section names would vanish from the pages.
+        let of = |title: &str| SECTIONS.iter().any(|(_, parts)| parts.contains(&title));
+        for title in super::super::outline::TITLES {
+            assert!(title == "Synopsis" || of(title), "{title}");
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! Plain text, reStructuredText and Markdown.
+//! Plain text and Markdown.
 
 use std::fmt::Write as _;
 
 use super::outline::{Node, outline};
 use crate::ir::Spec;
 
-fn title(spec: &Spec) -> String {
+pub(super) fn title(spec: &Spec) -> String {
     if spec.description.is_empty() {
         spec.name.clone()
     } else {
@@ -14,7 +14,7 @@ fn title(spec: &Spec) -> String {
 }
 
 /// Text filled to 78 columns, each line after `indent` blanks.
-fn fill(text: &str, indent: usize) -> String {
+pub(super) fn fill(text: &str, indent: usize) -> String {
     let mut out = String::new();
     for line in text.split('\n') {
         let mut width = 0;
@@ -38,7 +38,7 @@ fn fill(text: &str, indent: usize) -> String {
     out
 }
 
-fn indented(text: &str, by: usize) -> String {
+pub(super) fn indented(text: &str, by: usize) -> String {
     text.lines()
         .map(|line| {
             if line.is_empty() {
@@ -73,74 +73,6 @@ pub(super) fn plain(spec: &Spec) -> String {
         }
     }
     out
-}
-
-fn rst_escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '*' | '`' | '|' | '\\' | '_') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// reStructuredText.
-pub(super) fn rst(spec: &Spec) -> String {
-    let mut out = String::from(".. SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0\n\n");
-    let head = rst_escape(&title(spec));
-    let _ = write!(
-        out,
-        ".. _kapi-{}:\n\n{head}\n{}\n",
-        spec.call_name(),
-        "=".repeat(head.chars().count())
-    );
-    for section in outline(spec) {
-        let _ = write!(
-            out,
-            "\n{}\n{}\n\n",
-            section.title,
-            "-".repeat(section.title.chars().count())
-        );
-        for node in &section.nodes {
-            match node {
-                Node::Para(text) => {
-                    let _ = writeln!(out, "{}", rst_lines(text, 0));
-                }
-                Node::Code(text) => {
-                    let _ = write!(out, ".. code-block:: c\n\n{}\n", indented(text, 4));
-                }
-                Node::Def { term, facts, paras } => {
-                    let _ = writeln!(out, "**{}**", rst_escape(term));
-                    for para in paras {
-                        let _ = writeln!(out, "{}", rst_lines(para, 4));
-                    }
-                    for (label, text) in facts {
-                        let _ = writeln!(
-                            out,
-                            "    * {label}: {}",
-                            rst_escape(&text.replace('\n', " "))
-                        );
-                    }
-                    out.push('\n');
-                }
-            }
-        }
-    }
-    out
-}
-
-/// A paragraph; one with line breaks becomes a line block.
-fn rst_lines(text: &str, indent: usize) -> String {
-    if text.contains('\n') {
-        let block: String = text
-            .split('\n')
-            .map(|line| format!("{}| {}\n", " ".repeat(indent), rst_escape(line)))
-            .collect();
-        return block;
-    }
-    fill(&rst_escape(text), indent)
 }
 
 fn md_escape(text: &str) -> String {

@@ -5,7 +5,9 @@ mod html;
 mod man;
 mod markup;
 mod outline;
+mod prototype;
 mod requirements;
+mod rst;
 mod syzlang;
 
 use std::str::FromStr;
@@ -22,7 +24,7 @@ pub enum Format {
     Json,
     /// reStructuredText.
     Rst,
-    /// A man page, section 2.
+    /// A man page.
     Man,
     /// Markdown.
     Markdown,
@@ -88,7 +90,7 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
             format: CORPUS_FORMAT,
             specs,
         }),
-        Format::Rst => each(&|spec| markup::rst(spec), "\n"),
+        Format::Rst => rst::pages(specs),
         Format::Man => each(&|spec| man::page(spec, ""), ""),
         Format::Markdown => each(&|spec| markup::markdown(spec), "\n"),
         Format::Html => html::page(specs),
@@ -103,6 +105,12 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
 #[must_use]
 pub fn man_page(spec: &Spec, date: &str) -> String {
     man::page(spec, date)
+}
+
+/// The volume of the manual that the page belongs to: `2`, `3`, `5` or `9`.
+#[must_use]
+pub fn man_volume(spec: &Spec) -> &'static str {
+    prototype::volume(spec)
 }
 
 /// Pretty JSON with a final newline.

@@ -67,6 +67,28 @@ fn paras(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The titles of all parts.
+#[cfg(test)]
+pub(super) const TITLES: [&str; 17] = [
+    "Synopsis",
+    "Description",
+    "Interface",
+    "Parameters",
+    "Return value",
+    "Errors",
+    "Rules",
+    "Capabilities",
+    "Signals",
+    "Side effects",
+    "State transitions",
+    "Structures",
+    "Locks",
+    "Contexts",
+    "Examples",
+    "Notes",
+    "History",
+];
+
 /// The C declaration.
 pub(super) fn synopsis(spec: &Spec) -> String {
     if let Some(ioctl) = &spec.ioctl {
@@ -114,15 +136,17 @@ pub(super) fn synopsis(spec: &Spec) -> String {
 
 /// The parts of a page; empty ones are left out.
 pub(super) fn outline(spec: &Spec) -> Vec<Section> {
-    let mut sections = vec![Section {
-        title: "Synopsis",
-        nodes: vec![Node::Code(synopsis(spec))],
-    }];
-    let mut add = |title: &'static str, nodes: Vec<Node>| {
+    let mut sections = Vec::new();
+    let mut add = |title: &'static str, mut nodes: Vec<Node>| {
+        nodes.retain(|node| match node {
+            Node::Para(text) | Node::Code(text) => !text.trim().is_empty(),
+            Node::Def { .. } => true,
+        });
         if !nodes.is_empty() {
             sections.push(Section { title, nodes });
         }
     };
+    add("Synopsis", vec![Node::Code(synopsis(spec))]);
     let text = |text: &str| paras(text).into_iter().map(Node::Para).collect::<Vec<_>>();
     let mut description = text(&spec.long_description);
     if spec.deprecated {

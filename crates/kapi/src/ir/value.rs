@@ -104,9 +104,42 @@ impl Value {
     pub fn alternatives(&self) -> Vec<&str> {
         self.text
             .split('|')
-            .map(|part| part.trim().trim_matches(['(', ')']).trim())
+            .map(bare)
             .filter(|p| !p.is_empty())
             .collect()
+    }
+}
+
+/// Without the brackets around it, and without one whose partner is in another part.
+fn bare(part: &str) -> &str {
+    let mut part = part.trim();
+    loop {
+        let mut depth = 0_usize;
+        let (mut whole, mut stray) = (part.starts_with('('), false);
+        for (at, c) in part.char_indices() {
+            match c {
+                '(' => depth += 1,
+                ')' if depth == 0 => stray = true,
+                ')' => {
+                    depth -= 1;
+                    whole &= depth > 0 || at + 1 == part.len();
+                }
+                _ => {}
+            }
+        }
+        let inner = if stray {
+            part.strip_suffix(')')
+        } else if depth > 0 {
+            part.strip_prefix('(')
+        } else if whole {
+            part.strip_prefix('(').and_then(|p| p.strip_suffix(')'))
+        } else {
+            None
+        };
+        match inner {
+            Some(inner) => part = inner.trim(),
+            None => return part,
+        }
     }
 }
 
