@@ -68,6 +68,18 @@ pub trait Arch {
         *back
     }
 
+    /// The call by which the kernel would go on with the one that the stop has interrupted, where that is another:
+    /// restart_syscall(2). The thread makes it from the same place, and its seccomp filters see it.
+    fn continuation(_regs: &Self::Regs) -> Option<SyscallArgs> {
+        None
+    }
+
+    /// The image that enters such a call again from its beginning, with its whole timeout; and whether the timeout is a
+    /// moment, so that nothing is lost.
+    fn entered_afresh(regs: &Self::Regs) -> (Self::Regs, bool) {
+        (*regs, false)
+    }
+
     /// Whether the thread runs in 32-bit mode.
     fn is_32bit(regs: &Self::Regs) -> bool;
 

@@ -55,6 +55,8 @@ const ERESTARTNOHAND: i64 = -514;
 /// "Continue it through restart_syscall(2), unless a signal handler is to run, then EINTR".
 const ERESTART_RESTARTBLOCK: i64 = -516;
 
+const RESTART_SYSCALL: u64 = 219;
+
 /// What a program may keep below its stack pointer (System V ABI, AMD64, 3.2.2).
 const RED_ZONE: u64 = 128;
 const EPOLL_PWAIT2: u64 = 441;
@@ -147,6 +149,37 @@ impl Arch for X86_64 {
             r8: 0,
             ..*back
         }
+    }
+
+    fn continuation(regs: &Regs) -> Option<SyscallArgs> {
+        let interrupted = regs.orig_rax != NO_CALL
+            && regs.rax.cast_signed() == ERESTART_RESTARTBLOCK
+            && !polls_for_ever(regs);
+        interrupted.then_some(SyscallArgs {
+            number: RESTART_SYSCALL,
+            args: [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9],
+        })
+    }
+
+    fn entered_afresh(regs: &Regs) -> (Regs, bool) {
+        const FUTEX: u64 = 202;
+        const FUTEX_WAIT_BITSET: u64 = 9;
+        const COMMAND: u64 = 0x7f;
+        // It is in the other call already, and which it was before nobody knows: it fails, as with a signal.
+        if regs.orig_rax == RESTART_SYSCALL {
+            let failed = Regs {
+                rax: EINTR.cast_unsigned(),
+                orig_rax: NO_CALL,
+                ..*regs
+            };
+            return (failed, false);
+        }
+        let until = regs.orig_rax == FUTEX && regs.rsi & COMMAND == FUTEX_WAIT_BITSET;
+        let again = Regs {
+            rax: ERESTARTNOHAND.cast_unsigned(),
+            ..*regs
+        };
+        (again, until)
     }
 
     fn is_32bit(regs: &Regs) -> bool {
@@ -268,6 +301,43 @@ mod tests {
         // What has an end goes on with what is left of it.
         for saved in [with(POLL, 0), with(POLL, 5000), with(35, u64::MAX)] {
             assert_eq!(X86_64::restored(&saved, None), saved);
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_continues_by_another_call() {
+        const NANOSLEEP: u64 = 35;
+        const FUTEX: u64 = 202;
+        let saved = Regs {
+            rdi: 1,
+            rsi: 2,
+            ..in_call(NANOSLEEP, ERESTART_RESTARTBLOCK)
+        };
+        let call = X86_64::continuation(&saved).unwrap();
+        assert_eq!((call.number, call.args), (219, [1, 2, 0, 0, 0, 0]));
+        let (again, until) = X86_64::entered_afresh(&saved);
+        assert_eq!((again.rax.cast_signed(), again.orig_rax), (-514, NANOSLEEP));
+        assert!(!until && X86_64::continuation(&again).is_none());
+        // A wait to a moment loses nothing.
+        let futex = |op| Regs {
+            rsi: op,
+            ..in_call(FUTEX, ERESTART_RESTARTBLOCK)
+        };
+        for (op, until) in [(0, false), (128, false), (9, true), (128 | 256 | 9, true)] {
+            assert_eq!(X86_64::entered_afresh(&futex(op)).1, until, "{op}");
+        }
+        let (failed, until) = X86_64::entered_afresh(&in_call(219, ERESTART_RESTARTBLOCK));
+        assert_eq!(
+            (failed.rax.cast_signed(), failed.orig_rax),
+            (EINTR, NO_CALL)
+        );
+        assert!(!until);
+        for other in [
+            in_call(NANOSLEEP, ERESTARTNOHAND),
+            in_call(NANOSLEEP, 0),
+            in_call(NO_CALL, ERESTART_RESTARTBLOCK),
+        ] {
+            assert_eq!(X86_64::continuation(&other), None);
         }
     }
 

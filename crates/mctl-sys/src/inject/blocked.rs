@@ -108,6 +108,23 @@ pub(super) fn loses_nothing(call: &BlockedCall) -> bool {
     }
 }
 
+/// Whether the kernel goes on with it through restart_syscall(2) once it was interrupted, a call that seccomp filters see.
+pub(super) fn continues_by_another(call: &BlockedCall) -> bool {
+    const TIMER_ABSTIME: u64 = 1;
+    const FUTEX_WAIT: u64 = 0;
+    const FUTEX_WAIT_BITSET: u64 = 9;
+    const FUTEX_COMMAND: u64 = 0x7f;
+    let [_, a1, a2, a3, ..] = call.args;
+    match as_number(call.number) {
+        libc::SYS_nanosleep | libc::SYS_restart_syscall => true,
+        libc::SYS_clock_nanosleep => a1 & TIMER_ABSTIME == 0,
+        libc::SYS_futex => matches!(a1 & FUTEX_COMMAND, FUTEX_WAIT | FUTEX_WAIT_BITSET) && a3 != 0,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => a2 & 0x8000_0000 == 0,
+        _ => false,
+    }
+}
+
 /// Whether it is io_uring_enter(2), whose timeout, if any, is in memory.
 pub(super) fn is_ring_wait(call: &BlockedCall) -> bool {
     as_number(call.number) == IO_URING_ENTER

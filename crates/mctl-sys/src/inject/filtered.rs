@@ -5,7 +5,7 @@ use super::files::path_of;
 const LINE: &[u8] = b"\nSeccomp:\t";
 
 /// Whether system calls of this thread may be filtered. Where that cannot be told they may.
-pub(super) fn may_be_filtered(tid: i32) -> bool {
+pub(crate) fn may_be_filtered(tid: i32) -> bool {
     mode(tid) != Some(b'0')
 }
 

@@ -125,6 +125,10 @@ pub struct Job<'a> {
     /// A thread was lost on the way. Where it has called exec it lives on, with another number and still attached
     /// to the shield.
     lost: bool,
+    /// A thread was let go past its filters, and is attached until the shield ends.
+    attached: bool,
+    /// No thread that would have to be let go so is stopped any more.
+    no_barred: bool,
     /// The candidate to begin with, and the one that was tried last.
     first: usize,
     tried: usize,
@@ -179,6 +183,8 @@ impl<'a> Job<'a> {
             limits,
             state: State::NotRun,
             lost: false,
+            attached: false,
+            no_barred: false,
             first: 0,
             tried: 0,
             disturbs: false,
@@ -219,7 +225,7 @@ impl<'a> Job<'a> {
     /// Whether the shield must end at once, so that the kernel lets go of a thread that was asked
     /// to stop and did not, or that may have another number now.
     fn leaves_a_thread_attached(&self) -> bool {
-        self.lost || self.is_unresponsive()
+        self.lost || self.attached || self.is_unresponsive()
     }
 
     fn is_unresponsive(&self) -> bool {

@@ -13,7 +13,7 @@ pub mod blocked;
 mod carrier;
 mod error;
 mod files;
-mod filtered;
+pub(crate) mod filtered;
 mod frozen;
 mod idle;
 mod job;

@@ -1,6 +1,6 @@
 //! When a thread can be stopped without harm, and what a stop would do where it cannot.
 
-use super::blocked::BlockedCall;
+use super::blocked::{BlockedCall, continues_by_another};
 
 /// What a thread is doing, as far as a stop is concerned. In the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,10 @@ impl Harm {
             return Harm::Running;
         };
         let number = i64::try_from(call.number).unwrap_or(-1);
-        if LATE.contains(&number) || number == super::blocked::EPOLL_WAIT {
+        if LATE.contains(&number)
+            || number == super::blocked::EPOLL_WAIT
+            || continues_by_another(call)
+        {
             return Harm::Late;
         }
         if SHORT.contains(&number) {

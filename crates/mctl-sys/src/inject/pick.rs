@@ -6,11 +6,12 @@ use mctl_abi::Errno;
 use rustix::fs::{Mode, OFlags, RawDir};
 
 use super::allowed::{Asleep, leaves_no_trace};
-use super::blocked::BlockedCall;
+use super::blocked::{BlockedCall, continues_by_another};
 use super::error::{InjectError, Refusal};
 use super::files::{command_name, read_status, reading};
 use super::moment::Moment;
 use super::remaining::Finite;
+use super::rights::may_suspend_seccomp;
 use super::runnable::state_of;
 use super::user_mode;
 use super::witness::Witness;
@@ -31,6 +32,8 @@ pub(super) struct Candidate {
     pub(super) call: Option<BlockedCall>,
     pub(super) moment: Moment,
     pub(super) seccomp: bool,
+    /// It has a filter, and is in a sleep that the kernel would go on with through a call that the filter sees.
+    pub(super) barred: bool,
     /// The signal that tells that it runs its own code; `None`: it blocks them all.
     pub(super) signal: Option<i32>,
     /// Of a thread that is asleep where it may be interrupted: to be asked again at the stop.
@@ -56,18 +59,22 @@ impl Candidate {
             number: u64::from(nr.unsigned_abs()),
             args,
         };
-        let free = leaves_no_trace(&Asleep {
-            tid: self.tid,
-            call,
-            sp,
-            wchan: witness.wchan(),
-        });
+        // (Whoever asks stays attached to other threads: one that has to be let past its filter cannot be let go then.)
+        let barred = self.seccomp && continues_by_another(&call);
+        let free = !barred
+            && leaves_no_trace(&Asleep {
+                tid: self.tid,
+                call,
+                sp,
+                wchan: witness.wchan(),
+            });
         // (Not to be woken, it would not stop in time.)
         (free && state_of(self.tid) == Some(b'S')).then_some(Candidate {
             tid: self.tid,
             call: Some(call),
             moment: Moment::Asleep,
             seccomp: self.seccomp,
+            barred: false,
             signal: self.signal,
             witness: Some(witness),
             finite: None,
@@ -140,6 +147,8 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
     };
     // Threads that the kernel makes for io_uring block everything, and never come to user mode.
     let kernels = status.sig_blk == Some(EVERYTHING) && call.is_none();
+    let seccomp = status.seccomp.unwrap_or(0) != 0;
+    let barred = seccomp && call.is_some_and(|call| continues_by_another(&call));
     let moment = match (status.state, parsed) {
         _ if kernels => Moment::Unreachable,
         (Some(b'T'), _) => Moment::Stopped,
@@ -155,6 +164,8 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
                     wchan: witness.wchan(),
                 })
             });
+            // Only who may read the filter once it stands still, and pass over it, may interrupt that.
+            let free = free && (!barred || may_suspend_seccomp());
             if free {
                 Moment::Asleep
             } else {
@@ -168,7 +179,8 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
         tid,
         call,
         moment,
-        seccomp: status.seccomp.unwrap_or(0) != 0,
+        seccomp,
+        barred,
         signal: user_mode::signal_for(status),
         witness: (moment == Moment::Asleep).then_some(witness),
         finite: None,
@@ -268,7 +280,8 @@ fn look_at_thread(pid: i32, tid: i32) -> Result<Option<Candidate>, InjectError> 
     }
 }
 
-/// Keeps the best few, in order: without seccomp first, then by how soon they can be stopped.
+/// Keeps the best few, in order: without seccomp first, then by how soon they can be stopped, then those whose filter
+/// does not matter for that.
 fn insert(kept: &mut Candidates, mut new: Candidate) {
     for slot in kept.iter_mut() {
         match slot {
@@ -277,7 +290,8 @@ fn insert(kept: &mut Candidates, mut new: Candidate) {
                 return;
             }
             Some(old) => {
-                if (new.seccomp, new.moment) < (old.seccomp, old.moment) {
+                let rank = |one: &Candidate| (one.seccomp, one.moment, one.barred);
+                if rank(&new) < rank(old) {
                     std::mem::swap(old, &mut new);
                 }
             }
@@ -296,6 +310,7 @@ mod tests {
             call: None,
             moment,
             seccomp,
+            barred: tid == 7,
             signal: None,
             witness: None,
             finite: None,
@@ -308,10 +323,12 @@ mod tests {
             (4, Moment::Unreachable, false),
             (5, Moment::Asleep, false),
             (6, Moment::Stopped, false),
+            (7, Moment::Asleep, true),
+            (8, Moment::Asleep, true),
         ] {
             insert(&mut kept, candidate(tid, moment, seccomp));
         }
         let tids: Vec<i32> = kept.iter().flatten().map(|c| c.tid).collect();
-        assert_eq!(tids, [5, 6, 3, 1, 4, 2]);
+        assert_eq!(tids, [5, 6, 3, 1, 4, 2, 8, 7]);
     }
 }

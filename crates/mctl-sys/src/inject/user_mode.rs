@@ -92,6 +92,7 @@ fn may_be_waited_for(pid: i32, candidate: &Candidate) -> bool {
         Moment::Elsewhere => {
             candidate.call.is_some()
                 && (candidate.tid != pid
+                    || candidate.barred
                     || candidate.call.is_some_and(|call| loses_only_time(&call)))
         }
         Moment::Asleep | Moment::Stopped | Moment::Unreachable => false,

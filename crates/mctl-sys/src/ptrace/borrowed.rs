@@ -87,6 +87,8 @@ pub(super) struct Loan {
 const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
 /// How often a call that asks to be restarted is.
 const MAX_RESTARTS: u32 = 1000;
+/// For so long a thread is waited for that is to go back to sleep, before it is looked at closely.
+const CONTINUE_NS: u64 = 1_000_000_000;
 /// For so long a thread that is late is watched.
 const WATCH_NS: u64 = 5_000_000;
 /// One that had a processor for so long of it was not kept from its one instruction.
@@ -194,6 +196,68 @@ impl Borrowed {
             Err(NoResult::Gone) => Err(NoResult::Gone),
             Err(error) => Err(self.cancel(error)),
         }
+    }
+
+    /// To the entry stop of the call by which the kernel goes on with the interrupted one. Signals are still held back.
+    pub(super) fn enter_continuation(&mut self) -> Result<(), NoResult> {
+        let regs = self.regs;
+        let call = Native::continuation(&regs).ok_or(NoResult::NotRun)?;
+        let wanted = Entry {
+            number: call.number,
+            args: call.args,
+            ip: Native::pc(&regs),
+            sp: Native::sp(&regs),
+        };
+        self.step(raw::set_regs(self.tid, &regs))?;
+        // Only on its way from a signal, or a stop like one, does the kernel look for a call to go on with.
+        self.step(raw::interrupt(self.tid))?;
+        self.step(raw::run_to_syscall(self.tid, 0))?;
+        self.syscall_stop(Deadline::after(CONTINUE_NS))?;
+        match self.step(Entry::of(self.tid)) {
+            Ok(Some(entry)) if entry == wanted => Ok(()),
+            Ok(_) => Err(self.cancel(NoResult::Strayed)),
+            Err(NoResult::Gone) => Err(NoResult::Gone),
+            Err(error) => Err(self.cancel(error)),
+        }
+    }
+
+    /// From that entry stop into the call, past its filters, and with the signals that it lets through.
+    pub(super) fn pass_over_filters(&mut self) -> Result<(), NoResult> {
+        self.step(raw::set_options(
+            self.tid,
+            raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP,
+        ))?;
+        self.step(raw::set_sigmask(self.tid, self.mask))?;
+        self.step(raw::run_to_syscall(self.tid, 0))?;
+        self.send_owed();
+        Ok(())
+    }
+
+    /// At the exit stop of that call.
+    pub(super) fn filters_stand(&mut self) -> Result<(), NoResult> {
+        self.step(raw::set_options(self.tid, raw::O_TRACESYSGOOD))
+    }
+
+    /// It is let go already, or only to be left to the end of the shield. Returns since when it had stood.
+    pub(super) fn forget(&mut self) -> u64 {
+        self.held = false;
+        self.since
+    }
+
+    /// Detaches it as it is.
+    pub(super) fn detach(mut self) -> u64 {
+        self.held = false;
+        let _ = raw::detach(self.tid);
+        monotonic_ns().saturating_sub(self.since)
+    }
+
+    fn send_owed(&mut self) {
+        for signal in RAISED {
+            if self.owed & 1 << (signal - 1) != 0 {
+                let _ = raw::send(self.tid, signal);
+            }
+        }
+        self.owed = 0;
     }
 
     /// From the checked entry to the result.

@@ -4,6 +4,8 @@
 mod borrowed;
 pub(crate) mod carried;
 pub(crate) mod entry;
+mod filter;
+mod past_filter;
 pub(crate) mod raw;
 mod rest;
 pub(crate) mod tracee;

@@ -4,6 +4,7 @@
 
 use mctl_abi::Errno;
 
+use super::filter::{Insn, MOST_INSNS};
 use crate::raw::{checked, last_errno};
 
 /// `PTRACE_O_TRACESYSGOOD`: system-call stops are told from SIGTRAP.
@@ -180,6 +181,29 @@ pub(crate) fn set_entered_number(tid: i32, number: u64) -> Result<(), Errno> {
 #[allow(clippy::unnecessary_wraps, reason = "aarch64 has something to fail")]
 pub(crate) fn set_entered_number(_tid: i32, _number: u64) -> Result<(), Errno> {
     Ok(())
+}
+
+/// `PTRACE_SECCOMP_GET_FILTER` (Linux 4.4).
+const SECCOMP_GET_FILTER: u32 = 0x420c;
+
+/// The filter with this index of a stopped tracee, the oldest first: its length, and its instructions if there is a
+/// buffer for them. `ENOENT`: there are not so many; `EINVAL`: there is none, or the kernel cannot tell.
+pub(crate) fn seccomp_filter(
+    tid: i32,
+    index: u64,
+    buffer: Option<&mut [Insn; MOST_INSNS]>,
+) -> Result<usize, Errno> {
+    let at = buffer.map_or(0, |buffer| (&raw mut *buffer) as u64);
+    // (No filter is longer than the buffer.)
+    let len = request(SECCOMP_GET_FILTER, tid, index, at)?;
+    Ok(usize::try_from(len).unwrap_or(0))
+}
+
+/// Whether the kernel would pass over a stopped tracee's seccomp filters for us. It is asked, and at once told not to:
+/// filters are passed over between a checked entry stop of ours and its exit stop, nowhere else.
+pub(crate) fn can_suspend_seccomp(tid: i32) -> bool {
+    let set = |options| set_options(tid, options).is_ok();
+    set(O_TRACESYSGOOD | O_SUSPEND_SECCOMP) && set(O_TRACESYSGOOD)
 }
 
 /// One look at all tracees of this task: the one that has changed, with its state.

@@ -9,6 +9,8 @@ use mctl_abi::Errno;
 
 pub(crate) use super::borrowed::{Borrowed, NoResult};
 use super::borrowed::{Loan, held_back};
+use super::filter::{Verdict, verdict};
+pub(crate) use super::past_filter::LetGo;
 use super::raw;
 use super::rest::until;
 use super::wait::{Event, wait};
@@ -164,6 +166,8 @@ pub(crate) struct Stopped {
     end: Option<u64>,
     since: u64,
     held: bool,
+    /// A filter of its own stands between it and the rest of the sleep that the stop has interrupted.
+    barred: bool,
     /// In a group-stop (SIGSTOP): what that has made of its call is the program's own business, and it goes back
     /// into it when it is let go.
     group: bool,
@@ -261,8 +265,7 @@ impl Stopped {
     /// Whether the kernel would pass over the thread's seccomp filters for us. It is asked, and at once told not to:
     /// filters are passed over between a checked entry stop of ours and its exit stop, nowhere else.
     pub(crate) fn may_suspend_seccomp(&self) -> bool {
-        let set = |options| raw::set_options(self.tid, options).is_ok();
-        set(raw::O_TRACESYSGOOD | raw::O_SUSPEND_SECCOMP) && set(raw::O_TRACESYSGOOD)
+        raw::can_suspend_seccomp(self.tid)
     }
 
     /// Takes the thread's registers, with every signal held back that can be. `suspend`: our calls pass over its
@@ -315,11 +318,13 @@ impl Stopped {
             end: None,
             since,
             held: true,
+            barred: false,
             group: false,
         };
         match raw::get_regs::<Regs>(tid) {
             Ok(regs) => {
                 stopped.regs = regs;
+                stopped.look_at_filters();
                 Ok(stopped)
             }
             Err(errno) => {
@@ -334,8 +339,24 @@ impl Stopped {
         }
     }
 
+    /// Where the thread would go back to sleep by another call than it went: whether its filters let it.
+    fn look_at_filters(&mut self) {
+        let Some(call) = Native::continuation(&self.regs) else {
+            return;
+        };
+        self.barred = verdict(self.tid, call, Native::pc(&self.regs)) != Verdict::Passes;
+    }
+
+    /// Whether a filter of its own keeps the thread from going back to sleep for what is left of its time, so that it
+    /// has to be let past it ([`Borrowed::release_past_filter`]), or sleeps for the whole time once more.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.barred && !Native::entered_afresh(&self.regs).1
+    }
+
+    /// Of a group-stop: the filter meets the call whether we come or not.
     pub(crate) fn in_group_stop(mut self) -> Stopped {
         self.group = true;
+        self.barred = false;
         self
     }
 
@@ -378,6 +399,8 @@ impl Stopped {
     fn back(&self, blocked: Option<&BlockedCall>) -> Regs {
         if self.group {
             self.regs
+        } else if self.barred {
+            Native::entered_afresh(&self.regs).0
         } else {
             Native::restored(&self.regs, blocked)
         }

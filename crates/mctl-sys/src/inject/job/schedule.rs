@@ -298,6 +298,7 @@ impl Job<'_> {
             Work::Carry(_) => {}
         }
         self.prepared = new;
+        self.leave_barred_alone();
         self.first = 0;
         self.state = State::NotRun;
         true

@@ -13,15 +13,24 @@ use crate::inject::pick::{Candidate, Candidates, KEEP};
 use crate::inject::runnable::run_time_ns;
 use crate::inject::script::run_script;
 use crate::inject::shield;
-use crate::ptrace::tracee::{NoResult, NotStopped, RseqSection, Seized, Stopped};
+use crate::ptrace::tracee::{Borrowed, LetGo, NoResult, NotStopped, RseqSection, Seized, Stopped};
 use crate::raw::pidfd::is_alive;
 use crate::time::{Deadline, monotonic_ns};
+
+/// Whether a thread may be let go in a way that leaves it attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// The shield ends at once: past its filter.
+    Filter,
+    Never,
+}
 
 impl Job<'_> {
     /// Serves it by one of the threads that may be stopped now.
     pub(super) fn execute(&mut self) {
         let mut state = State::NoMoment;
         self.lost = false;
+        self.attached = false;
         // The candidates are lent out: `self` is changed meanwhile.
         let candidates = std::mem::take(&mut self.prepared.candidates);
         for (index, candidate) in candidates.iter().enumerate().skip(self.first) {
@@ -35,14 +44,30 @@ impl Job<'_> {
                 Err(state) => state,
             };
             self.lost |= state == State::NoThread(NotStopped::Gone);
-            // (What bears a carrier is to be its tracer's only tracee.)
+            // (What bears a carrier is to be its tracer's only tracee, and what sleeps past its filters is let go by our end.)
+            if self.attached {
+                break;
+            }
             if !another_thread_may_do(state) || self.lost && matches!(self.work, Work::Carry(_)) {
                 break;
             }
         }
         self.prepared.candidates = candidates;
         self.state = state;
+        self.leave_barred_alone();
         self.take_leave();
+    }
+
+    /// A thread that only our end can let past its filter bears no carrier: it is waited for until it runs.
+    pub(super) fn leave_barred_alone(&mut self) {
+        if !self.no_barred {
+            return;
+        }
+        for candidate in self.prepared.candidates.iter_mut().flatten() {
+            if candidate.barred && candidate.moment == Moment::Asleep {
+                candidate.moment = Moment::Elsewhere;
+            }
+        }
     }
 
     /// Where the thread has borne a carrier: keeps it.
@@ -115,7 +140,11 @@ impl Job<'_> {
                 stopped
             }
         };
-        let mut report = self.serve(stopped, candidate)?;
+        let past = match self.is_to_reap() {
+            true => Past::Never,
+            false => Past::Filter,
+        };
+        let mut report = self.serve(stopped, candidate, past)?;
         if candidate.moment > Moment::Stopped && known.is_none() {
             report.disturbed = Some(Disturbed {
                 call: candidate.call.map(|call| call.number),
@@ -175,12 +204,13 @@ impl Job<'_> {
                 call,
                 moment: candidate.moment,
                 seccomp: candidate.seccomp,
+                barred: false,
                 signal: None,
                 witness: None,
                 finite: None,
             };
             self.tried = index;
-            self.state = match self.serve(stopped, &now) {
+            self.state = match self.serve(stopped, &now, Past::Never) {
                 Ok(report) => State::Done(self.carry_on(report, &candidates)),
                 // Another thread, or another moment, may do.
                 Err(state) if another_thread_may_do(state) => State::NoMoment,
@@ -188,6 +218,7 @@ impl Job<'_> {
             };
         }
         self.prepared.candidates = candidates;
+        self.leave_barred_alone();
         self.take_leave();
     }
 
@@ -196,10 +227,29 @@ impl Job<'_> {
     }
 
     /// Does the work on a thread that stands still, and lets it go.
-    fn serve(&mut self, stopped: Stopped, candidate: &Candidate) -> Result<Report, State> {
+    fn serve(
+        &mut self,
+        stopped: Stopped,
+        candidate: &Candidate,
+        past: Past,
+    ) -> Result<Report, State> {
         let stopped = outside_rseq(stopped, candidate)?;
-        let (insn, suspend) = match self.suitable(&stopped, candidate) {
+        let barred = stopped.is_barred();
+        let fit = match self.suitable(&stopped, candidate) {
+            // What bears a carrier is let go at once and for good.
+            Ok(_) if barred && !self.disturbs && self.is_to_bear() => {
+                self.no_barred = true;
+                Err(State::NoMoment)
+            }
+            fit => fit,
+        };
+        let (insn, suspend) = match fit {
             Ok(fit) => fit,
+            Err(state) if barred => {
+                let borrowed = stopped.borrow(0, false, candidate.call);
+                let _ = self.let_go(borrowed.map_err(State::NoThread)?, past, true);
+                return Err(state);
+            }
             Err(state) => {
                 stopped.release(candidate.call.as_ref());
                 return Err(state);
@@ -219,15 +269,37 @@ impl Job<'_> {
                 birth.in_thread(&mut borrowed, patience)
             }
         };
-        let stopped_ns = borrowed.release();
+        let past = match self.is_to_reap() {
+            true => Past::Never,
+            false => past,
+        };
+        let (stopped_ns, afresh) = self.let_go(borrowed, past, barred);
         result
             .map(|calls| Report {
                 tid: candidate.tid,
                 stopped_ns,
                 calls,
-                disturbed: None,
+                disturbed: afresh.then_some(Disturbed {
+                    call: candidate.call.map(|call| call.number),
+                    harm: Harm::Late,
+                }),
             })
             .map_err(State::Failed)
+    }
+
+    /// Lets a thread go; whether its sleep begins afresh for it.
+    fn let_go(&mut self, borrowed: Borrowed, past: Past, barred: bool) -> (u64, bool) {
+        if !barred || past == Past::Never {
+            return (borrowed.release(), barred);
+        }
+        let (stopped_ns, how) = borrowed.release_past_filter();
+        self.attached = how == LetGo::Attached;
+        (stopped_ns, how == LetGo::Afresh)
+    }
+
+    /// Whether a carrier is to be born.
+    fn is_to_bear(&self) -> bool {
+        matches!(&self.work, Work::Carry(birth) if birth.child().is_none())
     }
 
     /// Whether a carrier was born that its parent has still to wait for.
