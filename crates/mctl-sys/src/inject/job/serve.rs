@@ -7,6 +7,7 @@ use super::{Disturbed, Job, Report, State, Work};
 use crate::inject::blocked::BlockedCall;
 use crate::inject::carrier::Served;
 use crate::inject::filtered::may_be_filtered;
+use crate::inject::idle::Awake;
 use crate::inject::let_go::{Left, let_go};
 use crate::inject::moment::{Harm, Moment};
 use crate::inject::pick::{Candidate, Candidates, KEEP};
@@ -106,6 +107,8 @@ impl Job<'_> {
             Some(finite) if !self.disturbs => Some(finite.know().ok_or(State::NoMoment)?),
             _ => None,
         };
+        // For each of a carrier's two stops by itself: its work in between may take minutes.
+        let _awake = Awake::request(matches!(self.work, Work::Carry(_)));
         // Should the task end here, or at a look at the stopped thread's memory, that is what it says.
         self.state = State::NoAnswer;
         let seized =
