@@ -307,7 +307,7 @@ static int serve(int fd)
 				results[i] = make(o[1], o[2], fd);
 				break;
 			case OP_EXEC:
-				results[i] = again(o[1] ? (char *)o[1] : "/proc/thread-self/exe", fd);
+				results[i] = again((char *)o[1], fd);
 				break;
 			case OP_FILL:
 				results[i] = fill(o[1], o[2]);

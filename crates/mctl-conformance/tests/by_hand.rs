@@ -129,6 +129,101 @@ fn the_same_with_real_processes() {
     }
 }
 
+/// What is typed, and what comes back.
+fn typed(steps: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mctl-conformance"))
+        .args(["model", "repl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(steps.as_bytes()).unwrap();
+    drop(stdin);
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success());
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn steps_are_taken_back_explained_and_saved() {
+    let saved = tempfile::NamedTempFile::new().unwrap();
+    let steps = format!(
+        "host thp=madvise\nspawn p\np map a 4M\np madvise a 4M hugepage\np mctl self set-nohugepage default-exec\n\
+         policy\nexplain p a\nundo\npolicy p\nexplain p a\np mctl self 99 -> EINVAL\nsave {}\nexplain q a\n",
+        path(&saved)
+    );
+    let text = typed(&steps);
+    let mut at = 0;
+    for piece in [
+        "p: nohugepage/exec\n",
+        "CONTRACT.md#thp-never\n",
+        "THPeligible 0\n",
+        "MADV_COLLAPSE is EINVAL",
+        "taken back: p mctl self set-nohugepage default-exec\n",
+        "p: inherit\n",
+        "CONTRACT.md#thp-inherit\n",
+        "THPeligible 1\n",
+        "MADV_COLLAPSE is allowed",
+        "written\n",
+        "explain TASK ADDR",
+    ] {
+        let found = text[at..].find(piece);
+        at += found.unwrap_or_else(|| panic!("no {piece:?} after {at} in {text}")) + piece.len();
+    }
+    // What was saved is a scenario that holds, and what was taken back is not in it.
+    let scenario = std::fs::read_to_string(saved.path()).unwrap();
+    assert!(scenario.contains("host thp=madvise") && scenario.contains("-> EINVAL"));
+    assert!(!scenario.contains("set-nohugepage"), "{scenario}");
+    suite(&["model", "run", path(&saved)]).assert(0);
+}
+
+#[test]
+fn kernels_are_held_side_by_side() {
+    let case = "2-madvise/guard-refuses-access";
+    let ran = suite(&["model", "diff", case, "--kernel", "6.18"]).assert(0);
+    assert!(ran.out.contains(" steps, 0 differ"), "{ran:?}");
+    let ran = suite(&["model", "diff", case, "--kernel", "6.12"]).assert(1);
+    assert!(
+        ran.out
+            .contains("! p madvise a 8K guard-install\n    model    ok\n    there    EINVAL\n"),
+        "{ran:?}"
+    );
+    let ran = suite(&["model", "run", case, "--kernel", "6.12"]).assert(3);
+    assert!(
+        ran.err.contains("lacks MADV_GUARD_INSTALL (Linux 6.13)"),
+        "{ran:?}"
+    );
+    for wrong in [
+        ["diff", case, "--kernel", "5.10"],
+        ["diff", "no/such-case", "--kernel", "6.1"],
+    ] {
+        suite(&[&["model"], &wrong[..]].concat()).assert(2);
+    }
+    let args = [
+        "model",
+        "run",
+        case,
+        "--backend",
+        "stock",
+        "--kernel",
+        "6.1",
+    ];
+    let ran = suite(&args).assert(2);
+    assert!(ran.err.contains("--kernel is for the model"), "{ran:?}");
+}
+
+#[test]
+fn the_model_is_held_to_this_kernel() {
+    require_root!();
+    let file = scenario(
+        "spawn p\np map a 64K\np touch a 16K write\np madvise a 8K dontneed\np lock a 4K\n",
+    );
+    let ran = suite(&["model", "diff", path(&file)]).assert(0);
+    assert!(ran.out.contains("= p lock a 4K"), "{ran:?}");
+    assert!(ran.out.contains("5 steps, 0 differ"), "{ran:?}");
+}
+
 #[test]
 fn steps_are_read_and_answered() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mctl-conformance"))

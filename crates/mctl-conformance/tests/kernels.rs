@@ -13,7 +13,7 @@ use mctl_conformance::run::{Verdict, run};
 use mctl_model::{Feature, Features, KERNELS, Kernel, USUAL};
 
 /// One scenario per feature: what it comes to with the feature, and the same steps without.
-const SHOWS: [(Feature, &str, &str); 7] = [
+const SHOWS: [(Feature, &str, &str); 8] = [
     (
         Feature::ExceptAdvised,
         "p prctl thp-disable 1 2",
@@ -51,6 +51,11 @@ const SHOWS: [(Feature, &str, &str); 7] = [
         "p map a 2M\np touch a 4K write\np madvise a 2M dontneed\np madvise a 2M hugepage\n\
          p touch a 4K write\nexpect p huge a 2M 0",
     ),
+    (
+        Feature::PartialCollapse,
+        "p map a 4M\np touch a 4K write\np madvise a+512K 512K collapse",
+        "p map a 4M\np touch a 4K write\np madvise a+512K 512K collapse -> EINVAL",
+    ),
 ];
 
 /// With the feature and without it, and neither the other way round.
@@ -73,6 +78,13 @@ fn each_feature_shows_on_the_model() {
             assert_eq!(verdict == Verdict::Holds, holds, "{text}\n{verdict:?}");
         }
     }
+}
+
+/// Each is in the list: a new feature comes with what it shows.
+#[test]
+fn every_feature_has_its_scenario() {
+    let shown: Features = SHOWS.iter().map(|(feature, ..)| *feature).collect();
+    assert_eq!(shown.missing(), Features::NONE);
 }
 
 /// No sentence differs on the model as any of them: what a case needs of the kernel it names.

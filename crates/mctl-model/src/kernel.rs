@@ -19,7 +19,7 @@ pub enum Feature {
     ThreadPidfds,
     /// `MADV_DONTNEED` of whole blocks gives their empty page tables back too.
     TableReclaim,
-    /// `MADV_COLLAPSE` takes a range inside one block.
+    /// `MADV_COLLAPSE` of a range inside one block succeeds, and does nothing.
     PartialCollapse,
 }
 
@@ -70,7 +70,7 @@ impl Feature {
             Feature::PidfdSelf => "PIDFD_SELF in pidfd calls",
             Feature::ThreadPidfds => "PIDFD_THREAD",
             Feature::TableReclaim => "MADV_DONTNEED that frees page tables (CONFIG_PT_RECLAIM)",
-            Feature::PartialCollapse => "MADV_COLLAPSE of a range inside one block",
+            Feature::PartialCollapse => "MADV_COLLAPSE that succeeds inside one block",
         }
     }
 

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::call::{Addr, Base, Call, FileIx, Life, Look, TaskIx};
 use crate::lang::{Fact, Names, Needs};
 use crate::view::{ARENA, SLOT, Scope, View};
+use mctl_abi::thp::Host;
 
 /// What a call came to: its value, or its error.
 pub type Answer = Result<i64, Errno>;
@@ -87,6 +88,10 @@ pub trait Backend {
     fn fact(&self, _fact: Fact) -> bool {
         false
     }
+
+    /// The host's effective knobs for huge pages in private anonymous and in shared memory; `None` for a word that no
+    /// table has.
+    fn thp_knobs(&self) -> (Host, Option<Host>);
 
     /// Begins a history.
     ///

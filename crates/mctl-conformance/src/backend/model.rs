@@ -268,6 +268,11 @@ impl Backend for ModelBackend {
         self.pinned && fact.on(&self.host)
     }
 
+    fn thp_knobs(&self) -> (Host, Option<Host>) {
+        let knobs = self.model.knobs();
+        (knobs.thp, Some(knobs.shmem))
+    }
+
     fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
         let missing = needs.missing_in_kernel(&self.host);
         if let Some(missing) = missing.filter(|_| self.pinned) {

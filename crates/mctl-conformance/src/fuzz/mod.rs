@@ -6,5 +6,6 @@ mod run;
 mod shrink;
 
 pub use generate::{History, Menu};
+pub(crate) use run::compare_task;
 pub use run::{Disagreement, FuzzOptions, FuzzReport, compare_history, fuzz};
 pub use shrink::shrink;

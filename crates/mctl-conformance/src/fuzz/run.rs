@@ -353,7 +353,9 @@ fn record_differs(
     Ok(None)
 }
 
-fn compare_task(
+/// Where two backends differ in a task: what, and each side's. With `masked`, where mctl has been used, THP_enabled
+/// does not count: it tells a stock kernel's mechanism.
+pub(crate) fn compare_task(
     task: TaskIx,
     masked: bool,
     left: &mut dyn Backend,

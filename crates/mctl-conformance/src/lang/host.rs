@@ -147,6 +147,17 @@ impl Needs {
         }
     }
 
+    /// The same of a host under whatever kernel.
+    #[must_use]
+    pub fn on_any_kernel(self) -> Needs {
+        Needs {
+            huge_zero_write: None,
+            has: Features::NONE,
+            lacks: Features::NONE,
+            ..self
+        }
+    }
+
     /// What of it a host's kernel does otherwise, in words. Nobody can set that.
     #[must_use]
     pub fn missing_in_kernel(&self, host: &Setup) -> Option<String> {

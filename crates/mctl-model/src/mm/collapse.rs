@@ -4,6 +4,7 @@ use mctl_abi::Errno;
 use mctl_abi::thp::{Host, may_collapse};
 
 use super::{Cx, Mm};
+use crate::kernel::Feature;
 use crate::mutant::Mutant;
 use crate::pages::{PageKind, Run};
 use crate::vma::{Backing, FileId, Vma};
@@ -34,7 +35,8 @@ impl Mm {
             return Err(Errno::EINVAL);
         }
         let mut block = part.start.next_multiple_of(HUGE);
-        if part.end & !(HUGE - 1) < block {
+        let features = cx.knobs.features;
+        if part.end & !(HUGE - 1) < block && !features.has(Feature::PartialCollapse) {
             // A range inside one block is refused; one that touches two and holds none is not.
             return Err(Errno::EINVAL);
         }

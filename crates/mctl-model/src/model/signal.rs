@@ -161,6 +161,7 @@ impl Model {
     /// the caller's real or effective user is the target's real or saved one, or it has
     /// `CAP_KILL` (`kill_ok_by_cred()`, kernel/signal.c).
     pub fn kill(&mut self, caller: TaskId, pid: u32, signal: i32) -> Result<(), Errno> {
+        self.running(caller)?;
         if !matches!(signal, 0 | SIGTERM | SIGKILL) {
             return Err(Errno::EINVAL);
         }

@@ -351,16 +351,16 @@ impl StockBackend {
 
     fn exec(&mut self, task: u16, set_uid: Option<u32>, script: bool) -> Result<Answer, Trouble> {
         let path = match (set_uid, script) {
-            (uid, true) => Some(self.agent.script(uid)?),
-            (Some(uid), false) => Some(self.agent.set_uid_copy(uid)?),
-            (None, false) => None,
+            (uid, true) => self.agent.script(uid)?,
+            (Some(uid), false) => self.agent.set_uid_copy(uid)?,
+            // Not what runs: that may be a copy with the bit.
+            (None, false) => self.agent.path().to_owned(),
         };
         let slot = self.task(task)?;
         // By itself: the results of orders before it in a batch would go with the old image.
-        let pokes = path.as_deref().map(poke_path).unwrap_or_default();
-        slot.hand.all(&pokes)?;
-        let at = if path.is_some() { slot.hand.scratch } else { 0 };
-        let done = unit(slot.hand.exec(at)?);
+        slot.hand.all(&poke_path(&path))?;
+        let scratch = slot.hand.scratch;
+        let done = unit(slot.hand.exec(scratch)?);
         slot.reader.forget();
         if done.is_ok() {
             self.settle(task)?;

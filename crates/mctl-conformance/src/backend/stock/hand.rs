@@ -42,7 +42,7 @@ pub(super) mod order {
         [2, kind, name, 0, 0, 0, 0, 0]
     }
 
-    /// execve(2) of a path in the agent's memory; 0 is the agent itself.
+    /// execve(2) of a path in the agent's memory.
     pub(in super::super) fn exec(path: u64) -> Order {
         [3, path, 0, 0, 0, 0, 0, 0]
     }
@@ -124,7 +124,7 @@ impl Hand {
         Ok(last)
     }
 
-    /// execve(2) of a path in the agent's memory, or of the agent itself. The new image says where
+    /// execve(2) of a path in the agent's memory. The new image says where
     /// its scratch memory is: a set-id program gets its addresses at random.
     pub(super) fn exec(&mut self, path: u64) -> Result<i64, Trouble> {
         let done = self.all(&[order::exec(path)])?;
@@ -194,6 +194,11 @@ impl Agent {
         } else {
             Err(Trouble::broken("another task came in than was made"))
         }
+    }
+
+    /// The agent's program.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A directory for files, which goes with the agent.

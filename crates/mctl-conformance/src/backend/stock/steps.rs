@@ -1,5 +1,6 @@
 //! The steps of a history on real processes.
 
+use mctl_abi::thp::Host;
 use mctl_model::Caps;
 
 use super::hand::order;
@@ -19,6 +20,10 @@ impl Backend for StockBackend {
 
     fn fact(&self, fact: Fact) -> bool {
         fact.on(&self.host)
+    }
+
+    fn thp_knobs(&self) -> (Host, Option<Host>) {
+        (self.host.thp, self.host.shmem)
     }
 
     fn begin(&mut self, needs: &Needs, names: &Names) -> Result<(), Trouble> {
