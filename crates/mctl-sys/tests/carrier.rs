@@ -89,6 +89,21 @@ fn calls_are_made_and_nothing_is_left() {
     fixture.finish().expect("a verdict").assert_clean(1);
 }
 
+/// Most threads have half a millisecond to live, and one of them is to bear the carrier.
+#[test]
+fn threads_that_come_and_go_bear_one_too() {
+    let fixture = start!("thread_churn", "width=32");
+    let (pid, pidfd) = (fixture.pid(), fixture.pidfd());
+    for _ in 0..rounds("MCTL_CARRIERS", 40) {
+        let carrier = Carrier::start(pid, pidfd, None, common::PATIENT, LIMIT, &never);
+        let mut carrier = carrier.expect("a carrier");
+        let mut calls = [CarriedCall::new(libc::SYS_getppid, [0; 6])];
+        assert_eq!(carrier.run(&mut calls, &never), Ok(()));
+        assert_eq!(carrier.end().left, None);
+    }
+    fixture.finish().expect("a verdict").assert_clean(1);
+}
+
 /// No test of its own: the driver, which has carriers at work until it is killed.
 #[test]
 fn drive() {

@@ -67,22 +67,36 @@ pub(super) fn reading(pid: i32, errno: Errno) -> InjectError {
     }
 }
 
+/// As [`reading`], of a thread's own file: what ends may be that thread only.
+pub(super) fn reading_thread(pid: i32, tid: i32, errno: Errno) -> InjectError {
+    match errno {
+        Errno::EACCES | Errno::EPERM if thread_is_ending(pid, tid) => InjectError::Gone,
+        errno => reading(pid, errno),
+    }
+}
+
+/// Whether one thread is on its way out, or has gone. Anybody may read that.
+pub(super) fn thread_is_ending(pid: i32, tid: i32) -> bool {
+    is_exiting(&format!("/proc/{pid}/task/{tid}/stat"))
+}
+
+fn is_exiting(stat: &str) -> bool {
+    let mut buffer = [0u8; 1024];
+    match read_small(stat, &mut buffer) {
+        Ok(text) => Stat::parse(text).is_ok_and(|stat| stat.is_exiting()),
+        Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
+    }
+}
+
 /// Whether every thread of a process is on its way out, or has gone. What cannot be read is not.
 #[must_use]
 pub fn is_ending(pid: i32) -> bool {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
         return !std::path::Path::new(&format!("/proc/{pid}")).exists();
     };
-    tasks.flatten().all(|task| {
-        let mut buffer = [0u8; 1024];
-        let Some(path) = task.path().join("stat").to_str().map(str::to_owned) else {
-            return false;
-        };
-        match read_small(&path, &mut buffer) {
-            Ok(text) => Stat::parse(text).is_ok_and(|stat| stat.is_exiting()),
-            Err(errno) => matches!(errno, Errno::ENOENT | Errno::ESRCH),
-        }
-    })
+    tasks
+        .flatten()
+        .all(|task| task.path().join("stat").to_str().is_some_and(is_exiting))
 }
 
 /// Reads a status file whole. The line of supplementary groups alone may be longer than the buffer
@@ -113,5 +127,31 @@ pub(crate) fn call_of(pid: i32, tid: i32) -> Option<BlockedCall> {
             args,
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The owner of a thread is refused its files once it has no memory any more.
+    #[test]
+    fn a_thread_that_has_ended_is_no_process_that_must_not_be_read() {
+        let own = bounded::our_pid();
+        // SAFETY: no arguments.
+        let ended = std::thread::spawn(|| unsafe { libc::gettid() });
+        let ended = ended.join().unwrap();
+        // SAFETY: no arguments.
+        let live = unsafe { libc::gettid() };
+        let begun = std::time::Instant::now();
+        // It has been joined before it is quite gone.
+        while reading_thread(own, ended, Errno::EACCES) != InjectError::Gone {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+        for errno in [Errno::EACCES, Errno::EPERM] {
+            let denied = reading_thread(own, live, errno);
+            assert!(matches!(denied, InjectError::Refused(_)), "{denied:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, Refusal};
-use super::files::{command_name, read_small, read_status, reading};
+use super::files::{command_name, read_small, read_status, reading, reading_thread};
 use super::frozen::is_frozen;
 use super::moment::Moment;
 use super::pick::{Candidates, EVERYTHING, pick, refuse_process};
@@ -155,7 +155,7 @@ fn may_stop_once(pid: i32) -> Result<(), InjectError> {
     match read_small(&format!("/proc/{pid}/task/{}/auxv", best.tid), &mut auxv) {
         Ok(auxv) if vdso::is_32bit(auxv) => Err(Refusal::Bits32.into()),
         Ok(_) => Ok(()),
-        Err(errno) => Err(reading(pid, errno)),
+        Err(errno) => Err(reading_thread(pid, best.tid, errno)),
     }
 }
 
@@ -217,7 +217,7 @@ impl<'fd> Prepared<'fd> {
             // Not even to be stopped: a 32-bit call that this made fail we could not mend.
             Ok(auxv) if vdso::is_32bit(auxv) => return Err(Refusal::Bits32.into()),
             Ok(auxv) => vdso::find(pid, best.tid, auxv, || entered_behind(pid, best.tid)),
-            Err(errno) => return Err(reading(pid, errno)),
+            Err(errno) => return Err(reading_thread(pid, best.tid, errno)),
         };
         Ok(Prepared {
             pid,

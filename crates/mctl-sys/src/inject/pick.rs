@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use super::allowed::{Asleep, leaves_no_trace};
 use super::blocked::{BlockedCall, continues_by_another};
 use super::error::{InjectError, Refusal};
-use super::files::{command_name, read_status, reading};
+use super::files::{command_name, read_status, reading, reading_thread};
 use super::moment::Moment;
 use super::remaining::Finite;
 use super::rights::may_suspend_seccomp;
@@ -136,7 +136,7 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
 
 /// What the thread with this status is doing.
 fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectError> {
-    let witness = Witness::look(tid).map_err(|errno| reading(pid, errno))?;
+    let witness = Witness::look(tid).map_err(|errno| reading_thread(pid, tid, errno))?;
     let parsed = TaskSyscall::parse(witness.call());
     let call = match parsed {
         Ok(TaskSyscall::Blocked { nr, args, .. }) => Some(BlockedCall {

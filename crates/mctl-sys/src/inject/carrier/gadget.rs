@@ -12,7 +12,7 @@ use memchr::memmem;
 use crate::arch::{Arch, Native};
 use crate::bounded::{self, ProcFile};
 use crate::inject::error::{InjectError, Refusal};
-use crate::inject::files::reading;
+use crate::inject::files::reading_thread;
 use crate::procfs::maps::MapsReader;
 use crate::ptrace::carried::Gadget;
 use crate::raw::vm::read_memory;
@@ -71,8 +71,13 @@ pub(super) fn find(pid: i32, tid: i32) -> Result<Gadget, InjectError> {
 
 fn texts(pid: i32, tid: i32) -> Result<Vec<Text>, InjectError> {
     let path = format!("/proc/{pid}/task/{tid}/maps");
-    let file = ProcFile::open(path)
-        .map_err(|e| reading(pid, Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+    let file = ProcFile::open(path).map_err(|e| {
+        reading_thread(
+            pid,
+            tid,
+            Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)),
+        )
+    })?;
     let mut texts = Vec::new();
     MapsReader::new(file)
         .each_line(|line| {

@@ -18,11 +18,13 @@ use std::time::Duration;
 use mctl_abi::Errno;
 
 use super::error::{InjectError, NO_CHILD, NO_THREAD, Refusal};
+use super::files::thread_is_ending;
 use super::job::{Job, Limits, more_ns, run, with_more};
 use super::look::Prepared;
 use super::memory::Memory;
 use super::script::ScriptCall;
 use crate::arch::SyscallArgs;
+use crate::ptrace::carried::Gadget;
 pub(crate) use birth::Birth;
 pub(super) use birth::Served;
 use birth::{Refused, wait_for};
@@ -102,6 +104,8 @@ pub struct Carrier {
 const SLICE_NS: u64 = 20_000_000;
 /// How often it is tried to wait for an ended carrier in its target, and the pause between two tries.
 const REAP_TRIES: u32 = 5;
+/// How often a target is looked at again because the thread that was looked at has ended.
+const LOOKS: u32 = 64;
 /// So long a moment for it is waited for at least, however little the caller would wait for the work itself.
 const REAP_MS: u32 = 1000;
 const REAP_PAUSE: Duration = Duration::from_millis(20);
@@ -293,9 +297,7 @@ fn keep_one(
     limits: Limits,
     report: &mut CarrierReport,
 ) -> Result<(), InjectError> {
-    let prepared = Prepared::look(pid, pidfd)?;
-    let tid = prepared.best().ok_or(InjectError::Gone)?;
-    let gadget = gadget::find(pid, tid)?;
+    let (prepared, tid, gadget) = look(pid, pidfd)?;
     let mut birth = Birth::new(Arc::clone(mailbox), gadget, name::address(pid, tid), memory);
     for (slot, child) in birth.leftovers.iter_mut().zip(name::ended_children(pid)) {
         *slot = child;
@@ -327,6 +329,26 @@ fn keep_one(
             step: NO_CHILD,
             errno: Errno::EIO,
         }),
+    }
+}
+
+/// Looks at the target, and at its text by the thread that would be stopped. That one may end meanwhile, and the process
+/// live on.
+fn look<'fd>(
+    pid: i32,
+    pidfd: BorrowedFd<'fd>,
+) -> Result<(Prepared<'fd>, i32, Gadget), InjectError> {
+    let mut looks = 0;
+    loop {
+        let prepared = Prepared::look(pid, pidfd)?;
+        let tid = prepared.best().ok_or(InjectError::Gone)?;
+        looks += 1;
+        match gadget::find(pid, tid) {
+            Ok(gadget) => return Ok((prepared, tid, gadget)),
+            // One that has ended has no text to look at.
+            Err(_) if looks < LOOKS && thread_is_ending(pid, tid) => std::thread::yield_now(),
+            Err(error) => return Err(error),
+        }
     }
 }
 
