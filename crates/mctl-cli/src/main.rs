@@ -3,19 +3,17 @@
 
 #![forbid(unsafe_code)]
 
-mod advising;
-mod change;
+mod args;
 mod cli;
 mod commands;
 mod exit;
 mod fail;
 mod interrupt;
 mod limits;
-mod locking;
+mod operate;
 mod output;
 mod patience;
 mod report;
-mod splitting;
 mod table;
 mod words;
 

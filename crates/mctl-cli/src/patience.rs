@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use mctl::{Patience, patience, set_patience};
 
-use crate::advising::parse;
+use crate::args::parse;
 
 /// The commands that make calls in other processes.
 const COMMANDS: &[&str] = &[

@@ -40,7 +40,7 @@ fn all_pages_are_written_and_sound() {
     names.sort();
     assert_eq!(
         names.join(" "),
-        "mctl-advise.1 mctl-clear.1 mctl-cold.1 mctl-collapse.1 mctl-completions.1 mctl-explain.1 mctl-get.1 mctl-lock.1 mctl-man.1 mctl-map.1 mctl-model.1 mctl-pageout.1 mctl-probe.1 \
+        "mctl-advise.1 mctl-clear.1 mctl-cold.1 mctl-collapse.1 mctl-completions.1 mctl-explain.1 mctl-get.1 mctl-lock.1 mctl-man.1 mctl-map.1 mctl-pageout.1 mctl-probe.1 \
          mctl-restore.1 mctl-run.1 mctl-set.1 mctl-split.1 mctl-unlock.1 mctl.1"
     );
 }

@@ -6,9 +6,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::advise::Advice;
 use mctl::coverage::Bytes;
 
-use crate::advising::{Choice, How, Job, Style, What, Who, carry_out, parse};
+use crate::args::{Choice, What, Who, parse};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
+use crate::operate::advice::{How, Job, Style};
+use crate::operate::carry_out;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "advise",

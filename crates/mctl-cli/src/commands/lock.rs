@@ -5,10 +5,11 @@ use mctl::budget::Growth;
 use mctl::coverage::Bytes;
 use mctl::memlock::{Lock, Locking};
 
-use crate::advising::{Who, parse};
+use crate::args::{Who, parse};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
-use crate::locking::{How, Work, carry_out};
+use crate::operate::carry_out;
+use crate::operate::lock::{How, What, Work};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "lock",
@@ -74,5 +75,9 @@ fn run(matches: &ArgMatches) -> Ended {
         served_too: line.userfaultfd,
         growth: line.max_growth.map_or(Growth::Sparing, Growth::AtMost),
     };
-    carry_out(Work::Lock(locking), &line.who, &line.how)
+    let work = Work {
+        what: What::Lock(locking),
+        how: &line.how,
+    };
+    carry_out(&work, &line.who)
 }

@@ -3,9 +3,11 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::advise::Advice;
 
-use crate::advising::{Choice, How, Job, Style, What, Who, carry_out};
+use crate::args::{Choice, What, Who};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
+use crate::operate::advice::{How, Job, Style};
+use crate::operate::carry_out;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "pageout",

@@ -3,9 +3,9 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 use mctl::{AcrossExec, Override, PolicyKind, Request};
 
-use crate::change::{After, Change, change};
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
+use crate::operate::policy::{After, Change, change};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "set",

@@ -2,10 +2,11 @@
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::advising::Who;
+use crate::args::Who;
 use crate::cli::Entry;
 use crate::fail::{Ended, Fail};
-use crate::locking::{How, Work, carry_out};
+use crate::operate::carry_out;
+use crate::operate::lock::{How, What, Work};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "unlock",
@@ -36,5 +37,9 @@ struct Line {
 
 fn run(matches: &ArgMatches) -> Ended {
     let line = Line::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
-    carry_out(Work::Unlock, &line.who, &line.how)
+    let work = Work {
+        what: What::Unlock,
+        how: &line.how,
+    };
+    carry_out(&work, &line.who)
 }

@@ -342,6 +342,11 @@ pub(super) struct Lock {
     #[schemars(skip_serializing_if = "Option::is_none")]
     what: Option<LockFlags>,
     processes: Vec<LockProcess>,
+    /// Members of a group that ended before their turn.
+    ended: u64,
+    /// Left undone by Ctrl-C.
+    not_begun: u64,
+    interrupted: bool,
 }
 
 #[derive(JsonSchema)]
@@ -365,6 +370,8 @@ struct LockProcess {
     allowance: Option<Allowance>,
     #[schemars(skip_serializing_if = "Option::is_none")]
     left_to_server: Option<u64>,
+    /// Of a dry run, where something would come in.
+    #[schemars(skip_serializing_if = "Option::is_none")]
     cost: Option<Cost>,
     #[schemars(skip_serializing_if = "Option::is_none")]
     error: Option<Error>,

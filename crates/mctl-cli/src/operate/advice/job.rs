@@ -1,24 +1,21 @@
-//! Giving an advice to processes, one after the other.
+//! Giving advice to a process, with what a person wants to know before and after.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
 use mctl::advise::{Advice, Advise, Advised, Effect, Plan};
-use mctl::budget::{Ahead, Growth};
+use mctl::budget::Growth;
 use mctl::coverage::Bytes;
-use mctl::operation::{Hooks, Progress, dry_run_after, run};
 use mctl::reclaim::{Change, Look};
-use mctl::{Errno, Error, ProcessSpec, Target, in_turn};
+use mctl::{Error, Target};
+use serde::Serialize;
 
-use crate::advising::bar::Bar;
-use crate::advising::bounds;
-use crate::advising::what::What;
-use crate::advising::{Opened, Who, parse, tell};
-use crate::exit;
-use crate::fail::{Ended, Fail};
-use crate::interrupt::Interrupt;
+use super::{bounds, json, tell};
+use crate::args::{What, parse};
+use crate::fail::Fail;
+use crate::operate::{Manner, Operate, Row, Sum, Tell, Turn};
+use crate::output::Out;
 use crate::report;
 
 /// The arguments about how it is done and told.
@@ -69,14 +66,6 @@ pub(crate) struct Job<'a> {
     pub(crate) how: &'a How,
 }
 
-/// What became of one process.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) spec: ProcessSpec,
-    pub(crate) name: Option<String>,
-    pub(crate) result: Result<Done, Error>,
-}
-
 #[derive(Debug)]
 pub(crate) enum Done {
     Given(Box<Given>),
@@ -94,41 +83,35 @@ pub(crate) struct Given {
     pub(crate) major_faults: Option<u64>,
 }
 
-/// What became of all.
-#[derive(Debug, Default)]
-pub(crate) struct Sum {
-    pub(crate) rows: Vec<Row>,
-    /// Members of a group that ended before it was their turn.
-    pub(crate) ended: u64,
-    /// Processes that Ctrl-C came before.
-    pub(crate) not_begun: u64,
-    pub(crate) interrupted: bool,
-}
+impl Tell for Job<'_> {
+    type Done = Done;
 
-/// Does it and says what was done.
-pub(crate) fn carry_out(job: &Job<'_>, who: &Who) -> Ended {
-    job.refuse_destruction()?;
-    let interrupt = Interrupt::install();
-    let opened = who.open()?;
-    let incomplete = opened.incomplete;
-    let sum = job.each(opened, &interrupt)?;
-    let code = tell::tell(job, sum)?;
-    Ok(if incomplete {
-        code.max(exit::FAILED)
-    } else {
-        code
-    })
-}
-
-impl Job<'_> {
-    /// Whether each process is looked at before and after.
-    fn looks(&self) -> bool {
-        self.style == Style::Friendly || self.min_coverage.is_some()
+    fn name(&self) -> String {
+        self.advice.to_string()
     }
 
+    fn manner(&self) -> Manner {
+        Manner {
+            dry_run: self.how.dry_run,
+            json: self.how.json,
+            quiet: self.how.quiet,
+            verbose: self.how.verbose,
+        }
+    }
+
+    fn say(&self, out: &mut Out, row: &Row<Done>, done: &Done) -> io::Result<bool> {
+        tell::say(self, out, row, done)
+    }
+
+    fn json<'a>(&'a self, sum: &'a Sum<Done>) -> impl Serialize + 'a {
+        json::of(self, sum)
+    }
+}
+
+impl Operate for Job<'_> {
     /// The library refuses it too; here it is before any process is even looked up. Numbers that
     /// are in no table are left to the library: most are no advice at all.
-    fn refuse_destruction(&self) -> Result<(), Fail> {
+    fn refuse(&self) -> Result<(), Fail> {
         let destroys = self.advice.effect() == Effect::Destructive && self.advice.info().is_some();
         if !destroys || self.destructive {
             return Ok(());
@@ -142,53 +125,20 @@ impl Job<'_> {
         })
     }
 
-    fn each(&self, opened: Opened, interrupt: &Interrupt) -> Result<Sum, Fail> {
-        let mut sum = Sum::default();
-        let mut ahead = Ahead::default();
-        for (spec, error) in opened.failed {
-            sum.rows.push(Row {
-                spec,
-                name: None,
-                result: Err(error),
-            });
+    fn one(&self, target: &Target, turn: &mut Turn<'_>) -> Result<Done, Error> {
+        self.refuse_under_never(target)?;
+        if self.how.dry_run {
+            let plan = turn.plan(&self.advise(), target)?;
+            return Ok(Done::Planned(Box::new(plan)));
         }
-        // What is to be said of a process is said once, however often it is come back to.
-        let told = RefCell::new(HashSet::new());
-        let results = in_turn(&opened.targets, |target| {
-            if interrupt.pressed() {
-                return Ok(None);
-            }
-            let done = if self.how.dry_run {
-                self.plan(target, &mut ahead)
-            } else {
-                let first = told.borrow_mut().insert(target.pid());
-                self.give(target, first, interrupt)
-            };
-            done.map(Some)
-        });
-        for (target, result) in opened.targets.iter().zip(results) {
-            let result = match result {
-                Ok(None) => {
-                    sum.not_begun += 1;
-                    continue;
-                }
-                Err(error) if opened.group && error.errno() == Errno::ESRCH => {
-                    sum.ended += 1;
-                    continue;
-                }
-                // Of the words, not of this process.
-                Err(error @ Error::Invalid { .. }) => return Err(error.into()),
-                Ok(Some(done)) => Ok(done),
-                Err(error) => Err(error),
-            };
-            sum.rows.push(Row {
-                spec: target.spec(),
-                name: Some(target.name()),
-                result,
-            });
-        }
-        sum.interrupted = interrupt.pressed();
-        Ok(sum)
+        self.give(target, turn)
+    }
+}
+
+impl Job<'_> {
+    /// Whether each process is looked at before and after.
+    fn looks(&self) -> bool {
+        self.style == Style::Friendly || self.min_coverage.is_some()
     }
 
     fn advise(&self) -> Advise {
@@ -202,21 +152,16 @@ impl Job<'_> {
         if self.served_too {
             advise = advise.served_too();
         }
-        advise.growth(self.growth())
+        if let Some(pause) = self.how.pace {
+            advise = advise.pace(pause);
+        }
+        if let Some(most) = self.max_stall {
+            advise = advise.max_stall(most);
+        }
+        advise.growth(self.max_growth.map_or(Growth::Sparing, Growth::AtMost))
     }
 
-    fn growth(&self) -> Growth {
-        self.max_growth.map_or(Growth::Sparing, Growth::AtMost)
-    }
-
-    /// `ahead`: what would come in for the processes before this one, which finds only the room that they leave.
-    fn plan(&self, target: &Target, ahead: &mut Ahead) -> Result<Done, Error> {
-        self.refuse_under_never(target)?;
-        let plan = dry_run_after(&self.advise(), target, ahead)?;
-        Ok(Done::Planned(Box::new(plan)))
-    }
-
-    fn give(&self, target: &Target, first: bool, interrupt: &Interrupt) -> Result<Done, Error> {
+    fn give(&self, target: &Target, turn: &mut Turn<'_>) -> Result<Done, Error> {
         // What cannot be looked at is no reason not to do it; giving the advice says why if it is.
         let look = || {
             self.looks()
@@ -224,31 +169,14 @@ impl Job<'_> {
                 .flatten()
                 .zip(Some(major_faults(target)))
         };
-        self.refuse_under_never(target)?;
-        let tells = first && !self.how.quiet && !self.how.json;
+        let tells = turn.is_first && !self.how.quiet && !self.how.json;
         if tells && bounds::is_worth_a_look(self.advice, target) {
             for said in bounds::passed_over(&self.advise().plan(target)?.bounds) {
                 report::note(&format!("process {}: {said}", target.pid()));
             }
         }
         let before = look();
-        let label = format!("{} {} ({})", self.advice, target.pid(), target.name());
-        let mut bar = Bar::new(label, self.how.quiet);
-        let mut step = |progress: &Progress| bar.step(progress);
-        let mut hooks = Hooks {
-            progress: Some(&mut step),
-            cancel: Some(interrupt.flag()),
-        };
-        let mut advise = self.advise();
-        if let Some(pause) = self.how.pace {
-            advise = advise.pace(pause);
-        }
-        if let Some(most) = self.max_stall {
-            advise = advise.max_stall(most);
-        }
-        let advised = run(&advise, target, &mut hooks);
-        drop(bar);
-        let advised = advised?;
+        let advised = turn.run(&self.advise(), target)?;
         let looks = before.zip(look());
         let change = looks.map(|((before, _), (after, _))| Change { before, after });
         let major_faults =

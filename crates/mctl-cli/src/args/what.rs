@@ -3,7 +3,7 @@
 use clap::Args;
 use mctl::advise::{Advise, Range, Selection};
 
-use crate::advising::parse;
+use super::parse;
 use crate::fail::Fail;
 
 /// The arguments that choose mappings.

@@ -1,94 +1,51 @@
 //! Saying what was done.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use mctl::advise::{Advice, Advised, Plan, Way};
 use mctl::coverage::{Bytes, Coverage};
 
-use crate::advising::What;
-use crate::advising::bounds;
-use crate::advising::job::{Done, Given, Job, Row, Style, Sum};
-use crate::advising::json::Json;
-use crate::advising::passed_over::{reasons, why};
-use crate::exit;
-use crate::fail::Ended;
+use super::bounds;
+use super::job::{Done, Given, Job, Style};
+use super::passed_over::{reasons, why};
+use crate::args::What;
+use crate::operate::{Row, time};
 use crate::output::Out;
 use crate::report;
 
-/// Errors and notes on standard error, the rest on standard output.
-pub(crate) fn tell(job: &Job<'_>, sum: Sum) -> Ended {
-    let mut out = Out::new();
-    let mut code = exit::DONE;
-    for row in &sum.rows {
-        match &row.result {
-            Err(error) => {
-                code = exit::FAILED;
-                let who = row.spec.pid.to_string();
-                let sentence = report::sentence(error, &who, &job.advice.to_string());
-                report::error(&sentence, error.hint().as_deref());
-            }
-            Ok(Done::Planned(plan)) if !job.how.json => {
-                planned(&mut out, job, row, plan)?;
+/// Says what became of one process; whether nothing failed.
+pub(super) fn say(job: &Job<'_>, out: &mut Out, row: &Row<Done>, done: &Done) -> io::Result<bool> {
+    match done {
+        Done::Planned(plan) if !job.how.json => {
+            planned(out, job, row, plan)?;
+            out.flush()?;
+            left_to_server(row, plan.left_to_server, "would be");
+            Ok(true)
+        }
+        Done::Planned(..) => Ok(true),
+        Done::Given(given) => {
+            if !job.how.json {
+                told(out, job, row, given)?;
                 out.flush()?;
-                left_to_server(row, plan.left_to_server, "would be");
-            }
-            Ok(Done::Planned(..)) => {}
-            Ok(Done::Given(given)) => {
-                if !job.how.json {
-                    told(&mut out, job, row, given)?;
-                    out.flush()?;
-                    left_to_server(row, given.advised.left_to_server, "were");
-                    if let Some(note) = &given.advised.note {
-                        report::note(&format!("process {}: {note}", row.spec.pid));
-                    }
-                }
-                // Otherwise errors would stand before the lines that they belong to.
-                out.flush()?;
-                if !is_well(job, row, given) {
-                    code = exit::FAILED;
+                left_to_server(row, given.advised.left_to_server, "were");
+                if let Some(note) = &given.advised.note {
+                    report::note(&format!("process {}: {note}", row.spec.pid));
                 }
             }
+            // Otherwise errors would stand before the lines that they belong to.
+            out.flush()?;
+            Ok(is_well(job, row, given))
         }
     }
-    if sum.rows.is_empty() && sum.not_begun == 0 && !job.how.quiet {
-        report::note("there is no process there");
-    }
-    if job.how.json {
-        out.json(&Json::of(job, &sum))?;
-    } else if job.how.verbose && sum.ended > 0 {
-        writeln!(out, "{} processes ended meanwhile", sum.ended)?;
-    }
-    out.finish()?;
-    if sum.interrupted {
-        let rest = match sum.not_begun {
-            0 => String::new(),
-            1 => "; 1 process was not begun".to_owned(),
-            n => format!("; {n} processes were not begun"),
-        };
-        report::error(
-            &format!("interrupted{rest}; what was done stays done"),
-            Some("give the same command again to go on"),
-        );
-        return Ok(exit::INTERRUPTED);
-    }
-    Ok(code)
 }
 
-fn who(row: &Row) -> String {
-    match &row.name {
-        Some(name) => format!("{} ({name})", row.spec.pid),
-        None => row.spec.pid.to_string(),
-    }
-}
-
-fn planned(out: &mut Out, job: &Job<'_>, row: &Row, plan: &Plan) -> io::Result<()> {
+fn planned(out: &mut Out, job: &Job<'_>, row: &Row<Done>, plan: &Plan) -> io::Result<()> {
     let ranges = &plan.ranges;
     let bytes: u64 = ranges.iter().map(|range| range.len).sum();
     writeln!(
         out,
         "{}: would give {} to {} in {}",
-        who(row),
+        row.who(),
         job.advice,
         Bytes(bytes),
         mappings(ranges.len() as u64)
@@ -104,7 +61,7 @@ fn planned(out: &mut Out, job: &Job<'_>, row: &Row, plan: &Plan) -> io::Result<(
     Ok(())
 }
 
-fn left_to_server(row: &Row, bytes: u64, tense: &str) {
+fn left_to_server(row: &Row<Done>, bytes: u64, tense: &str) {
     if bytes > 0 {
         report::note(&format!(
             "process {}: {} are served by userfaultfd and {tense} passed over (--userfaultfd)",
@@ -126,7 +83,7 @@ fn span(start: u64, len: u64) -> String {
 }
 
 /// What goes to standard output.
-fn told(out: &mut Out, job: &Job<'_>, row: &Row, given: &Given) -> io::Result<()> {
+fn told(out: &mut Out, job: &Job<'_>, row: &Row<Done>, given: &Given) -> io::Result<()> {
     let advised = &given.advised;
     if job.how.quiet || (job.style == Style::Terse && !job.how.verbose) {
         return Ok(());
@@ -134,7 +91,7 @@ fn told(out: &mut Out, job: &Job<'_>, row: &Row, given: &Given) -> io::Result<()
     writeln!(
         out,
         "{}: {}: {} advised in {}{}",
-        who(row),
+        row.who(),
         job.advice,
         Bytes(advised.advised),
         time(advised.took),
@@ -237,7 +194,7 @@ fn passed_over(out: &mut Out, job: &Job<'_>, advised: &Advised) -> io::Result<()
 }
 
 /// Says on standard error what is not well; whether nothing failed.
-fn is_well(job: &Job<'_>, row: &Row, given: &Given) -> bool {
+fn is_well(job: &Job<'_>, row: &Row<Done>, given: &Given) -> bool {
     let advised = &given.advised;
     let (pid, advice) = (row.spec.pid, job.advice);
     let so_far = Bytes(advised.advised);
@@ -352,13 +309,4 @@ fn covers(job: &Job<'_>, pid: i32, given: &Given, least: f64) -> bool {
     };
     report::error(&format!("process {pid}: collapse: {why}"), hint.as_deref());
     false
-}
-
-/// Three digits are enough.
-pub(crate) fn time(duration: Duration) -> String {
-    match duration.as_micros() {
-        0..1000 => format!("{} µs", duration.as_micros()),
-        1000..10_000_000 => format!("{} ms", duration.as_millis()),
-        _ => format!("{} s", duration.as_secs()),
-    }
 }

@@ -2,57 +2,10 @@
 
 use std::io::{self, Write};
 
-use mctl::Error;
 use mctl::coverage::Bytes;
 use mctl::split::{Done, HugePages};
-use serde::Serialize;
 
-use super::{Outcome, Row};
-use crate::advising::time;
-use crate::report::JsonError;
-
-/// One process in JSON.
-#[derive(Serialize)]
-pub(crate) struct JsonRow<'a> {
-    pid: i32,
-    inode: Option<u64>,
-    name: Option<&'a str>,
-    #[serde(flatten)]
-    split: JsonSplit<'a>,
-}
-
-/// What became of it in JSON.
-#[derive(Serialize)]
-pub(crate) struct JsonSplit<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    split: Option<&'a Done>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plan: Option<&'a HugePages>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<JsonError>,
-}
-
-impl<'a> JsonSplit<'a> {
-    pub(crate) fn of(result: &'a Result<Outcome, Error>) -> JsonSplit<'a> {
-        let (split, plan, error) = match result {
-            Ok(Outcome::Split(done)) => (Some(&**done), None, None),
-            Ok(Outcome::Planned(huge)) => (None, Some(huge), None),
-            Err(error) => (None, None, Some(JsonError::of(error))),
-        };
-        JsonSplit { split, plan, error }
-    }
-}
-
-impl<'a> JsonRow<'a> {
-    pub(crate) fn of(row: &'a Row) -> JsonRow<'a> {
-        JsonRow {
-            pid: row.spec.pid,
-            inode: row.spec.inode,
-            name: row.name.as_deref(),
-            split: JsonSplit::of(&row.result),
-        }
-    }
-}
+use crate::operate::time;
 
 fn huge_pages(count: u64) -> String {
     match count {
@@ -119,7 +72,7 @@ fn passed_over(out: &mut impl Write, huge: &HugePages) -> io::Result<()> {
 }
 
 /// What is to be known about it.
-pub(crate) fn notes(pid: i32, done: &Done) -> Option<String> {
+pub(super) fn note(pid: i32, done: &Done) -> Option<String> {
     (done.may_become_huge_again && done.split > 0).then(|| {
         format!(
             "process {pid}: khugepaged may make huge pages of it again; \

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mctl::tree::{members_of_cgroup, members_of_tree};
@@ -39,49 +39,55 @@ pub(crate) struct Opened {
     pub(crate) group: bool,
 }
 
+/// Either processes or a cgroup are named.
+pub(crate) fn check(cgroup: Option<&Path>, specs: &[ProcessSpec]) -> Result<(), Fail> {
+    match (cgroup, specs) {
+        (None, []) => Err(Fail::Usage {
+            why: "no process was named".to_owned(),
+            hint: Some("give process numbers, or --cgroup PATH".to_owned()),
+        }),
+        (Some(_), [_, ..]) => Err(Fail::usage("name processes or a cgroup, not both at once")),
+        _ => Ok(()),
+    }
+}
+
+/// Opens processes, and so holds them, each once.
+pub(crate) fn hold(
+    specs: &[ProcessSpec],
+    open: impl Fn(ProcessSpec) -> Result<Target, Error>,
+) -> Opened {
+    let mut opened = Opened::default();
+    let mut seen = HashSet::with_capacity(specs.len());
+    for spec in specs {
+        match open(*spec) {
+            // A process that was named twice is held already: it is the same one.
+            Ok(target) if !seen.insert(target.pid()) => {}
+            Ok(target) => opened.targets.push(target),
+            Err(error) => opened.failed.push((*spec, error)),
+        }
+    }
+    opened
+}
+
 impl Who {
     /// Opens all of them, each once, before the first is touched.
     pub(crate) fn open(&self) -> Result<Opened, Fail> {
         let specs = words::processes(&self.pids, &self.pid)?;
-        match (&self.cgroup, specs.as_slice()) {
-            (None, []) => {
-                return Err(Fail::Usage {
-                    why: "no process was named".to_owned(),
-                    hint: Some("give process numbers, or --cgroup PATH".to_owned()),
-                });
-            }
-            (Some(_), [_, ..]) => {
-                return Err(Fail::usage("name processes or a cgroup, not both at once"));
-            }
-            _ => {}
-        }
+        check(self.cgroup.as_deref(), &specs)?;
         let group = self.tree || self.cgroup.is_some();
         limits::open_files_for(specs.len(), group);
-        let mut opened = Opened {
-            group,
-            ..Opened::default()
-        };
+        let mut opened = hold(&specs, Target::open);
+        opened.group = group;
         let mut seen = HashSet::new();
         if let Some(path) = &self.cgroup {
             opened.take_members(members_of_cgroup(path)?.to_change(None), &mut seen);
         }
-        for spec in specs {
-            let target = match Target::open(spec) {
-                Ok(target) => target,
-                Err(error) => {
-                    opened.failed.push((spec, error));
-                    continue;
+        if self.tree {
+            for root in std::mem::take(&mut opened.targets) {
+                match members_of_tree(&root) {
+                    Ok(members) => opened.take_members(members.to_change(Some(&root)), &mut seen),
+                    Err(error) => opened.failed.push((root.spec(), error)),
                 }
-            };
-            if !self.tree {
-                if seen.insert(target.pid()) {
-                    opened.targets.push(target);
-                }
-                continue;
-            }
-            match members_of_tree(&target) {
-                Ok(members) => opened.take_members(members.to_change(Some(&target)), &mut seen),
-                Err(error) => opened.failed.push((spec, error)),
             }
         }
         Ok(opened)

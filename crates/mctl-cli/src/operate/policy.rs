@@ -1,25 +1,28 @@
 //! What `mctl set` and `mctl clear` have in common.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 use mctl::coverage::Bytes;
+use mctl::operation::dry_run;
 use mctl::{
-    Atomicity, Error, Exactness, HostCaps, Outcome, Plan, PolicyKind, ProcessSpec, Request, Rule,
-    Target, TreeOutcome,
+    Atomicity, Error, Exactness, HostCaps, Outcome, Plan, PolicyChange, PolicyKind, ProcessSpec,
+    Request, Rule, Target, TreeOutcome,
 };
 use serde::Serialize;
 
+use super::{Row, Sum, split};
+use crate::args::who;
 use crate::fail::{Ended, Fail};
-use crate::{exit, limits, report, splitting, words};
+use crate::{limits, report, words};
 
 mod huge;
 mod progress;
 mod tell;
 
 use progress::Progress;
+use tell::Told;
 
 /// The arguments of both.
 #[derive(Args, Debug)]
@@ -68,15 +71,12 @@ pub(crate) struct Change {
 
 /// What became of one process.
 #[derive(Debug)]
-struct Entry {
-    spec: ProcessSpec,
-    /// Asked for only where it is shown.
-    name: Option<String>,
-    result: Result<Done, Error>,
+struct Changed {
+    done: Done,
     /// What is in huge pages under a policy that forbids new ones; only where that was set.
     still_huge: Option<Bytes>,
     /// What became of splitting them, where that was asked for.
-    split: Option<Result<splitting::Outcome, Error>>,
+    split: Option<Result<split::Done, Error>>,
 }
 
 #[derive(Debug)]
@@ -85,12 +85,10 @@ enum Done {
     Planned(Plan),
 }
 
-impl Entry {
-    fn failed(spec: ProcessSpec, error: Error) -> Entry {
-        Entry {
-            spec,
-            name: None,
-            result: Err(error),
+impl From<Done> for Changed {
+    fn from(done: Done) -> Changed {
+        Changed {
+            done,
             still_huge: None,
             split: None,
         }
@@ -99,10 +97,7 @@ impl Entry {
 
 /// What became of a request as a whole.
 #[derive(Debug, Default)]
-struct Sum {
-    entries: Vec<Entry>,
-    /// Trees and cgroups: processes that ended before they could be treated.
-    ended: u64,
+struct Group {
     /// Whether a group still brought forth untreated processes at the end.
     incomplete: bool,
     /// What of the groups is known not to have been reached.
@@ -143,30 +138,19 @@ pub(crate) fn change(
         request: &request,
         caps: &caps,
     };
-    let mut sum = work.do_all(&specs)?;
-    let interrupted = work.look_after(&mut sum);
-    let code = work.tell(sum)?;
-    if !interrupted {
-        return Ok(code);
-    }
-    report::error(
-        "interrupted; the policy is in force, and what was split stays split",
-        None,
-    );
-    Ok(exit::INTERRUPTED)
+    let (mut sum, group) = work.do_all(&specs)?;
+    sum.interrupted = work.look_after(&mut sum, &group);
+    let told = Told { work, group };
+    super::tell(&told, &sum)
 }
 
 fn check_words(args: &Change, specs: &[ProcessSpec]) -> Result<(), Fail> {
-    match (&args.cgroup, specs) {
-        (None, []) => Err(Fail::Usage {
-            why: "no process was named".to_owned(),
-            hint: Some("give process numbers, or --cgroup PATH".to_owned()),
-        }),
-        (Some(_), [_, ..]) => Err(Fail::usage("name processes or a cgroup, not both at once")),
-        (_, [_, _, ..]) if args.through_filter => Err(Fail::usage(
+    who::check(args.cgroup.as_deref(), specs)?;
+    match specs {
+        [_, _, ..] if args.through_filter => Err(Fail::usage(
             "--through-filter takes one process: each may die of it",
         )),
-        (_, [_, _, ..]) if args.tree && args.atomic => {
+        [_, _, ..] if args.tree && args.atomic => {
             Err(Fail::usage("--atomic takes one tree at a time"))
         }
         _ => Ok(()),
@@ -180,6 +164,7 @@ pub(crate) struct After {
     pub(crate) split: bool,
 }
 
+#[derive(Clone, Copy)]
 struct Work<'a> {
     args: &'a Change,
     after: After,
@@ -196,16 +181,17 @@ impl Work<'_> {
         }
     }
 
-    fn do_all(&self, specs: &[ProcessSpec]) -> Result<Sum, Fail> {
+    fn do_all(&self, specs: &[ProcessSpec]) -> Result<(Sum<Changed>, Group), Fail> {
         let mut sum = Sum::default();
-        let group = self.args.tree || self.args.cgroup.is_some();
-        limits::open_files_for(specs.len(), group);
+        let mut group = Group::default();
+        let any_group = self.args.tree || self.args.cgroup.is_some();
+        limits::open_files_for(specs.len(), any_group);
         if let Some(path) = &self.args.cgroup {
             if self.args.dry_run {
                 let members = mctl::tree::members_of_cgroup(path)?.to_change(None);
-                sum.entries = self.plan_each(&members.processes);
-                sum.leave_out(members.left_out);
-                return Ok(sum);
+                sum.rows = self.plan_each(&members.processes);
+                group.leave_out(members.left_out);
+                return Ok((sum, group));
             }
             let mut progress = Progress::new();
             let outcome = mctl::apply_cgroup(
@@ -216,8 +202,8 @@ impl Work<'_> {
                 &mut |member| progress.step(member),
             );
             progress.end();
-            sum.take(outcome?);
-            return Ok(sum);
+            group.take(outcome?, &mut sum);
+            return Ok((sum, group));
         }
         if self.args.through_filter && !self.args.quiet {
             report::note(
@@ -225,38 +211,28 @@ impl Work<'_> {
             );
         }
         // Every process is opened, and so held, before the first is touched.
-        let mut targets = Vec::with_capacity(specs.len());
-        let mut seen = HashSet::with_capacity(specs.len());
-        for spec in specs {
-            let opened = Target::open(*spec).and_then(|target| match self.args.through_filter {
-                true => target.through_filter(),
-                false => Ok(target),
-            });
-            match opened {
-                // A process that was named twice is held already: it is the same one.
-                Ok(target) if !seen.insert(target.pid()) => {}
-                Ok(target) => targets.push(target),
-                Err(error) => sum.entries.push(Entry::failed(*spec, error)),
-            }
-        }
-        if self.args.atomic && !sum.entries.is_empty() {
-            sum.rollback = Some(Rollback::default());
-            return Ok(sum);
-        }
-        if self.args.tree {
-            self.trees(&targets, &mut sum);
+        let opened = who::hold(specs, |spec| match self.args.through_filter {
+            true => Target::open(spec)?.through_filter(),
+            false => Target::open(spec),
+        });
+        sum.rows.extend(opened.failed.into_iter().map(Row::failed));
+        let targets = opened.targets;
+        if self.args.atomic && !sum.rows.is_empty() {
+            group.rollback = Some(Rollback::default());
+        } else if self.args.tree {
+            self.trees(&targets, &mut sum, &mut group);
         } else if self.args.dry_run {
-            sum.entries.extend(self.plan_each(&targets));
+            sum.rows.extend(self.plan_each(&targets));
         } else {
-            self.list(&targets, &mut sum);
+            self.list(&targets, &mut sum, &mut group);
         }
-        Ok(sum)
+        Ok((sum, group))
     }
 
-    /// An entry for a target; its name and inode only where they are shown.
-    fn entry(&self, target: &Target, result: Result<Done, Error>) -> Entry {
+    /// A row for a target; its name and inode only where they are shown.
+    fn row(&self, target: &Target, result: Result<Done, Error>) -> Row<Changed> {
         let shown = self.args.verbose || self.args.json || self.args.dry_run || self.after.split;
-        Entry {
+        Row {
             spec: if shown {
                 target.spec()
             } else {
@@ -266,42 +242,37 @@ impl Work<'_> {
                 }
             },
             name: shown.then(|| target.name()),
-            result,
-            still_huge: None,
-            split: None,
+            result: result.map(Changed::from),
         }
     }
 
-    fn plan_each(&self, targets: &[Target]) -> Vec<Entry> {
-        targets
-            .iter()
-            .map(|target| {
-                let plan = mctl::dry_run(self.request, target, self.caps);
-                self.entry(target, plan.map(Done::Planned))
-            })
-            .collect()
+    fn plan_each(&self, targets: &[Target]) -> Vec<Row<Changed>> {
+        let change = PolicyChange::new(self.request, self.caps);
+        let plan = |target| dry_run(&change, target).map(Done::Planned);
+        let rows = targets.iter().map(|target| self.row(target, plan(target)));
+        rows.collect()
     }
 
-    fn list(&self, targets: &[Target], sum: &mut Sum) {
+    fn list(&self, targets: &[Target], sum: &mut Sum<Changed>, group: &mut Group) {
         let refs: Vec<&Target> = targets.iter().collect();
         let list = mctl::apply_list(self.request, &refs, self.caps, self.atomicity());
         let told = targets.iter().zip(list.results);
-        sum.entries.extend(told.filter_map(|(target, result)| {
-            result.map(|result| self.entry(target, result.map(Done::Applied)))
+        sum.rows.extend(told.filter_map(|(target, result)| {
+            result.map(|result| self.row(target, result.map(Done::Applied)))
         }));
-        sum.put_back(list.rollback);
+        group.put_back(list.rollback);
     }
 
-    fn trees(&self, roots: &[Target], sum: &mut Sum) {
+    fn trees(&self, roots: &[Target], sum: &mut Sum<Changed>, group: &mut Group) {
         for (at, root) in roots.iter().enumerate() {
             if self.args.dry_run {
                 match mctl::tree::members_of_tree(root) {
                     Ok(members) => {
                         let members = members.to_change(Some(root));
-                        sum.entries.extend(self.plan_each(&members.processes));
-                        sum.leave_out(members.left_out);
+                        sum.rows.extend(self.plan_each(&members.processes));
+                        group.leave_out(members.left_out);
                     }
-                    Err(error) => sum.entries.push(Entry::failed(root.spec(), error)),
+                    Err(error) => sum.rows.push(Row::failed((root.spec(), error))),
                 }
                 continue;
             }
@@ -317,14 +288,14 @@ impl Work<'_> {
             });
             progress.end();
             match outcome {
-                Ok(outcome) => sum.take(outcome),
-                Err(error) => sum.entries.push(Entry::failed(root.spec(), error)),
+                Ok(outcome) => group.take(outcome, sum),
+                Err(error) => sum.rows.push(Row::failed((root.spec(), error))),
             }
         }
     }
 }
 
-impl Sum {
+impl Group {
     fn put_back(&mut self, rollback: Option<mctl::Rollback>) {
         let Some(rollback) = rollback else { return };
         for (spec, why) in &rollback.failed {
@@ -342,18 +313,16 @@ impl Sum {
         self.left_out.orphans.extend(left_out.orphans);
     }
 
-    fn take(&mut self, outcome: TreeOutcome) {
+    fn take(&mut self, outcome: TreeOutcome, sum: &mut Sum<Changed>) {
         self.leave_out(outcome.left_out);
-        self.ended += outcome.ended;
+        sum.ended += outcome.ended;
         self.incomplete |= !outcome.complete && outcome.rollback.is_none();
         self.put_back(outcome.rollback);
-        self.entries
-            .extend(outcome.members.into_iter().map(|member| Entry {
-                spec: member.spec,
-                name: Some(member.name),
-                result: member.result.map(Done::Applied),
-                still_huge: None,
-                split: None,
-            }));
+        let rows = outcome.members.into_iter().map(|member| Row {
+            spec: member.spec,
+            name: Some(member.name),
+            result: member.result.map(|outcome| Done::Applied(outcome).into()),
+        });
+        sum.rows.extend(rows);
     }
 }

@@ -5,32 +5,23 @@ use mctl::coverage::Bytes;
 use mctl::reclaim::Change;
 use serde::Serialize;
 
-use crate::advising::job::{Done, Given, Job, Row, Sum};
-use crate::advising::passed_over::{Reason, reasons};
-use crate::report::JsonError;
+use super::job::{Done, Given, Job};
+use super::passed_over::{Reason, reasons};
+use crate::operate::{Json, Sum};
 
 #[derive(Serialize)]
-pub(crate) struct Json<'a> {
+struct Head {
     advice: String,
-    processes: Vec<Process<'a>>,
-    ended: u64,
-    not_begun: u64,
-    interrupted: bool,
 }
 
 #[derive(Serialize)]
-struct Process<'a> {
-    pid: i32,
-    inode: Option<u64>,
-    name: Option<&'a str>,
+struct InJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     advised: Option<Summary<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<Seen<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Planned<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<JsonError>,
 }
 
 /// Of the library's result everything but the entries, of which there may be a great many.
@@ -95,23 +86,17 @@ impl From<&Range> for Span {
     }
 }
 
-impl<'a> Json<'a> {
-    pub(crate) fn of(job: &Job<'_>, sum: &'a Sum) -> Json<'a> {
-        Json {
-            advice: job.advice.to_string(),
-            processes: sum.rows.iter().map(|row| process(job, row)).collect(),
-            ended: sum.ended,
-            not_begun: sum.not_begun,
-            interrupted: sum.interrupted,
-        }
-    }
+pub(super) fn of<'a>(job: &'a Job<'_>, sum: &'a Sum<Done>) -> impl Serialize + 'a {
+    let head = Head {
+        advice: job.advice.to_string(),
+    };
+    Json::of(job, head, sum, |done| in_json(job, done))
 }
 
-fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
-    let (mut advised, mut change, mut plan, mut error) = (None, None, None, None);
-    match &row.result {
-        Err(failure) => error = Some(JsonError::of(failure)),
-        Ok(Done::Planned(planned)) => {
+fn in_json<'a>(job: &Job<'_>, done: &'a Done) -> InJson<'a> {
+    let (mut advised, mut change, mut plan) = (None, None, None);
+    match done {
+        Done::Planned(planned) => {
             let Plan {
                 ranges,
                 left_to_server,
@@ -126,19 +111,15 @@ fn process<'a>(job: &Job<'_>, row: &'a Row) -> Process<'a> {
                 bounds,
             });
         }
-        Ok(Done::Given(given)) => {
+        Done::Given(given) => {
             advised = Some(summary(job, &given.advised));
             change = given.change.as_ref().map(|change| seen(given, change));
         }
     }
-    Process {
-        pid: row.spec.pid,
-        inode: row.spec.inode,
-        name: row.name.as_deref(),
+    InJson {
         advised,
         change,
         plan,
-        error,
     }
 }
 
