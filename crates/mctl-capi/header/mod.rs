@@ -32,7 +32,8 @@ const INTRODUCTION: &str = "\
  * child of a program with several threads, what holds for malloc(3) holds for this library.
  *
  * Signal handlers: mctl_version() is async-signal-safe. mctl(), mctl_call(), mctl_get_policy(),
- * mctl_outcome(), mctl_process_madvise() and mctl_last_detail() are NOT: they allocate memory.
+ * mctl_outcome(), mctl_tree(), mctl_cgroup(), mctl_coverage(), mctl_save(), mctl_restore(),
+ * mctl_process_madvise() and mctl_last_detail() are NOT: they allocate memory.
  * Do not longjmp(3) out of a handler that interrupted one of them, and do not call them from
  * within an implementation of malloc.
  *
@@ -120,6 +121,21 @@ fn definitions() -> String {
     group(&mut text, "Options of mctl_outcome().", constants::OPTIONS);
     group(
         &mut text,
+        "Options of mctl_tree() and mctl_cgroup(), besides those of mctl_outcome().",
+        constants::GROUP_OPTIONS,
+    );
+    group(
+        &mut text,
+        "Options of mctl_coverage().",
+        constants::COVERAGE_OPTIONS,
+    );
+    group(
+        &mut text,
+        "Bits of flags in struct mctl_group.",
+        constants::GROUP_FACTS,
+    );
+    group(
+        &mut text,
         "Guarantees: now, future, on_fork and on_exec in struct mctl_outcome.",
         constants::GUARANTEES,
     );
@@ -186,6 +202,9 @@ pub(crate) fn generate() -> Result<String, String> {
         export: cbindgen::ExportConfig {
             rename: [
                 ("RawOutcome".to_owned(), "mctl_outcome".to_owned()),
+                ("RawCoverage".to_owned(), "mctl_coverage".to_owned()),
+                ("RawGroup".to_owned(), "mctl_group".to_owned()),
+                ("RawSaved".to_owned(), "mctl_saved".to_owned()),
                 ("iovec".to_owned(), "struct iovec".to_owned()),
             ]
             .into(),
@@ -198,6 +217,9 @@ pub(crate) fn generate() -> Result<String, String> {
         .with_config(config)
         .with_src(source("calls.rs"))
         .with_src(source("outcome.rs"))
+        .with_src(source("coverage.rs"))
+        .with_src(source("group.rs"))
+        .with_src(source("saved.rs"))
         .generate()
         .map_err(|error| format!("cbindgen: {error}"))?
         .write(&mut bytes);

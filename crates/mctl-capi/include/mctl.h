@@ -14,7 +14,8 @@
  * child of a program with several threads, what holds for malloc(3) holds for this library.
  *
  * Signal handlers: mctl_version() is async-signal-safe. mctl(), mctl_call(), mctl_get_policy(),
- * mctl_outcome(), mctl_process_madvise() and mctl_last_detail() are NOT: they allocate memory.
+ * mctl_outcome(), mctl_tree(), mctl_cgroup(), mctl_coverage(), mctl_save(), mctl_restore(),
+ * mctl_process_madvise() and mctl_last_detail() are NOT: they allocate memory.
  * Do not longjmp(3) out of a handler that interrupted one of them, and do not call them from
  * within an implementation of malloc.
  *
@@ -136,16 +137,34 @@
 #define MCTL_READ_IN_TARGET 16u
 #endif
 
+/* Options of mctl_tree() and mctl_cgroup(), besides those of mctl_outcome(). */
+/* put back what was changed where one process fails */
+#ifndef MCTL_ATOMIC
+#define MCTL_ATOMIC 32u
+#endif
+
+/* Options of mctl_coverage(). */
+/* mctl_last_detail() says what keeps most of the rest small */
+#ifndef MCTL_WHY
+#define MCTL_WHY 64u
+#endif
+
+/* Bits of flags in struct mctl_group. */
+/* no process of the group is known to be left out */
+#ifndef MCTL_IS_COMPLETE
+#define MCTL_IS_COMPLETE 1u
+#endif
+
 /* Guarantees: now, future, on_fork and on_exec in struct mctl_outcome. */
 /* the kernel itself sees to it */
 #ifndef MCTL_ENFORCED
 #define MCTL_ENFORCED 1u
 #endif
-/* a supervisor sees to it while it lives */
+/* reserved: no version of this library says so yet */
 #ifndef MCTL_SUPERVISED
 #define MCTL_SUPERVISED 2u
 #endif
-/* it follows within a bounded time */
+/* reserved: no version of this library says so yet */
 #ifndef MCTL_EVENTUAL
 #define MCTL_EVENTUAL 3u
 #endif
@@ -371,6 +390,92 @@ struct mctl_outcome {
     int32_t policy_after;
 };
 
+/*
+ * How much memory a process has, and how much of it is in huge pages. All sizes are bytes.
+ *
+ * It may grow at its end. Set `size` to sizeof(struct mctl_coverage) before the call; afterwards
+ * it says how many bytes this library filled in, and what is beyond is 0.
+ */
+struct mctl_coverage {
+    /* In: the size of the structure. Out: how much of it was filled in. */
+    uint32_t size;
+    /* 0. */
+    uint32_t flags;
+    /* Mapped, populated or not. */
+    uint64_t mapped;
+    /* Present in memory; hugetlb pages are not counted. */
+    uint64_t rss;
+    /* The anonymous part of it. */
+    uint64_t anonymous;
+    /* Of that, in huge pages. */
+    uint64_t anon_huge;
+    /* Shared memory (tmpfs, memfd) that is present. */
+    uint64_t shmem;
+    /* Of that, in huge pages. */
+    uint64_t shmem_huge;
+    /* Pages of other files in huge pages. */
+    uint64_t file_huge;
+    /* hugetlb pages. */
+    uint64_t hugetlb;
+    /* On swap. */
+    uint64_t swap;
+};
+
+/*
+ * How a tree or cgroup fared.
+ *
+ * It may grow at its end. Set `size` to sizeof(struct mctl_group) before the call; afterwards it
+ * says how many bytes this library filled in, and what is beyond is 0.
+ */
+struct mctl_group {
+    /* In: the size of the structure. Out: how much of it was filled in. */
+    uint32_t size;
+    /* MCTL_IS_COMPLETE. */
+    uint32_t flags;
+    /* Processes that were treated, well or not. */
+    uint64_t processes;
+    /* Of those, the ones in which something is different now. */
+    uint64_t changed;
+    /* Of those, the ones that failed. */
+    uint64_t failed;
+    /* Processes that ended before they could be treated. */
+    uint64_t ended;
+    /* Processes of the cgroup that are not visible here, and ones that may be of the tree. */
+    uint64_t left_out;
+    /* MCTL_ATOMIC: processes that have their former state again. */
+    uint64_t restored;
+};
+
+/*
+ * The switches of one process at one time, and enough to know the process again. It may be copied
+ * and kept, as bytes.
+ *
+ * It may grow at its end. Set `size` to sizeof(struct mctl_saved) before the call; afterwards it
+ * says how many bytes this library filled in, and what is beyond is 0.
+ */
+struct mctl_saved {
+    /* In: the size of the structure. Out: how much of it was filled in. */
+    uint32_t size;
+    /* The process number. */
+    int32_t pid;
+    /* The inode of its pidfd; 0 where the kernel has none (before Linux 6.9). */
+    uint64_t inode;
+    /* When it started, in clock ticks since boot. */
+    uint64_t start_time;
+    /* PR_GET_THP_DISABLE; -1 where it was not known. */
+    int32_t thp_disable;
+    /* PR_GET_MEMORY_MERGE; -1 where it was not known. */
+    int32_t mergeable;
+    /* The mask of MCTL_GET_POLICY; -1 on a kernel that keeps none. */
+    int32_t record;
+    /* 0. */
+    uint32_t flags;
+    /* What governs huge pages, in a word; empty where nothing was known. */
+    char thp[32];
+    /* Its command name, for people. */
+    char name[32];
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif /* __cplusplus */
@@ -469,6 +574,82 @@ const char *mctl_last_detail(void);
 
 /* The version of the library that is running, as MCTL_VERSION. */
 int mctl_version(void);
+
+/*
+ * How much memory a process has, and how much of it is in huge pages. The process is left alone:
+ * /proc is read.
+ *
+ * `pidfd` is as for mctl_call(); `options` is 0 or MCTL_WHY. With the latter, which costs as much
+ * as reading /proc/PID/smaps, mctl_last_detail() says after success what keeps most of the rest
+ * in small pages, and what would change it; it is empty where there is no rest.
+ *
+ * Returns 0; -1 with errno: EBADF, ESRCH, EACCES or EPERM a process of somebody else, EFAULT a
+ * bad `out`, EINVAL its size or unknown options. `out` holds zeroes but for its size then.
+ *
+ * Careful: `out` is the caller's to be written.
+ */
+int mctl_coverage(int pidfd, unsigned int options, struct mctl_coverage *out);
+
+/*
+ * As mctl_outcome(), for a process and all its descendants, also those that it forks meanwhile.
+ * The calling process is passed over where it is one of the descendants.
+ *
+ * `action` is MCTL_SET_... or MCTL_CLEAR_...; `options` is 0 or a set of MCTL_BEST_EFFORT,
+ * MCTL_OWNER_RULE, MCTL_OVERRIDE_ADVICE and MCTL_ATOMIC. `out->size` must be set.
+ *
+ * Returns 0 where every process that lives has what was asked; -1 with the errno of the first
+ * that has not, and EBUSY where some were not reached. `out` says how many then; the others keep
+ * what they got unless MCTL_ATOMIC is given.
+ *
+ * Careful: `out` is the caller's to be written.
+ */
+int mctl_tree(int pidfd,
+              int action,
+              unsigned int flags,
+              unsigned int options,
+              struct mctl_group *out);
+
+/*
+ * As mctl_tree(), for every process of a cgroup and of those below it. `path` is the cgroup's
+ * directory, or its name as /proc/PID/cgroup has it.
+ *
+ * Returns as mctl_tree(), and -1 with EFAULT for a bad `path`, ENAMETOOLONG, ENOENT, or EINVAL a
+ * directory that is no cgroup.
+ *
+ * Careful: `path` is a C string, and `out` the caller's to be written.
+ */
+int mctl_cgroup(const char *path,
+                int action,
+                unsigned int flags,
+                unsigned int options,
+                struct mctl_group *out);
+
+/*
+ * Saves the switches of a process, for mctl_restore().
+ *
+ * `pidfd` is as for mctl_call(). `options` is 0, and the process is left alone: what /proc does
+ * not tell is -1, and stays as it is when the state is restored. With MCTL_READ_IN_TARGET it is
+ * read by a call in the process, one thread of which is stopped for it; EBUSY where that is not
+ * possible.
+ *
+ * Returns 0; -1 with errno: EBADF, ESRCH, EPERM, EFAULT a bad `out`, EINVAL its size or unknown
+ * options.
+ *
+ * Careful: `out` is the caller's to be written.
+ */
+int mctl_save(int pidfd, unsigned int options, struct mctl_saved *out);
+
+/*
+ * Puts the switches of a process back to what mctl_save() found. `out` is NULL, or says what was
+ * done, as after mctl_outcome().
+ *
+ * Returns 0; -1 with errno: ESRCH the process has ended, also where another has its number now;
+ * EOPNOTSUPP a state that cannot be set, or one of which was not known what it was, where that
+ * makes a difference; EPERM, EBUSY, EFAULT, EINVAL no saved state. Nothing was changed then.
+ *
+ * Careful: `state` is the caller's to be read and `out` to be written.
+ */
+int mctl_restore(const struct mctl_saved *state, struct mctl_outcome *out);
 
 #ifdef __cplusplus
 }  /* extern "C" */

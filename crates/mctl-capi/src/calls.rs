@@ -9,10 +9,10 @@ use crate::constants::{
     MCTL_BEST_EFFORT, MCTL_DRY_RUN, MCTL_OVERRIDE_ADVICE, MCTL_OWNER_RULE, MCTL_READ_IN_TARGET,
 };
 use crate::guard::{self, Uncancelled};
-use crate::outcome::{FIRST_SIZE, LARGEST_SIZE, RawOutcome, SIZE};
-use crate::user;
+use crate::outcome::{FIRST_SIZE, RawOutcome};
+use crate::user::{self, Room};
 
-fn invalid(why: impl Into<String>) -> Error {
+pub(crate) fn invalid(why: impl Into<String>) -> Error {
     Error::Invalid { why: why.into() }
 }
 
@@ -97,39 +97,11 @@ pub unsafe extern "C" fn mctl_outcome(
     guard::enter(-1, |detail| {
         let ask = Ask::new(action, flags, options)?;
         let _uncancelled = Uncancelled::new();
-        let out = out.cast::<c_void>();
-        let what = "the outcome";
-        let mut size = [0; 4];
         // SAFETY: what the caller gave for us to use.
-        unsafe { user::copy_in(out, &mut size, what) }?;
-        let size = u32::from_ne_bytes(size) as usize;
-        if !(FIRST_SIZE..=LARGEST_SIZE).contains(&size) {
-            return Err(invalid(format!(
-                "the outcome's size is {size}: set it to sizeof(struct mctl_outcome)"
-            )));
-        }
-        // Emptied first: what cannot be written is found out before anything is changed.
-        let mut room = [0; LARGEST_SIZE];
-        let room = room.get_mut(..size).unwrap_or_default();
-        let fill = |room: &mut [u8], from: &[u8]| {
-            room.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        };
-        let empty = RawOutcome {
-            size: u32::try_from(size).unwrap_or(0),
-            ..RawOutcome::default()
-        };
-        fill(room, &empty.to_bytes());
-        // SAFETY: as above.
-        unsafe { user::copy_out(room, out, what) }?;
-
+        let room = unsafe { Room::open(out.cast::<c_void>(), FIRST_SIZE, "struct mctl_outcome") }?;
         let (value, outcome, notes) = ask.answer(&Target::from_raw(pidfd)?)?;
-        let raw = RawOutcome {
-            size: u32::try_from(size.min(SIZE)).unwrap_or(0),
-            ..outcome
-        };
-        fill(room, &raw.to_bytes());
         // SAFETY: as above.
-        unsafe { user::copy_out(room, out, what) }?;
+        unsafe { room.fill(&outcome.to_bytes()) }?;
         detail.keep(format_args!("{notes}"));
         Ok(value)
     })
@@ -197,7 +169,7 @@ impl Ask {
     }
 }
 
-fn request(action: c_int, flags: c_uint, options: c_uint) -> Result<Request, Error> {
+pub(crate) fn request(action: c_int, flags: c_uint, options: c_uint) -> Result<Request, Error> {
     let call = ::mctl::decode(action, flags)?;
     let known = MCTL_BEST_EFFORT | MCTL_OWNER_RULE | MCTL_OVERRIDE_ADVICE | MCTL_DRY_RUN;
     if options & !known != 0 {

@@ -56,11 +56,23 @@ constants! {
         MCTL_DRY_RUN = (8) "say what would be done and change nothing";
         MCTL_READ_IN_TARGET = (16) "MCTL_GET_POLICY: ask the process where /proc does not tell";
     }
+    /// Options of mctl_tree() and mctl_cgroup(), besides those of mctl_outcome().
+    GROUP_OPTIONS {
+        MCTL_ATOMIC = (32) "put back what was changed where one process fails";
+    }
+    /// Options of mctl_coverage().
+    COVERAGE_OPTIONS {
+        MCTL_WHY = (64) "mctl_last_detail() says what keeps most of the rest small";
+    }
+    /// Bits of flags in struct mctl_group.
+    GROUP_FACTS {
+        MCTL_IS_COMPLETE = (1) "no process of the group is known to be left out";
+    }
     /// Values of now, future, on_fork and on_exec in struct mctl_outcome.
     GUARANTEES {
         MCTL_ENFORCED = (1) "the kernel itself sees to it";
-        MCTL_SUPERVISED = (2) "a supervisor sees to it while it lives";
-        MCTL_EVENTUAL = (3) "it follows within a bounded time";
+        MCTL_SUPERVISED = (2) "reserved: no version of this library says so yet";
+        MCTL_EVENTUAL = (3) "reserved: no version of this library says so yet";
         MCTL_NOT_COVERED = (4) "it does not hold";
         MCTL_EXCEEDS = (5) "it reaches further than asked: it also survives exec";
     }

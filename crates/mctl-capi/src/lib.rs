@@ -7,7 +7,10 @@
 
 pub mod calls;
 pub mod constants;
+pub mod coverage;
 mod detail;
+pub mod group;
 mod guard;
 pub mod outcome;
+pub mod saved;
 mod user;

@@ -63,8 +63,6 @@ pub struct RawOutcome {
 
 /// The size of the structure's first version. No smaller one was ever published.
 pub(crate) const FIRST_SIZE: usize = 120;
-/// The largest that is believed; an uninitialised `size` is most likely larger.
-pub(crate) const LARGEST_SIZE: usize = 4096;
 /// Its size here.
 pub(crate) const SIZE: usize = size_of::<RawOutcome>();
 

@@ -70,6 +70,107 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut c_void, what: &str) -> Resul
     }
 }
 
+/// A structure of the caller's, whose first field is its size (`uint32_t`).
+#[derive(Debug)]
+pub(crate) struct Room {
+    at: *mut c_void,
+    size: usize,
+    what: &'static str,
+}
+
+/// The largest size that is believed; an uninitialised one is most likely larger.
+pub(crate) const LARGEST_SIZE: usize = 4096;
+
+impl Room {
+    /// Reads the size and empties the structure: what cannot be written is found out before anything is changed.
+    /// `first` is the size of its first version, and no smaller one was ever published.
+    ///
+    /// # Safety
+    /// As [`copy_out`].
+    pub(crate) unsafe fn open(
+        at: *mut c_void,
+        first: usize,
+        what: &'static str,
+    ) -> Result<Room, Error> {
+        // SAFETY: passed on.
+        let size = unsafe { size_of_structure(at, first, what) }?;
+        let room = Room { at, size, what };
+        // SAFETY: passed on.
+        unsafe { room.write(&[], size) }?;
+        Ok(room)
+    }
+
+    /// Fills it with as much as there is room for. What is beyond is 0; the size says how much was filled in.
+    ///
+    /// # Safety
+    /// As [`copy_out`].
+    pub(crate) unsafe fn fill(&self, from: &[u8]) -> Result<(), Error> {
+        // SAFETY: passed on.
+        unsafe { self.write(from, self.size.min(from.len())) }
+    }
+
+    unsafe fn write(&self, from: &[u8], filled: usize) -> Result<(), Error> {
+        let mut room = [0; LARGEST_SIZE];
+        let room = room.get_mut(..self.size).unwrap_or_default();
+        let put = |room: &mut [u8], from: &[u8]| {
+            room.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        };
+        put(room, from);
+        put(room, &u32::try_from(filled).unwrap_or(0).to_ne_bytes());
+        // SAFETY: passed on.
+        unsafe { copy_out(room, self.at, self.what) }
+    }
+}
+
+/// The size that the caller wrote into a structure.
+///
+/// # Safety
+/// As [`copy_in`].
+pub(crate) unsafe fn size_of_structure(
+    at: *const c_void,
+    first: usize,
+    what: &'static str,
+) -> Result<usize, Error> {
+    let mut size = [0; 4];
+    // SAFETY: passed on.
+    unsafe { copy_in(at, &mut size, what) }?;
+    let size = u32::from_ne_bytes(size) as usize;
+    if (first..=LARGEST_SIZE).contains(&size) {
+        return Ok(size);
+    }
+    Err(Error::Invalid {
+        why: format!("the size of {what} is {size}: set it to the sizeof the structure"),
+    })
+}
+
+/// Copies a path.
+///
+/// # Errors
+/// `EFAULT`; `ENAMETOOLONG` no end of it within PATH_MAX bytes.
+///
+/// # Safety
+/// As [`copy_in`].
+pub(crate) unsafe fn copy_path(path: *const std::ffi::c_char) -> Result<std::path::PathBuf, Error> {
+    use std::os::unix::ffi::OsStringExt;
+    const LONGEST: usize = 4096;
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while bytes.len() < LONGEST {
+        // One at a time: what comes after the end need not be there.
+        // SAFETY: passed on.
+        unsafe { copy_in(path.wrapping_add(bytes.len()).cast(), &mut byte, "the path") }?;
+        match byte {
+            [0] => return Ok(std::ffi::OsString::from_vec(bytes).into()),
+            [other] => bytes.push(other),
+        }
+    }
+    Err(Error::Read {
+        what: "the path".to_owned(),
+        why: "longer than PATH_MAX".to_owned(),
+        errno: Errno::ENAMETOOLONG,
+    })
+}
+
 /// Copies a vector.
 ///
 /// # Errors

@@ -158,6 +158,38 @@ fn the_readme_as_an_ordinary_user() {
     run(&mut command);
 }
 
+/// Coverage, trees, saving and restoring, as root and as an ordinary user.
+#[test]
+fn groups_and_states() {
+    common::require_cargo!();
+    if !has("gcc", &["--version"]) {
+        mctl_testkit::skip!("no gcc");
+    }
+    let dir = folder();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let exe = compile("gcc", &["-std=c99"], "tests/c/group.c", Static, dir.path());
+    let users: &[Option<u32>] = if mctl_testkit::is_root() {
+        &[None, Some(65534)]
+    } else {
+        &[None]
+    };
+    for user in users {
+        let mut command = Command::new(&exe);
+        if let Some(user) = user {
+            command.uid(*user).gid(*user).current_dir("/");
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(77) {
+            mctl_testkit::note_skip(&format!("Yama, or no ptrace(2): {text}"));
+            continue;
+        }
+        assert!(output.status.success(), "{user:?}: {text}");
+        assert_eq!(text, "done\n");
+    }
+}
+
 #[test]
 fn examples_in_c() {
     common::require_cargo!();
