@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mctl_abi::Errno;
 
-use super::{call, call_on};
+use super::{call, is_watched, may_wait_with, next_item, run};
 
 /// An open file of another process in /proc. Opening and reading it fail with `EBUSY` where the kernel does not
 /// answer, see [`PATIENCE_MS`](super::PATIENCE_MS).
@@ -78,9 +78,29 @@ impl Read for ProcFile {
         if !self.waits {
             return Ok(rustix::io::read(file, into)?);
         }
-        let read = call_on(file.as_raw_fd(), || rustix::io::read(file, into));
-        Ok(read.map_err(io)??)
+        // A task that began before holds the file; one that begins here leaves it to us.
+        let held = if is_watched() { file.as_raw_fd() } else { -1 };
+        let read = run(|| read_full(file, held, into));
+        read.map_err(|undone| io(undone.errno()))?
     }
+}
+
+/// Fills the room, as far as the file goes: the kernel gives a page at a time, whatever is asked for, and a task for
+/// each would take longer than the read. Each page has a time of its own.
+fn read_full(file: &File, held: i32, into: &mut [u8]) -> Result<usize> {
+    let mut len = 0;
+    while let Some(room) = into.get_mut(len..).filter(|room| !room.is_empty()) {
+        next_item();
+        let read = may_wait_with(held, || rustix::io::read(file, &mut *room));
+        match read {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            // The next read comes to it again.
+            Err(_) if len > 0 => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(len)
 }
 
 impl AsFd for ProcFile {

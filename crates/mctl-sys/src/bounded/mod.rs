@@ -131,6 +131,8 @@ pub(crate) fn call<R>(call: impl FnOnce() -> R) -> Result<R, Errno> {
 /// The same, on an open descriptor that its owner keeps.
 pub(crate) fn call_on<R>(fd: i32, call: impl FnOnce() -> R) -> Result<R, Errno> {
     if is_watched() {
+        // As by itself, with a time of its own.
+        next_item();
         Ok(may_wait_with(fd, call))
     } else {
         self::call(call)

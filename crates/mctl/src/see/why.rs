@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::{KnobValue, THP_DIR, ThpHost};
+use crate::run::one_task;
 use crate::see::address_space::Kind;
 use crate::see::coverage::{Bytes, Coverage, Vma};
 use crate::see::policy::Known;
@@ -107,6 +108,10 @@ impl Setting {
     /// # Errors
     /// As [`Coverage::by_vma`].
     pub fn report(&self, target: &Target) -> Result<Report> {
+        one_task::look(target, || self.report_here(target))
+    }
+
+    fn report_here(&self, target: &Target) -> Result<Report> {
         let mut why = Why::default();
         let mut mappings = 0;
         let mut advised = Advised::default();

@@ -68,7 +68,9 @@ impl Coverage {
     /// `ESRCH` it ended, or has no memory (kernel thread); `EACCES`/`EPERM` not ours to read;
     /// `ENOENT` before Linux 4.14.
     pub fn total(target: &Target) -> Result<Coverage> {
-        through_a_thread(target, |prefix| total_of(target, prefix))
+        one_task::look(target, || {
+            through_a_thread(target, |prefix| total_of(target, prefix))
+        })
     }
 
     /// [`total`](Coverage::total) of many processes, in their order. It takes less time than one by one.
