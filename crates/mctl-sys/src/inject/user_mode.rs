@@ -10,7 +10,7 @@
 
 use mctl_abi::Errno;
 
-use super::blocked::loses_only_time;
+use super::blocked::{BlockedCall, loses_only_time};
 use super::job::Job;
 use super::let_go::{self, Leaving, Left};
 use super::moment::Moment;
@@ -60,6 +60,8 @@ pub(super) struct Arm {
     clock: UserClock,
     period: usize,
     state: State,
+    /// The call in which it was asked to stop.
+    call: Option<BlockedCall>,
     /// While it is let go.
     leaving: Option<Leaving>,
 }
@@ -68,7 +70,8 @@ pub(super) struct Arm {
 enum State {
     Idle,
     Seized,
-    /// It stood still for a signal of its own, and stops once more on its way from there.
+    /// It has been asked to stop: where it stood still for a signal of its own, to stop once more on its way from there;
+    /// or asleep where it may be.
     Asked,
     /// Detached, or ended.
     Done,
@@ -143,6 +146,7 @@ pub(super) fn arm(
                 clock,
                 period: 0,
                 state: State::Idle,
+                call: None,
                 leaving: None,
             }),
             Err(Errno::ESRCH) => {}
@@ -222,19 +226,22 @@ fn let_all_go(arms: &mut [Arm]) {
 const FIRST_LOOK_NS: u64 = 3_000_000;
 const LONGEST_LOOK_NS: u64 = 50_000_000;
 
-/// Serves the jobs whose threads have fallen asleep where they may be interrupted.
-fn look_for_sleepers(jobs: &mut [Job<'_>], arms: &mut [Arm]) {
+/// Asks the threads to stop that have fallen asleep where they may be interrupted, one of a job. They are not waited for:
+/// others may stand still meanwhile.
+fn look_for_sleepers(jobs: &[Job<'_>], arms: &mut [Arm]) {
     for index in 0..arms.len() {
-        let Some(arm) = arms.get_mut(index) else {
-            return;
+        let is_asked = |job| {
+            arms.iter()
+                .any(|other| other.job == job && other.state == State::Asked)
         };
-        let Some(job) = jobs.get_mut(arm.job).filter(|job| job.is_waiting()) else {
+        let Some(arm) = arms.get(index).filter(|arm| !is_asked(arm.job)) else {
             continue;
         };
-        if let Some(served) = arm.take_asleep(job) {
-            for arm in arms.iter().filter(|arm| arm.job == served) {
-                arm.clock.only_count();
-            }
+        let Some(job) = jobs.get(arm.job).filter(|job| job.is_waiting()) else {
+            continue;
+        };
+        if let Some(arm) = arms.get_mut(index) {
+            arm.ask_if_asleep(job);
         }
     }
 }
@@ -309,6 +316,7 @@ impl Arm {
             Event::Signal(signal) => {
                 if raw::interrupt(self.tid).is_ok() {
                     self.state = State::Asked;
+                    self.call = None;
                 }
                 if let Ok(stopped) = Stopped::already(self.tid) {
                     stopped.hand_on(signal);
@@ -326,29 +334,23 @@ impl Arm {
         None
     }
 
-    /// Where the thread has fallen asleep in a call that may be interrupted: interrupts it there. Returns the job that
-    /// was served by it.
-    fn take_asleep(&mut self, job: &mut Job<'_>) -> Option<usize> {
+    /// Where the thread has fallen asleep in a call that may be interrupted: interrupts it there.
+    fn ask_if_asleep(&mut self, job: &Job<'_>) {
         if self.state != State::Seized {
-            return None;
+            return;
         }
-        let candidate = job.asleep_now(self.candidate)?;
+        let Some(candidate) = job.asleep_now(self.candidate) else {
+            return;
+        };
         // No more signals for it: what stops it now is ours.
         self.clock.set_period(NEVER_NS);
         // The last thing before the request to stop it.
-        if !candidate.is_still_there() {
-            if let Some((_, period)) = PERIODS.get(self.period) {
-                self.clock.set_period(*period);
-            }
-            return None;
+        if candidate.is_still_there() && raw::interrupt(self.tid).is_ok() {
+            self.state = State::Asked;
+            self.call = candidate.call;
+        } else if let Some((_, period)) = PERIODS.get(self.period) {
+            self.clock.set_period(*period);
         }
-        // Stopping later than it is waited for, it is taken then.
-        self.state = State::Asked;
-        let stopped = Seized::already(self.tid).stop(job.stop_deadline()).ok()?;
-        self.clock.stop();
-        self.state = State::Done;
-        job.serve_waiting(stopped, self.candidate, candidate.call);
-        Some(self.job)
     }
 
     /// A look at it while it is let go; whether it has to be looked at again.
@@ -398,7 +400,8 @@ impl Arm {
             // Dropping it lets it go.
             return None;
         }
-        job.serve_waiting(stopped, self.candidate, None);
+        let call = self.call.filter(|_| standing == Standing::OnItsWay);
+        job.serve_waiting(stopped, self.candidate, call);
         Some(self.job)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mctl_abi::Errno;
 
+use super::serve::another_thread_may_do;
 use super::wait::{Times, one_slice, wait_for_moments};
 use super::{Job, State, Work};
 use crate::bounded::{self, End};
@@ -206,17 +207,17 @@ impl Job<'_> {
         }
     }
 
-    /// After a thread did not stop: whether there is another one to try.
+    /// After a thread did not stop, or could not be let go: whether there is another one to try.
     fn next_thread(&mut self) -> bool {
-        if !self.is_unresponsive() {
-            return false;
-        }
-        let error = self.explain_unresponsive();
         let others = self.prepared.candidates.get(self.tried + 1..);
-        if matches!(error, InjectError::Refused(Refusal::Frozen))
-            || others.is_none_or(|others| others.iter().flatten().next().is_none())
-        {
-            self.why_not = Some(error);
+        let last = others.is_none_or(|others| others.iter().flatten().next().is_none());
+        if self.is_unresponsive() {
+            let error = self.explain_unresponsive();
+            if last || matches!(error, InjectError::Refused(Refusal::Frozen)) {
+                self.why_not = Some(error);
+                return false;
+            }
+        } else if last || !another_thread_may_do(self.state) {
             return false;
         }
         self.first = self.tried + 1;

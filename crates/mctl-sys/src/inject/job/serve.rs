@@ -45,11 +45,9 @@ impl Job<'_> {
                 Err(state) => state,
             };
             self.lost |= state == State::NoThread(NotStopped::Gone);
-            // (What bears a carrier is to be its tracer's only tracee, and what sleeps past its filters is let go by our end.)
-            if self.attached {
-                break;
-            }
-            if !another_thread_may_do(state) || self.lost && matches!(self.work, Work::Carry(_)) {
+            // One that is still attached would stand still for a signal of its own while another is waited for: the next
+            // one is tried in another shield.
+            if !another_thread_may_do(state) || self.lost || self.attached {
                 break;
             }
         }
@@ -185,10 +183,6 @@ impl Job<'_> {
     /// A thread of a job that waits, where it is now asleep in a call that may be interrupted.
     pub(in crate::inject) fn asleep_now(&self, index: usize) -> Option<Candidate> {
         self.prepared.candidates.get(index)?.as_ref()?.asleep_now()
-    }
-
-    pub(in crate::inject) fn stop_deadline(&self) -> Deadline {
-        Deadline::after(self.patience())
     }
 
     /// Serves a job that waits, by a thread that stands in its own code, in a group-stop, or in a call that may be
@@ -352,7 +346,7 @@ impl Job<'_> {
 
 /// Whether another thread may do where this one has ended, or is the wrong kind. A thread that is about to end cannot
 /// be attached either (EPERM).
-fn another_thread_may_do(state: State) -> bool {
+pub(super) fn another_thread_may_do(state: State) -> bool {
     matches!(
         state,
         State::Gone
