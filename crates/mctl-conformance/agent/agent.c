@@ -226,7 +226,19 @@ static long clone_onto(char *stack, word flags, word name)
 	return ret;
 }
 
-static long make(word kind, word name, int fd)
+/* fork(2), with a number of the caller's choice where one is given (clone3(2)). */
+static long fork_as(word number)
+{
+	int pid = number;
+	/* struct clone_args up to set_tid_size (CLONE_ARGS_SIZE_VER1). */
+	word args[10] = { [4] = SIGCHLD, [8] = (word)&pid, [9] = 1 };
+
+	if (!number)
+		return sys(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+	return sys(SYS_clone3, (word)args, sizeof(args), 0, 0, 0, 0);
+}
+
+static long make(word kind, word name, word number, int fd)
 {
 	static const word flags[] = {
 		[KIND_VFORK] = CLONE_VM | CLONE_VFORK | SIGCHLD,
@@ -241,7 +253,7 @@ static long make(word kind, word name, int fd)
 		return -22;
 	inherited = kind == KIND_THREAD ? -1 : fd;
 	if (kind == KIND_FORK) {
-		pid = sys(SYS_clone, SIGCHLD, 0, 0, 0, 0, 0);
+		pid = fork_as(number);
 		if (pid == 0)
 			newborn(name);
 		return pid;
@@ -304,7 +316,7 @@ static int serve(int fd)
 				results[i] = touch(o[1], o[2], o[3]);
 				break;
 			case OP_CLONE:
-				results[i] = make(o[1], o[2], fd);
+				results[i] = make(o[1], o[2], o[3], fd);
 				break;
 			case OP_EXEC:
 				results[i] = again((char *)o[1], fd);

@@ -28,6 +28,23 @@ pub enum Control {
 /// The cases that hold under an engine that does nothing, and why they may.
 pub const HOLD_UNDER_NOTHING: &str = include_str!("../cases/hold-under-nothing.txt");
 
+/// The steps without which their case holds as well, and why they may stay.
+pub const IDLE_STEPS: &str = include_str!("../cases/idle-steps.txt");
+
+/// Why a step may stay without which its case holds as well: `CASE: STEP: WHY`, one a line.
+#[must_use]
+pub fn idle_reasons() -> BTreeMap<(&'static str, &'static str), &'static str> {
+    IDLE_STEPS
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let (case, rest) = line.split_once(": ")?;
+            let (step, why) = rest.split_once(": ")?;
+            Some(((case, step), why.trim()))
+        })
+        .collect()
+}
+
 /// What came of every control.
 #[derive(Clone, Debug, Default)]
 pub struct Controls {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mctl_conformance::contract::{TEXT, sentences};
-use mctl_conformance::control::{Controls, reasons};
+use mctl_conformance::control::{Controls, idle_reasons, idle_steps, reasons};
 use mctl_conformance::report::built_in;
 use mctl_model::Mutant;
 
@@ -90,4 +90,18 @@ fn an_engine_that_claims_everything_is_noticed_at_every_row_that_is_less() {
         });
         assert!(noticed, "nobody notices a false claim about {anchor}");
     }
+}
+
+/// A step without which its case holds as well shows nothing by itself: each has its reason.
+#[test]
+fn every_step_counts_but_for_the_listed() {
+    let idle = idle_steps(&built_in().expect("the cases"));
+    let idle: BTreeSet<(&str, &str)> = idle
+        .iter()
+        .map(|idle| (idle.case.as_str(), idle.step.as_str()))
+        .collect();
+    let reasons = idle_reasons();
+    assert!(reasons.values().all(|why| !why.is_empty()));
+    let listed: BTreeSet<(&str, &str)> = reasons.into_keys().collect();
+    assert_eq!(idle, listed, "each that is idle is listed, and no other");
 }

@@ -165,6 +165,10 @@ const ADVICES: &[Madvise] = &[
 impl Made {
     fn step(&mut self, u: &mut Unstructured<'_>) -> Result<Step> {
         let actor = u.int_in_range(0..=self.tasks - 1)?;
+        // Now and then the next process gets a number that somebody had before.
+        if self.tasks < TASKS && self.tasks > 1 && u.ratio(1, 30)? {
+            return Ok(Step::Recycle(u.int_in_range(1..=self.tasks - 1)?));
+        }
         // Now and then another process, perhaps another user's.
         if self.tasks < TASKS && u.ratio(1, 25)? {
             let task = self.tasks;

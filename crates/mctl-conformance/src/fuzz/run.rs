@@ -227,6 +227,7 @@ pub fn compare_history(
     // A thread's own number is no process's.
     let mut threads: Vec<TaskIx> = Vec::new();
     let mut tasks: Vec<TaskIx> = Vec::new();
+    let mut spent: Vec<TaskIx> = Vec::new();
     for (at, step) in history.steps.iter().enumerate() {
         let differs = |what: &str, left: String, right: String| Disagreement {
             step: at,
@@ -234,6 +235,18 @@ pub fn compare_history(
             left,
             right,
         };
+        if let Step::Recycle(task) = step {
+            // Only the number of a process that is dead on both sides is free.
+            let gone = tasks.contains(task)
+                && !threads.contains(task)
+                && left.life(*task)? == Life::Gone
+                && right.life(*task)? == Life::Gone;
+            if !gone || spent.contains(task) {
+                continue;
+            }
+            // Whoever comes next has it, for good.
+            spent.push(*task);
+        }
         // The making of its actor was refused, or shrunk away.
         if matches!(step, Step::Do(actor, _) if !tasks.contains(actor))
             || named(step).is_some_and(|task| !tasks.contains(&task))

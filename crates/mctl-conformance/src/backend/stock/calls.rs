@@ -94,7 +94,7 @@ impl StockBackend {
             }
             Call::Wait(child) => self.wait(task, *child),
             Call::Kill(target, signal) => {
-                let target = &self.follow(*target)?;
+                let target = &self.by_number(*target)?;
                 if self.counts_as_gone(Whom::Task(*target))? {
                     return Ok(Err(Errno::ESRCH));
                 }
@@ -240,7 +240,7 @@ impl StockBackend {
         target: u16,
         flags: u32,
     ) -> Result<Answer, Trouble> {
-        let target = self.follow(target)?;
+        let target = self.by_number(target)?;
         if self.task(target)?.reaped {
             return Ok(Err(Errno::ESRCH));
         }
@@ -274,7 +274,7 @@ impl StockBackend {
     pub(super) fn counts_as_gone(&mut self, whom: Whom) -> Result<bool, Trouble> {
         match whom {
             Whom::Task(other) => {
-                let other = self.follow(other)?;
+                let other = self.by_number(other)?;
                 Ok(!self.task(other)?.reaped && self.life(other)? == Life::Gone)
             }
             _ => Ok(false),
@@ -328,8 +328,14 @@ impl StockBackend {
             CloneKind::Thread => 3,
         };
         let name = self.fresh_name();
+        let recycled = self.recycled()?;
+        if recycled.is_some() && kind != CloneKind::Fork {
+            let why = "only a process that a fork or the harness makes gets a number again";
+            return Err(Trouble::NotPossible(why.to_owned()));
+        }
+        let pid = recycled.map_or(0, |(_, number)| number);
         let hand = &mut self.task(task)?.hand;
-        let order = [order::make(number, name)];
+        let order = [order::make(number, name, pid)];
         if kind == CloneKind::Vfork {
             hand.send(&order)?;
             hand.owes();
@@ -341,6 +347,7 @@ impl StockBackend {
             return Ok(Ok(0));
         }
         let made = answer(hand.all(&order)?);
+        let made = self.recycled_to(recycled, child, made)?;
         if made.is_ok() {
             self.welcome(child, name, kind == CloneKind::Thread)?;
             self.task(child)?.own_bases = self.task(task)?.own_bases;
@@ -376,7 +383,7 @@ impl StockBackend {
 
     fn wait(&mut self, task: u16, child: u16) -> Result<Answer, Trouble> {
         const WNOHANG: u64 = 1;
-        let child = self.follow(child)?;
+        let child = self.by_number(child)?;
         // A thread has a number of its own, and is nobody's child.
         let pid = u64::from(self.task(child)?.hand.tid);
         if self.task(child)?.reaped {

@@ -37,9 +37,9 @@ pub(super) mod order {
         [1, start, len, u64::from(write), 0, 0, 0, 0]
     }
 
-    /// A new task: 0 fork, 1 vfork, 2 CLONE_VM, 3 thread; under this name.
-    pub(in super::super) fn make(kind: u64, name: u64) -> Order {
-        [2, kind, name, 0, 0, 0, 0, 0]
+    /// A new task: 0 fork, 1 vfork, 2 CLONE_VM, 3 thread; under this name. A fork gets this number, if not 0.
+    pub(in super::super) fn make(kind: u64, name: u64, number: u32) -> Order {
+        [2, kind, name, u64::from(number), 0, 0, 0, 0]
     }
 
     /// execve(2) of a path in the agent's memory.

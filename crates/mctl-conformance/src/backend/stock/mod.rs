@@ -49,6 +49,8 @@ struct Task {
     parent: Option<u16>,
     /// The thread whose exec put it in this one's place: the number is that one's now.
     replaced_by: Option<u16>,
+    /// Whoever got its number after its death.
+    recycled_by: Option<u16>,
     /// Where its heap begins and its stack ends, where that is not as in every other process: a
     /// set-id program gets its addresses at random.
     own_bases: Option<(u64, u64)>,
@@ -72,6 +74,8 @@ pub struct StockBackend {
     places: Places,
     host: Setup,
     names: u64,
+    /// The dead task whose number the next process gets.
+    recycles: Option<u16>,
 }
 
 impl std::fmt::Debug for StockBackend {
@@ -111,6 +115,7 @@ impl StockBackend {
             places: Places::default(),
             host,
             names: 0,
+            recycles: None,
         };
         backend.image = backend.measure_image()?;
         backend.try_kernel()?;
@@ -214,6 +219,7 @@ impl StockBackend {
                 ended: false,
                 parent: None,
                 replaced_by: None,
+                recycled_by: None,
                 own_bases: None,
             },
         );
@@ -254,6 +260,7 @@ impl StockBackend {
         let any = !self.tasks.is_empty();
         self.tasks.clear();
         self.fds.clear();
+        self.recycles = None;
         if !any {
             return Ok(());
         }
@@ -292,6 +299,47 @@ impl StockBackend {
             }
         }
         Ok(at)
+    }
+
+    /// Who has a task's number now, as [`StockBackend::follow`]; or who got it after its death.
+    fn by_number(&mut self, task: u16) -> Result<u16, Trouble> {
+        let mut at = self.follow(task)?;
+        for _ in 0..self.tasks.len() {
+            match self.task(at)?.recycled_by {
+                Some(next) => at = self.follow(next)?,
+                None => break,
+            }
+        }
+        Ok(at)
+    }
+
+    /// The number that the next process shall get, and whose it was.
+    fn recycled(&mut self) -> Result<Option<(u16, u32)>, Trouble> {
+        let Some(dead) = self.recycles.take() else {
+            return Ok(None);
+        };
+        Ok(Some((dead, self.task(dead)?.hand.pid)))
+    }
+
+    /// What came of making a process with a number of our choice.
+    fn recycled_to(
+        &mut self,
+        recycled: Option<(u16, u32)>,
+        heir: u16,
+        made: Answer,
+    ) -> Result<Answer, Trouble> {
+        let Some((dead, number)) = recycled else {
+            return Ok(made);
+        };
+        match made {
+            Ok(_) => {
+                self.task(dead)?.recycled_by = Some(heir);
+                Ok(made)
+            }
+            Err(errno) => Err(Trouble::NotPossible(format!(
+                "no process can be given the number {number} again: {errno}"
+            ))),
+        }
     }
 
     /// A thread that execs takes the first one's place, under the first one's parent.

@@ -55,7 +55,12 @@ impl Backend for StockBackend {
             return Err(Trouble::NotPossible(why.to_owned()));
         }
         let name = self.fresh_name();
-        self.agent.zygote.all(&[order::make(0, name)])?;
+        let recycled = self.recycled()?;
+        let number = recycled.map_or(0, |(_, number)| number);
+        let made = self.agent.zygote.all(&[order::make(0, name, number)])?;
+        if let Err(errno) = self.recycled_to(recycled, task, super::answer(made))? {
+            return Err(Trouble::Broken(format!("no process can be made: {errno}")));
+        }
         self.welcome(task, name, false)?;
         let hand = &mut self.task(task)?.hand;
         let mut orders = memlock(hand.scratch, start.memlock)?;
@@ -107,9 +112,27 @@ impl Backend for StockBackend {
         Err(Trouble::NotPossible(why.to_owned()))
     }
 
-    fn recycle(&mut self, _task: u16) -> Result<(), Trouble> {
-        let why = "a test does not move the host's last PID";
-        Err(Trouble::NotPossible(why.to_owned()))
+    fn recycle(&mut self, task: u16) -> Result<(), Trouble> {
+        let task = self.by_number(task)?;
+        if self.life(task)? != Life::Gone {
+            let why = "a number that somebody has cannot be given again";
+            return Err(Trouble::NotPossible(why.to_owned()));
+        }
+        let found = self.task(task)?;
+        let pid = u64::from(found.hand.pid);
+        if !found.reaped {
+            // Nobody of the history waits for it: the harness does, as init would.
+            found.reaped = true;
+            let args = [pid, 0, 0, 0, 0, 0];
+            let waited = super::answer(self.agent.zygote.syscall(nr::WAIT4, args)?);
+            if let Err(errno) = waited {
+                return Err(Trouble::NotPossible(format!(
+                    "the number of a dead task does not become free: {errno}"
+                )));
+            }
+        }
+        self.recycles = Some(task);
+        Ok(())
     }
 
     fn call(&mut self, task: u16, call: &Call) -> Result<Answer, Trouble> {
