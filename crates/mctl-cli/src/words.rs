@@ -73,9 +73,60 @@ fn no_policy(why: String) -> Fail {
     }
 }
 
-/// `; did you mean …?` for a word that is nearly a policy's.
+/// What people call the policies elsewhere: the knobs of the host, prctl(2), madvise(2) and KSM.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    (
+        "nohugepage",
+        &[
+            "never",
+            "off",
+            "disable",
+            "disabled",
+            "none",
+            "no",
+            "nothp",
+            "no-thp",
+            "thp-never",
+            "small",
+        ],
+    ),
+    (
+        "hugepage",
+        &[
+            "always",
+            "on",
+            "enable",
+            "enabled",
+            "yes",
+            "huge",
+            "thp",
+            "hugepages",
+            "thp-always",
+        ],
+    ),
+    (
+        "hugepage-advised",
+        &[
+            "madvise",
+            "advised",
+            "advise",
+            "except-advised",
+            "thp-madvise",
+        ],
+    ),
+    ("mergeable", &["merge", "ksm", "merging", "dedup"]),
+];
+
+/// `; did you mean …?` for a word that is nearly a policy's, or that means one elsewhere.
 fn similar(name: &str) -> String {
-    did_you_mean(name, policy_words())
+    let lower = name.to_ascii_lowercase().replace('_', "-");
+    let meant = ELSEWHERE
+        .iter()
+        .find(|(_, words)| words.contains(&lower.as_str()));
+    match meant {
+        Some((policy, _)) => format!("; did you mean '{policy}'?"),
+        None => did_you_mean(name, policy_words()),
+    }
 }
 
 /// `; did you mean …?` for a word that is nearly one of these.
@@ -83,32 +134,12 @@ pub(crate) fn did_you_mean<'w>(name: &str, words: impl IntoIterator<Item = &'w s
     let lower = name.to_ascii_lowercase().replace('_', "-");
     let nearest = words
         .into_iter()
-        .map(|word| (distance(&lower, word), word))
+        .map(|word| (strsim::levenshtein(&lower, word), word))
         .min();
     match nearest {
         Some((away, word)) if away <= 3 => format!("; did you mean '{word}'?"),
         _ => String::new(),
     }
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, cb) in row.iter_mut().skip(1).zip(&b) {
-            let cost = diagonal + usize::from(ca != *cb);
-            diagonal = *cell;
-            left = cost.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// One process.
@@ -173,6 +204,13 @@ mod tests {
         );
         assert_eq!(similar("NOHUGEPAGE"), "; did you mean 'nohugepage'?");
         assert_eq!(similar("zebra"), "");
-        assert_eq!((distance("", "ab"), distance("kitten", "sitting")), (2, 3));
+        for (policy, words) in ELSEWHERE {
+            assert!(PolicyKind::from_word(policy).is_some(), "{policy}");
+            for word in *words {
+                assert!(PolicyKind::from_word(word).is_none(), "{word}");
+                assert_eq!(similar(word), format!("; did you mean '{policy}'?"));
+            }
+        }
+        assert_eq!(similar("NEVER"), "; did you mean 'nohugepage'?");
     }
 }

@@ -111,7 +111,11 @@ fn columns_as_chosen() {
     for bad in ["", "bogus", "PID,", "+"] {
         mctl(&["get", "-o", bad, &pid]).assert(2);
     }
-    mctl(&["get"]).assert(2);
+    mctl(&["get", "--tree"]).assert(2);
+    mctl(&["get", "--all", "1"]).assert(2);
+    mctl(&["get", "--user", "no such user"]).assert(2);
+    mctl(&["get", "--name", "[", "1"]).assert(2);
+    mctl(&["get", "--sort", "bogus", "1"]).assert(2);
     mctl(&["get", "0"]).assert(2);
     mctl(&["get", "--maps", "-o", "PID", &pid]).assert(2);
 }
@@ -202,6 +206,42 @@ fn what_set_hugepage_advised_shows() {
     );
     assert!(after["advised"]["bytes"].as_u64().unwrap() >= 8 << 20);
     assert_eq!(after["thp"], before["thp"], "the policy is what it was");
+}
+
+/// Without numbers: the caller's processes, or those that a filter lets through; only what the columns need is read.
+#[test]
+fn chosen_among_all() {
+    let (one, other) = (start!("touch"), start!("pause"));
+    let pids = [one.pid().to_string(), other.pid().to_string()];
+    let shown = |args: &[&str]| -> Vec<String> {
+        let args = [&["get", "-n", "-o", "PID"], args].concat();
+        let out = mctl(&args).out;
+        out.lines().map(|line| line.trim().to_owned()).collect()
+    };
+    let all = shown(&[]);
+    assert!(pids.iter().all(|pid| all.contains(pid)), "{all:?}");
+    let all = shown(&["--all"]);
+    assert!(pids.iter().all(|pid| all.contains(pid)), "{all:?}");
+    let named = shown(&["--name", "touch*"]);
+    assert!(
+        named.contains(&pids[0]) && !named.contains(&pids[1]),
+        "{named:?}"
+    );
+    let own = rustix::process::getuid().as_raw().to_string();
+    assert_eq!(shown(&["--user", &own, &pids[0]]), pids[..1]);
+    assert!(shown(&["--user", "4294967", &pids[0]]).is_empty());
+    assert_eq!(shown(&["--name", "pause*", &pids[0], &pids[1]]), pids[1..]);
+
+    let mut sorted = pids.clone();
+    sorted.sort_by_key(|pid| pid.parse::<i32>().unwrap());
+    assert_eq!(shown(&["--sort", "+pid", &pids[0], &pids[1]]), sorted);
+    sorted.reverse();
+    assert_eq!(shown(&["--sort", "pid", &pids[0], &pids[1]]), sorted);
+    // By a column that is not shown.
+    assert_eq!(
+        shown(&["--sort", "command", &pids[0], &pids[1]]),
+        [&*pids[1], &*pids[0]]
+    );
 }
 
 #[test]

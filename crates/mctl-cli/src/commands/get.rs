@@ -3,6 +3,7 @@
 mod columns;
 mod maps;
 mod row;
+mod select;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -48,7 +49,16 @@ pub(crate) const ENTRY: Entry = Entry {
     run,
     takes_policies: false,
     examples: &[
+        ("mctl get", "policy and coverage of all your processes"),
         ("mctl get 1234", "policy, coverage, and why not more"),
+        (
+            "mctl get --all --sort rss",
+            "every process of the host, the largest first",
+        ),
+        (
+            "mctl get --name postgres* --user postgres",
+            "those of that name and user",
+        ),
         ("mctl get --tree 1234", "the same for all descendants"),
         ("mctl get --maps 1234", "one line a mapping"),
         (
@@ -63,7 +73,7 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 #[derive(Args, Debug)]
-#[command(override_usage = "mctl get [OPTIONS] PID[:INODE]...\n       \
+#[command(override_usage = "mctl get [OPTIONS] [PID[:INODE]]...\n       \
                       mctl get [OPTIONS] --cgroup PATH\n       \
                       mctl get -o help")]
 struct Get {
@@ -79,6 +89,11 @@ struct Get {
     /// Take every process of this cgroup and of those below it
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
     cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    select: select::Select,
+    /// Sort by this column, largest first; +COLUMN smallest first
+    #[arg(long, value_name = "COLUMN", conflicts_with = "maps")]
+    sort: Option<String>,
     /// Print one line a mapping
     #[arg(long, conflicts_with_all = ["columns", "raw"])]
     maps: bool,
@@ -108,6 +123,7 @@ fn run(matches: &ArgMatches) -> Ended {
         return help();
     }
     let columns = columns::choose(args.columns.as_deref())?;
+    let sort = args.sort.as_deref().map(columns::sort).transpose()?;
     let mut code = exit::DONE;
     let (targets, failed, incomplete) = targets(&args)?;
     if incomplete {
@@ -129,8 +145,9 @@ fn run(matches: &ArgMatches) -> Ended {
             .into_iter()
             .map(|(pid, error)| Found::Failed(pid, error)),
     );
-    let group = args.tree || args.cgroup.is_some();
-    let mut reader = Reader::new(&columns, look, args.json);
+    let group = args.tree || args.cgroup.is_some() || names_none(&args);
+    let needed: Vec<&Column> = columns.iter().copied().chain(sort.map(|it| it.0)).collect();
+    let mut reader = Reader::new(&needed, look, args.json);
     for (at, target) in targets.iter().enumerate() {
         match mctl::in_share(targets.len() - at, || reader.read(target)) {
             // It ended meanwhile, or is a kernel thread among the members of a group.
@@ -149,6 +166,9 @@ fn run(matches: &ArgMatches) -> Ended {
     }
     for row in &rows {
         row.tell();
+    }
+    if let Some((column, order)) = sort {
+        rows.sort_by(|a, b| order.of(a.cell(column).as_ref(), b.cell(column).as_ref()));
     }
     let mut out = Out::new();
     if args.json {
@@ -175,6 +195,13 @@ enum Found {
 }
 
 impl Found {
+    fn cell(&self, column: &Column) -> Option<columns::Cell> {
+        match self {
+            Found::Failed(..) => None,
+            Found::Row(row) => Some((column.cell)(row)),
+        }
+    }
+
     /// Says on standard error what could not be read.
     fn tell(&self) {
         match self {
@@ -247,11 +274,34 @@ fn object(saved: &Saved) -> Map<String, Value> {
     }
 }
 
+/// Whether processes are chosen among all.
+fn names_none(args: &Get) -> bool {
+    args.words.is_empty() && args.pid.is_empty() && args.cgroup.is_none()
+}
+
 type Failures = Vec<(i32, mctl::Error)>;
 
 /// The processes that were asked for, each once, and those that could not be opened.
 /// What of a group is not reached is said; `true` where that is a failure.
 fn targets(args: &Get) -> Result<(Vec<Target>, Failures, bool), Fail> {
+    let filter = args.select.filter()?;
+    if names_none(args) {
+        if args.tree {
+            return Err(Fail::usage(
+                "--tree takes the processes of which it takes the descendants",
+            ));
+        }
+        limits::open_files_for(0, true);
+        let listed = args.select.list(&filter)?;
+        return Ok((listed.targets, listed.failed, false));
+    }
+    named(args).map(|(mut targets, failed, incomplete)| {
+        filter.retain(&mut targets);
+        (targets, failed, incomplete)
+    })
+}
+
+fn named(args: &Get) -> Result<(Vec<Target>, Failures, bool), Fail> {
     let specs = words::processes(&args.words, &args.pid)?;
     let mut failed = Vec::new();
     limits::open_files_for(specs.len(), args.tree || args.cgroup.is_some());
@@ -262,12 +312,6 @@ fn targets(args: &Get) -> Result<(Vec<Target>, Failures, bool), Fail> {
         let members = mctl::tree::members_of_cgroup(path)?;
         let incomplete = report::left_out(&members.left_out);
         return Ok((members.processes, failed, incomplete));
-    }
-    if specs.is_empty() {
-        return Err(Fail::Usage {
-            why: "no process was named".to_owned(),
-            hint: Some("give process numbers, or --cgroup PATH".to_owned()),
-        });
     }
     let mut targets = Vec::with_capacity(specs.len());
     let mut seen = HashSet::new();

@@ -1,6 +1,8 @@
 //! The columns of `mctl get`: one declaration each is the source of the help, the parser, the
 //! table and the JSON.
 
+use std::cmp::Ordering;
+
 use mctl::Known;
 use mctl::coverage::{Bytes, Coverage};
 use mctl::why::Advised;
@@ -104,6 +106,20 @@ impl Cell {
             Cell::Flag(flag) => (*flag).into(),
             Cell::Mappings(advised) => serde_json::json!(advised),
             Cell::Words(words) => words.clone().into(),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        match self {
+            Cell::Unknown | Cell::None => Rank::Nothing,
+            Cell::Text(text) | Cell::Partly(text) => Rank::Text(text.to_lowercase()),
+            Cell::Size(bytes) => Rank::Whole(bytes.0.into()),
+            Cell::Percent(percent) => Rank::Part(*percent),
+            Cell::Number(number) => Rank::Whole((*number).into()),
+            Cell::Inode(inode) => Rank::Whole((*inode).into()),
+            Cell::Flag(flag) => Rank::Whole((*flag).into()),
+            Cell::Mappings(advised) => Rank::Whole(advised.bytes.0.into()),
+            Cell::Words(words) => Rank::Text(words.join(",")),
         }
     }
 
@@ -248,6 +264,61 @@ pub(super) const DEFAULT: &[&str] = &[
     "WHY",
 ];
 
+/// Which way rows are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Ascending,
+    Descending,
+}
+
+impl Order {
+    /// What is not known comes last, whichever way.
+    pub(super) fn of(self, a: Option<&Cell>, b: Option<&Cell>) -> Ordering {
+        let (a, b) = (a.map(Cell::rank), b.map(Cell::rank));
+        let last = |rank: &Option<Rank>| matches!(rank, None | Some(Rank::Nothing));
+        last(&a).cmp(&last(&b)).then_with(|| match self {
+            Order::Ascending => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
+            Order::Descending => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
+        })
+    }
+}
+
+/// What a cell is sorted by.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+enum Rank {
+    Nothing,
+    Whole(i128),
+    Part(f64),
+    Text(String),
+}
+
+/// The column of `--sort`: numbers fall unless `+` stands before the name, and text rises.
+pub(super) fn sort(word: &str) -> Result<(&'static Column, Order), Fail> {
+    let (ascending, name) = match word.strip_prefix('+') {
+        Some(name) => (true, name),
+        None => (false, word.strip_prefix('-').unwrap_or(word)),
+    };
+    let column = find(name)?;
+    let text = column.align == Align::Left && !word.starts_with('-');
+    Ok(match ascending || text {
+        true => (column, Order::Ascending),
+        false => (column, Order::Descending),
+    })
+}
+
+fn find(name: &str) -> Result<&'static Column, Fail> {
+    let found = ALL
+        .iter()
+        .find(|column| column.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|column| column.name).collect();
+        Fail::Usage {
+            why: format!("'{name}' is no column"),
+            hint: Some(format!("the columns are {}", names.join(","))),
+        }
+    })
+}
+
 /// Whether a list of `-o` names a column.
 pub(super) fn is_named(list: Option<&str>, column: &Column) -> bool {
     list.is_some_and(|list| {
@@ -267,19 +338,7 @@ pub(super) fn choose(list: Option<&str>) -> Result<Vec<&'static Column>, Fail> {
             None => list.to_owned(),
         },
     };
-    list.split(',')
-        .map(|name| {
-            ALL.iter()
-                .find(|column| column.name.eq_ignore_ascii_case(name))
-                .ok_or_else(|| {
-                    let names: Vec<&str> = ALL.iter().map(|column| column.name).collect();
-                    Fail::Usage {
-                        why: format!("'{name}' is no column"),
-                        hint: Some(format!("the columns are {}", names.join(","))),
-                    }
-                })
-        })
-        .collect()
+    list.split(',').map(find).collect()
 }
 
 #[cfg(test)]
@@ -300,6 +359,27 @@ mod tests {
         assert_eq!(names(Some("+uid")).last(), Some(&"UID"));
         for bad in ["", "pid,", "bogus", "+", ","] {
             assert!(choose(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sorting() {
+        let (column, order) = sort("rss").unwrap();
+        assert_eq!((column.name, order), ("RSS", Order::Descending));
+        assert_eq!(sort("+RSS").unwrap().1, Order::Ascending);
+        assert_eq!(sort("command").unwrap().1, Order::Ascending);
+        assert_eq!(sort("-command").unwrap().1, Order::Descending);
+        assert!(sort("bogus").is_err() && sort("").is_err());
+        let mut cells = [
+            Cell::Unknown,
+            Cell::Size(Bytes(2)),
+            Cell::None,
+            Cell::Size(Bytes(10)),
+        ];
+        for (order, wanted) in [(Order::Descending, [10, 2]), (Order::Ascending, [2, 10])] {
+            cells.sort_by(|a, b| order.of(Some(a), Some(b)));
+            let wanted = wanted.map(|size| Cell::Size(Bytes(size)));
+            assert_eq!(cells[..2], wanted);
         }
     }
 
