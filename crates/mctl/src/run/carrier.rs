@@ -10,7 +10,7 @@ use mctl_sys::inject::{CarriedCall, Carrier, Memory, Undone};
 use mctl_sys::raw::madvise::Range;
 
 use crate::error::{Error, Result};
-use crate::run::patience::{has_no_moment, spend};
+use crate::run::patience::{disturbance, has_no_moment, spend};
 use crate::target::Target;
 
 /// The most that one call may take. It concerns a piece of memory that is read in or swapped in within
@@ -47,6 +47,8 @@ pub(crate) struct Carrying<'t> {
     carrier: Option<Carrier>,
     stops: Stops,
     left: Vec<i64>,
+    /// How the target was disturbed, where that was accepted.
+    disturbed: Option<String>,
     late: u32,
 }
 
@@ -62,6 +64,7 @@ impl<'t> Carrying<'t> {
             carrier: None,
             stops: Stops::default(),
             left: Vec::new(),
+            disturbed: None,
             late: 0,
         })
     }
@@ -187,20 +190,26 @@ impl<'t> Carrying<'t> {
             self.stops.total += report.stopped;
             self.stops.longest = self.stops.longest.max(report.longest);
             self.left.extend(report.left);
+            let disturbed = report.disturbed.as_ref().and_then(disturbance);
+            self.disturbed = disturbed.or(self.disturbed.take());
         }
         self.stops
     }
 
-    /// What is left in the target, in words.
+    /// What is left in the target, and how it was disturbed, in words.
     pub(crate) fn note(&self) -> Option<String> {
         let numbers: Vec<String> = self.left.iter().map(ToString::to_string).collect();
-        (!numbers.is_empty()).then(|| {
+        let left = (!numbers.is_empty()).then(|| {
             format!(
                 "no moment was found to have it wait for our ended task in it (child {}): it goes \
                  with the next such command, or with the process",
                 numbers.join(", ")
             )
-        })
+        });
+        match (left, &self.disturbed) {
+            (Some(left), Some(disturbed)) => Some(format!("{left}; {disturbed}")),
+            (left, disturbed) => left.or_else(|| disturbed.clone()),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use mctl_abi::Errno;
 
 use super::error::{InjectError, NO_CHILD, NO_THREAD, Refusal};
 use super::files::thread_is_ending;
-use super::job::{Job, Limits, more_ns, run, with_more};
+use super::job::{Job, Limits, Report, more_ns, run, with_more};
 use super::look::Prepared;
 use super::memory::Memory;
 use super::script::ScriptCall;
@@ -82,6 +82,14 @@ pub struct CarrierReport {
     /// Its number in the target's PID namespace, where it could not be waited for in the target: an
     /// ended child without a parent's care, until the target ends or waits for all its children.
     pub left: Option<i64>,
+    /// The last stop that disturbed a thread, where that was accepted ([`Limits::disturb`]).
+    pub disturbed: Option<Report>,
+}
+
+impl CarrierReport {
+    fn note(&mut self, stop: Report) {
+        self.disturbed = stop.disturbed.map(|_| stop).or(self.disturbed);
+    }
 }
 
 /// What its keeper found out.
@@ -310,6 +318,9 @@ fn keep_one(
     };
     report.stopped = Duration::from_nanos(birth.stopped_ns);
     report.longest = Duration::from_nanos(birth.longest_ns);
+    if let Ok(stop) = outcome {
+        report.note(stop);
+    }
     if let Some(child) = birth.child()
         && !birth.reaped
     {
@@ -377,6 +388,7 @@ fn reap(
             job.outcome()
         };
         if let Ok(stop) = outcome {
+            report.note(stop);
             let stop = Duration::from_nanos(stop.stopped_ns);
             report.stopped += stop;
             report.longest = report.longest.max(stop);

@@ -278,7 +278,7 @@ impl Job<'_> {
                 calls,
                 disturbed: afresh.then_some(Disturbed {
                     call: candidate.call.map(|call| call.number),
-                    harm: Harm::Late,
+                    harm: Harm::of(candidate.call.as_ref()),
                 }),
             })
             .map_err(State::Failed)

@@ -30,6 +30,8 @@ pub(super) struct Injected<'t> {
     budget: Duration,
     vectored: bool,
     stops: Stops,
+    /// How the target was disturbed, where that was accepted.
+    disturbed: Option<String>,
     cancel: Option<&'t AtomicBool>,
 }
 
@@ -49,6 +51,7 @@ impl<'t> Injected<'t> {
             budget,
             vectored: takes_own_advice(advice.number()),
             stops: Stops::default(),
+            disturbed: None,
             cancel,
         }
     }
@@ -89,6 +92,7 @@ impl<'t> Injected<'t> {
             Err(error) => return Err(error),
         };
         let stop = Duration::from_nanos(report.stopped_ns);
+        self.disturbed = crate::run::patience::disturbance(&report).or(self.disturbed.take());
         self.stops.total += stop;
         self.stops.longest = self.stops.longest.max(stop);
         Ok(given)
@@ -156,6 +160,10 @@ impl Stopping for Injected<'_> {
 
     fn stops(&mut self) -> Stops {
         self.stops
+    }
+
+    fn note(&self) -> Option<String> {
+        self.disturbed.clone()
     }
 }
 
