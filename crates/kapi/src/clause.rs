@@ -1,10 +1,13 @@
-//! The single statements of a specification, each with an identifier that survives reordering and
-//! a hash of its content: the unit of requirements, verification, tracing and comparison.
+//! The single statements of a specification, each with an identifier made of its own words, which
+//! no neighbour changes, and a hash of its content: the unit of requirements, verification, tracing
+//! and comparison.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::ir::{Span, Spec};
+use crate::ir::vocab::Word as _;
+use crate::ir::{Param, Return, Span, Spec};
+use crate::verify::typed;
 
 /// What a clause speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -54,11 +57,27 @@ impl ClauseKind {
     }
 }
 
+/// What a statement is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// In codes, masks, ranges, enumerations or expressions: calls can bear it out or contradict it.
+    Machine,
+    /// In words, or of something that no call shows: somebody has to read it.
+    Prose,
+}
+
 /// One statement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Clause {
-    /// `MLOCKALL-ERR-EINVAL`.
+    /// `MLOCKALL-ERR-EINVAL-BAD-FLAGS`: the call, the kind, the name and, where a name may stand more
+    /// than once, what tells it from the others.
     pub id: String,
+    /// The identifier without the last part: `MLOCKALL-ERR-EINVAL`.
+    #[serde(skip)]
+    pub base: String,
+    /// What a verdict could rest on.
+    pub basis: Basis,
     /// What it speaks of.
     pub kind: ClauseKind,
     /// Its position in its list.
@@ -79,13 +98,12 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
     let mut list = List {
         call: slug(spec.call_name()),
         clauses: Vec::new(),
-        seen: std::collections::HashMap::new(),
     };
     if !spec.contexts.is_empty() {
         list.add(
             ClauseKind::Context,
             0,
-            "",
+            Named::only("", Basis::Prose),
             "contexts",
             format!("May be called in: {}.", spec.contexts.short()),
             &spec.contexts,
@@ -98,7 +116,7 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::Param,
             n,
-            &p.name,
+            Named::only(&p.name, basis(limited(p))),
             &format!("parameter {}", p.name),
             text,
             p,
@@ -109,7 +127,7 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::Return,
             0,
-            "",
+            Named::only("", basis(checked(r))),
             "return value",
             sentence(&r.description),
             r,
@@ -123,9 +141,17 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
             labelled("When: ", &e.condition),
             sentence(&e.description)
         );
-        list.add(ClauseKind::Error, n, &e.name, &e.name, text, e, &e.span);
+        let own = [&e.summary, &e.condition, &e.description];
+        let named = Named {
+            name: &e.name,
+            own: own.into_iter().find(|t| !t.is_empty()).cloned(),
+            basis: basis(typed(spec, &e.condition).is_some()),
+        };
+        list.add(ClauseKind::Error, n, named, &e.name, text, e, &e.span);
     }
     for (n, c) in spec.constraints.iter().enumerate() {
+        let rule = c.expression.as_deref().and_then(|e| typed(spec, e));
+        let rule = rule.is_some();
         let text = format!(
             "{}{}",
             sentence(&c.description),
@@ -134,7 +160,7 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::Constraint,
             n,
-            &c.name,
+            Named::only(&c.name, basis(rule)),
             &c.name,
             text,
             c,
@@ -151,7 +177,11 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::Capability,
             n,
-            &c.name,
+            Named {
+                name: &c.name,
+                own: c.action.as_ref().map(|a| a.word().to_owned()),
+                basis: basis(c.capability.as_ref().is_some_and(|v| v.number.is_some())),
+            },
             &c.name,
             text,
             c,
@@ -159,6 +189,7 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         );
     }
     for (n, e) in spec.side_effects.iter().enumerate() {
+        let rule = e.expression.as_deref().and_then(|e| typed(spec, e));
         let text = format!(
             "{}{}",
             sentence(&e.description),
@@ -167,7 +198,11 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::SideEffect,
             n,
-            &e.target,
+            Named {
+                name: &e.target,
+                own: Some(e.description.clone()),
+                basis: basis(!e.effects.is_empty() || rule.is_some()),
+            },
             &format!("{}: {}", e.target, e.effects.short()),
             text,
             e,
@@ -183,7 +218,11 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::StateTrans,
             n,
-            &t.object,
+            Named {
+                name: &t.object,
+                own: Some(format!("{} to {}", t.from, t.to)),
+                basis: basis(typed(spec, &t.from).zip(typed(spec, &t.to)).is_some()),
+            },
             &format!("{}: {} → {}", t.object, t.from, t.to),
             text,
             t,
@@ -196,14 +235,19 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
             sentence(&s.description),
             labelled("When: ", &s.condition)
         );
-        list.add(ClauseKind::Signal, n, &s.name, &s.name, text, s, &s.span);
+        let named = Named {
+            name: &s.name,
+            own: Some(s.direction.short()),
+            basis: Basis::Prose,
+        };
+        list.add(ClauseKind::Signal, n, named, &s.name, text, s, &s.span);
     }
     for (n, l) in spec.locks.iter().enumerate() {
         let scope = l.scope().unwrap_or("other");
         list.add(
             ClauseKind::Lock,
             n,
-            &l.name,
+            Named::only(&l.name, Basis::Prose),
             &format!("{} ({scope})", l.name),
             sentence(&l.description),
             l,
@@ -214,20 +258,69 @@ pub fn clauses(spec: &Spec) -> Vec<Clause> {
         list.add(
             ClauseKind::Struct,
             n,
-            &s.name,
+            Named::only(&s.name, Basis::Prose),
             &format!("struct {}", s.name),
             sentence(&s.description),
             s,
             &s.span,
         );
     }
-    list.clauses
+    list.finish()
+}
+
+fn basis(machine: bool) -> Basis {
+    if machine {
+        Basis::Machine
+    } else {
+        Basis::Prose
+    }
+}
+
+/// Whether the values of a parameter are limited by more than words.
+fn limited(p: &Param) -> bool {
+    use crate::ir::vocab::ConstraintKind as Kind;
+    let l = &p.limits;
+    l.range.is_some()
+        || l.valid_mask.is_some()
+        || !l.enum_values.is_empty()
+        || l.alignment.is_some()
+        || l.size_param.is_some()
+        || matches!(
+            l.kind,
+            Some(Kind::PageAligned | Kind::PowerOfTwo | Kind::Nonzero)
+        )
+        || p.kind == Some(crate::ir::vocab::TypeKind::Fd)
+}
+
+/// Whether success is told by more than words.
+fn checked(r: &Return) -> bool {
+    use crate::ir::vocab::CheckKind as Kind;
+    r.success.is_some()
+        || r.success_range.is_some()
+        || matches!(r.check, Some(Kind::Fd | Kind::ErrorCheck))
+}
+
+/// What an identifier is made of.
+struct Named<'a> {
+    name: &'a str,
+    /// What tells it from others of the name; `None` where names stand once.
+    own: Option<String>,
+    basis: Basis,
+}
+
+impl<'a> Named<'a> {
+    fn only(name: &'a str, basis: Basis) -> Self {
+        Self {
+            name,
+            own: None,
+            basis,
+        }
+    }
 }
 
 struct List {
     call: String,
     clauses: Vec<Clause>,
-    seen: std::collections::HashMap<String, usize>,
 }
 
 impl List {
@@ -236,29 +329,28 @@ impl List {
         &mut self,
         kind: ClauseKind,
         index: usize,
-        name: &str,
+        named: Named<'_>,
         title: &str,
         text: String,
         content: &impl Serialize,
         span: &Span,
     ) {
-        let name = slug(name);
+        let name = slug(named.name);
         let base = if name.is_empty() {
             format!("{}-{}", self.call, kind.tag())
         } else {
             format!("{}-{}-{name}", self.call, kind.tag())
         };
-        // The same name twice: by order, which is all there is.
-        let seen = self.seen.entry(base.clone()).or_default();
-        let same = *seen;
-        *seen += 1;
-        let id = if same == 0 {
-            base
+        let own = named.own.as_deref().map(own_words).unwrap_or_default();
+        let id = if own.is_empty() {
+            base.clone()
         } else {
-            format!("{base}.{}", same + 1)
+            format!("{base}-{own}")
         };
         self.clauses.push(Clause {
             id,
+            base,
+            basis: named.basis,
             kind,
             index,
             title: title.to_owned(),
@@ -267,6 +359,46 @@ impl List {
             span: span.clone(),
         });
     }
+
+    /// Those that say the same under one name are told apart by their hashes; exact copies are
+    /// counted, and nothing else is.
+    fn finish(mut self) -> Vec<Clause> {
+        use std::collections::HashMap;
+        let mut times: HashMap<String, usize> = HashMap::new();
+        for clause in &self.clauses {
+            *times.entry(clause.id.clone()).or_default() += 1;
+        }
+        let mut copies: HashMap<String, usize> = HashMap::new();
+        for clause in &mut self.clauses {
+            if times.get(&clause.id).copied().unwrap_or(0) < 2 {
+                continue;
+            }
+            let mark: String = clause.hash.chars().take(6).collect();
+            clause.id = format!("{}.{mark}", clause.id);
+            let copy = copies.entry(clause.id.clone()).or_default();
+            *copy += 1;
+            if *copy > 1 {
+                clause.id = format!("{}.{copy}", clause.id);
+            }
+        }
+        self.clauses
+    }
+}
+
+/// The slug of a text; the hash of the whole text is behind it where it is cut.
+fn own_words(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let whole = slug(&text);
+    let longest = text.chars().filter(char::is_ascii_alphanumeric).count();
+    if whole.len() < 40 && whole.chars().filter(char::is_ascii_alphanumeric).count() == longest {
+        return whole;
+    }
+    let cut = match whole.rfind('-') {
+        Some(at) if whole.len() >= 40 => &whole[..at],
+        _ => &whole,
+    };
+    let hash = content_hash(&text);
+    format!("{cut}-{}", hash[..4].to_ascii_uppercase())
 }
 
 /// Upper-case words joined by `-`, at most 40 characters.
@@ -430,8 +562,67 @@ mod tests {
         assert_eq!(one[0].0, "X-ERR-EINVAL");
         assert_eq!(
             (one[2].0.as_str(), one[3].0.as_str()),
-            ("X-EFFECT-VMA-FLAGS", "X-EFFECT-VMA-FLAGS.2")
+            ("X-EFFECT-VMA-FLAGS-A", "X-EFFECT-VMA-FLAGS-B")
         );
         assert_ne!(one[2].1, one[3].1);
+    }
+
+    #[test]
+    fn a_neighbour_changes_no_identifier() {
+        let error = |summary: &str, condition: &str| ErrorSpec {
+            name: "EINVAL".into(),
+            summary: summary.into(),
+            condition: condition.into(),
+            ..ErrorSpec::default()
+        };
+        let long = "the range wraps around the end of the address space, or is empty";
+        let all = [
+            error("Bad flags", ""),
+            error("", "flags & 8"),
+            error(long, ""),
+            error(&format!("{long} altogether"), ""),
+        ];
+        let ids = |errors: &[ErrorSpec]| {
+            let spec = Spec {
+                name: "sys_x".into(),
+                errors: errors.to_vec(),
+                ..Spec::default()
+            };
+            clauses(&spec).into_iter().map(|c| c.id).collect::<Vec<_>>()
+        };
+        let together = ids(&all);
+        assert_eq!(
+            together[..2],
+            ["X-ERR-EINVAL-BAD-FLAGS", "X-ERR-EINVAL-FLAGS-8"]
+        );
+        assert_ne!(together[2], together[3]);
+        for (n, one) in all.iter().enumerate() {
+            assert_eq!(ids(std::slice::from_ref(one))[0], together[n]);
+        }
+        // Nothing but the condition tells these apart.
+        let same = ids(&[error("Same", "flags & 1"), error("Same", "flags & 2")]);
+        let turned = ids(&[error("Same", "flags & 2"), error("Same", "flags & 1")]);
+        assert_ne!(same[0], same[1]);
+        assert_eq!((&same[0], &same[1]), (&turned[1], &turned[0]));
+    }
+
+    #[test]
+    fn words_are_no_machine_readable_part() {
+        let error = |condition: &str| ErrorSpec {
+            name: "EINVAL".into(),
+            condition: condition.into(),
+            ..ErrorSpec::default()
+        };
+        let spec = Spec {
+            name: "sys_x".into(),
+            params: vec![Param {
+                name: "flags".into(),
+                ..Param::default()
+            }],
+            errors: vec![error("flags & 8"), error("the flags are wrong")],
+            ..Spec::default()
+        };
+        let basis: Vec<Basis> = clauses(&spec).iter().map(|c| c.basis).collect();
+        assert_eq!(basis, [Basis::Prose, Basis::Machine, Basis::Prose]);
     }
 }

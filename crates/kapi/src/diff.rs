@@ -62,6 +62,32 @@ pub fn diff(old: &[Spec], new: &[Spec]) -> Vec<Change> {
     changes
 }
 
+/// Which clause became which: the same identifier, then, since its words may have changed, the
+/// same name in the order of the source.
+fn paired(before: &[Clause], after: &[Clause]) -> Vec<(usize, usize)> {
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    let same: [fn(&Clause, &Clause) -> bool; 3] = [
+        |a, b| a.id == b.id && a.hash == b.hash,
+        |a, b| a.id == b.id,
+        |a, b| a.base == b.base,
+    ];
+    for same in same {
+        for (n, old) in before.iter().enumerate() {
+            if pairs.iter().any(|(b, _)| *b == n) {
+                continue;
+            }
+            let free = |m: &usize| !pairs.iter().any(|(_, a)| a == m);
+            if let Some(m) = (0..after.len())
+                .filter(free)
+                .find(|m| same(old, &after[*m]))
+            {
+                pairs.push((n, m));
+            }
+        }
+    }
+    pairs
+}
+
 struct Pair<'a> {
     call: &'a str,
     changes: &'a mut Vec<Change>,
@@ -80,8 +106,13 @@ impl Pair<'_> {
     fn compare(&mut self, old: &Spec, new: &Spec) {
         self.params(old, new);
         let (before, after) = (clauses(old), clauses(new));
-        for clause in &before {
-            match after.iter().find(|c| c.id == clause.id) {
+        let pairs = paired(&before, &after);
+        for (n, clause) in before.iter().enumerate() {
+            match pairs
+                .iter()
+                .find(|(b, _)| *b == n)
+                .and_then(|(_, a)| after.get(*a))
+            {
                 None if clause.kind != ClauseKind::Param => {
                     let impact = removed(clause.kind);
                     self.add(&clause.id, impact, format!("{} is gone", clause.title));
@@ -90,15 +121,14 @@ impl Pair<'_> {
                 _ => {}
             }
         }
-        for clause in after
-            .iter()
-            .filter(|c| c.kind != ClauseKind::Param && !before.iter().any(|b| b.id == c.id))
-        {
-            self.add(
-                &clause.id,
-                added(clause.kind),
-                format!("{} is new", clause.title),
-            );
+        for (n, clause) in after.iter().enumerate() {
+            if clause.kind != ClauseKind::Param && !pairs.iter().any(|(_, a)| *a == n) {
+                self.add(
+                    &clause.id,
+                    added(clause.kind),
+                    format!("{} is new", clause.title),
+                );
+            }
         }
         if new.deprecated && !old.deprecated {
             self.add(self.call, Impact::Compatible, "is deprecated now");

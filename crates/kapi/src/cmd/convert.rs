@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use kapi::emit::{Format, emit, man_page, man_volume};
+use kapi::emit::{Format, emit, man_page, man_volume, requirements, verified};
 use kapi::ir::Spec;
 
 use super::input::Input;
@@ -11,6 +11,11 @@ use super::{Status, print};
 
 /// Convert specifications to another form
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi convert --to man --output man2
+  kapi convert -s drivers/foo.c --to syzlang
+  kapi verify --all --json --log calls.log > seen.json
+  kapi convert --to requirements --verified seen.json")]
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,
@@ -23,15 +28,30 @@ pub(super) struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     date: String,
 
+    /// Requirements: say what calls showed of each, from the output of kapi verify --json
+    #[arg(long, value_name = "FILE")]
+    verified: Option<PathBuf>,
+
     /// Write one file for each call into this directory instead of standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Status> {
+    let seen = match &args.verified {
+        None => Vec::new(),
+        Some(_) if args.to != Format::Requirements => {
+            bail!("--verified goes with --to requirements only")
+        }
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(anyhow::Error::from)
+            .and_then(|text| Ok(verified(&text)?))
+            .with_context(|| format!("reading {}", path.display()))?,
+    };
     let specs = args.input.specs()?;
     let emit = |specs: &[Spec], format| match format {
         Format::Man => specs.iter().map(|s| man_page(s, &args.date)).collect(),
+        Format::Requirements => requirements(specs, &seen),
         _ => emit(specs, format),
     };
     let Some(dir) = &args.output else {

@@ -32,6 +32,18 @@ pub(super) struct Args {
     /// At most so many mutants of each clause, spread over all of them
     #[arg(long, value_name = "COUNT")]
     each: Option<usize>,
+
+    /// Only a part of the mutants, the second of four say, so that a long run can be divided
+    #[arg(long, value_name = "N/M", value_parser = part)]
+    part: Option<(usize, usize)>,
+}
+
+/// `2/4`
+fn part(text: &str) -> Result<(usize, usize), String> {
+    text.split_once('/')
+        .and_then(|(n, m)| Some((n.parse().ok()?, m.parse().ok()?)))
+        .filter(|(n, m)| (1..=*m).contains(n))
+        .ok_or_else(|| format!("`{text}` is no part such as 2/4"))
 }
 
 /// How the mutants of one kind of clause fared.
@@ -56,7 +68,10 @@ pub(super) fn run(args: &Args) -> Result<Status> {
     let mut out = String::new();
     let (mut wrong, mut present) = (0, 0);
     for spec in &specs {
-        let chosen = spread(mutants(spec), args.each);
+        let mut chosen = spread(mutants(spec), args.each);
+        if let Some((n, of)) = args.part {
+            chosen = chosen.into_iter().skip(n - 1).step_by(of).collect();
+        }
         if !args.verify {
             for mutant in &chosen {
                 out.push_str(&format!("{}: {}\n", mutant.clause, mutant.what));

@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["call", "clause"])]
     all: bool,
 
-    /// Only this clause, by its identifier
+    /// Only this clause, by its identifier; without the words at the end of it, all of the name
     #[arg(long, value_name = "ID")]
     clause: Option<String>,
 
@@ -55,7 +55,10 @@ pub(super) fn run(args: &Args) -> Result<Status> {
     let spec = args.input.one(call)?;
     let mut done = verify(&spec, args.dangerous)?;
     if let Some(id) = &args.clause {
-        done.findings.retain(|f| f.clause.id == *id);
+        // The whole identifier, or without the words at its end.
+        let whole = done.findings.iter().any(|f| f.clause.id == *id);
+        done.findings
+            .retain(|f| f.clause.id == *id || (!whole && f.clause.base == *id));
         anyhow::ensure!(
             !done.findings.is_empty(),
             "`{}` has no clause {id}",

@@ -10,6 +10,8 @@ mod requirements;
 mod rst;
 mod syzlang;
 
+pub use requirements::{Verified, requirements, verified};
+
 use std::str::FromStr;
 
 use crate::front::kdoc;
@@ -97,7 +99,7 @@ pub fn emit(specs: &[Spec], format: Format) -> String {
         Format::Kerneldoc => each(&kdoc::write, "\n"),
         Format::Syzlang => syzlang::emit(specs),
         Format::Macros => each(&cmacro::emit, "\n"),
-        Format::Requirements => requirements::emit(specs),
+        Format::Requirements => requirements(specs, &[]),
     }
 }
 

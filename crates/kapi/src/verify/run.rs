@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde::{Deserialize, Serialize};
 
 use super::script::{Outcome, Report, Step, View};
@@ -50,9 +51,9 @@ fn attempt(scripts: &[Vec<Step>]) -> anyhow::Result<Vec<Log>> {
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(serde_json::to_string(scripts)?.as_bytes())?;
     }
-    let (text, hung) = listen(&mut child)?;
+    let (text, killed) = listen(&mut child)?;
     let mut errors = String::new();
-    if let Some(mut stderr) = child.stderr.take().filter(|_| !hung) {
+    if let Some(mut stderr) = child.stderr.take().filter(|_| killed.is_none()) {
         let _ = stderr.read_to_string(&mut errors);
     }
     let status = child.wait()?;
@@ -90,14 +91,9 @@ fn attempt(scripts: &[Vec<Step>]) -> anyhow::Result<Vec<Log>> {
         }
     }
     if let Some(log) = logs.last_mut().filter(|log| !done && log.failed.is_none()) {
-        log.failed = Some(if hung {
-            format!(
-                "no word within {} s; the process was killed",
-                LONGEST.as_secs()
-            )
-        } else {
-            format!("the process ended with {status}: {}", errors.trim())
-        });
+        log.failed = Some(
+            killed.unwrap_or_else(|| format!("the process ended with {status}: {}", errors.trim())),
+        );
     }
     if logs.is_empty() {
         logs.push(Log::failed(format!(
@@ -108,30 +104,47 @@ fn attempt(scripts: &[Vec<Step>]) -> anyhow::Result<Vec<Log>> {
     Ok(logs)
 }
 
-/// Everything that the agent writes; true when it was killed for its silence.
-fn listen(child: &mut Child) -> anyhow::Result<(Vec<u8>, bool)> {
+/// Everything that the agent writes, and why it was killed, if it was.
+fn listen(child: &mut Child) -> anyhow::Result<(Vec<u8>, Option<String>)> {
     let mut text = Vec::new();
     let Some(mut stdout) = child.stdout.take() else {
-        return Ok((text, false));
+        return Ok((text, None));
+    };
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
     };
     let mut end = Instant::now() + LONGEST;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
         if poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&timeout))? == 0 {
+            let why = if stopped(child) {
+                "the call stopped its caller; the process was killed".to_owned()
+            } else if Instant::now() >= end {
+                format!(
+                    "no word within {} s; the process was killed",
+                    LONGEST.as_secs()
+                )
+            } else {
+                continue;
+            };
             child.kill()?;
-            return Ok((text, true));
+            return Ok((text, Some(why)));
         }
         match stdout.read(&mut buffer)? {
-            0 => return Ok((text, false)),
+            0 => return Ok((text, None)),
             n => text.extend_from_slice(buffer.get(..n).unwrap_or_default()),
         }
         end = Instant::now() + LONGEST;
     }
+}
+
+/// Whether a signal has stopped the process: nobody will wake it.
+fn stopped(child: &Child) -> bool {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    pid.and_then(|pid| waitid(WaitId::Pid(pid), options).ok()?)
+        .is_some_and(|status| status.stopped())
 }
 
 /// Runs a batch to its end, with as many agents as it takes.

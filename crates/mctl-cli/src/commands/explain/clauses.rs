@@ -20,7 +20,7 @@ pub(super) struct Clause {
 pub(super) const CLAUSES: &[Clause] = &[
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EACCES",
+        id: "MADVISE-ERR-EACCES-NOT-WRITABLE",
         errno: "EACCES",
         summary: "Not writable",
         condition: "MADV_REMOVE on a mapping that is not shared and writable",
@@ -28,7 +28,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EAGAIN",
+        id: "MADVISE-ERR-EAGAIN-NOT-NOW",
         errno: "EAGAIN",
         summary: "Not now",
         condition: "a resource of the kernel is short for the moment",
@@ -36,7 +36,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EBADF",
+        id: "MADVISE-ERR-EBADF-NOT-A-FILE",
         errno: "EBADF",
         summary: "Not a file",
         condition: "MADV_WILLNEED on memory without a file, in a kernel without swap",
@@ -44,7 +44,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EBUSY",
+        id: "MADVISE-ERR-EBUSY-THE-PAGE-IS-IN-USE",
         errno: "EBUSY",
         summary: "The page is in use",
         condition: "MADV_COLLAPSE meets pages that others hold",
@@ -52,7 +52,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EFAULT",
+        id: "MADVISE-ERR-EFAULT-THE-PAGES-CANNOT-BE-HAD",
         errno: "EFAULT",
         summary: "The pages cannot be had",
         condition: "MADV_POPULATE_READ or MADV_POPULATE_WRITE meets memory whose access would raise SIGBUS or SIGSEGV",
@@ -60,7 +60,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EHWPOISON",
+        id: "MADVISE-ERR-EHWPOISON-BROKEN-MEMORY",
         errno: "EHWPOISON",
         summary: "Broken memory",
         condition: "MADV_POPULATE_READ or MADV_POPULATE_WRITE meets a page with a hardware error",
@@ -68,7 +68,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EINTR",
+        id: "MADVISE-ERR-EINTR-KILLED-WHILE-WAITING",
         errno: "EINTR",
         summary: "Killed while waiting",
         condition: "a fatal signal is pending while the call waits for the address space",
@@ -76,7 +76,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EINVAL",
+        id: "MADVISE-ERR-EINVAL-BAD-RANGE-OR-ADVICE",
         errno: "EINVAL",
         summary: "Bad range or advice",
         condition: "",
@@ -84,7 +84,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EIO",
+        id: "MADVISE-ERR-EIO-READING-FAILED",
         errno: "EIO",
         summary: "Reading failed",
         condition: "paging in after MADV_WILLNEED would fail or exceed the limit",
@@ -92,7 +92,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-ENOMEM",
+        id: "MADVISE-ERR-ENOMEM-A-HOLE-IN-THE-RANGE",
         errno: "ENOMEM",
         summary: "A hole in the range",
         condition: "",
@@ -100,7 +100,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "madvise",
-        id: "MADVISE-ERR-EPERM",
+        id: "MADVISE-ERR-EPERM-NOT-ALLOWED",
         errno: "EPERM",
         summary: "Not allowed",
         condition: "MADV_HWPOISON or MADV_SOFT_OFFLINE without CAP_SYS_ADMIN, or throwing away sealed memory",
@@ -108,7 +108,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EBADF",
+        id: "MCTL-ERR-EBADF-NOT-A-PROCESS-DESCRIPTOR",
         errno: "EBADF",
         summary: "Not a process descriptor",
         condition: "!is_pidfd(pidfd)",
@@ -116,7 +116,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EBUSY",
+        id: "MCTL-ERR-EBUSY-THE-PROCESS-CANNOT-BE-REACHED-NOW",
         errno: "EBUSY",
         summary: "The process cannot be reached now",
         condition: "action != MCTL_GET_POLICY, on a kernel without the call, and another tracer holds the process, its parent waits in vfork, or no moment came at which a stop goes unnoticed",
@@ -124,7 +124,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EINTR",
+        id: "MCTL-ERR-EINTR-INTERRUPTED",
         errno: "EINTR",
         summary: "Interrupted",
         condition: "a signal is pending while MCTL_CLEAR_MERGEABLE takes merged pages apart, or a fatal one while MCTL_SET_MERGEABLE or MCTL_CLEAR_MERGEABLE waits for the address space",
@@ -132,7 +132,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EINVAL",
+        id: "MCTL-ERR-EINVAL-UNKNOWN-ACTION-OR-FLAG",
         errno: "EINVAL",
         summary: "Unknown action or flag",
         condition: "!one_of(action, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 256) || (flags & ~MCTL_SET_DEFAULT_EXEC) || flags && !one_of(action, MCTL_SET_HUGEPAGE, MCTL_SET_NOHUGEPAGE, MCTL_SET_MERGEABLE, MCTL_SET_HUGEPAGE_ADVISED)",
@@ -140,7 +140,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-ENOMEM",
+        id: "MCTL-ERR-ENOMEM-NO-MEMORY",
         errno: "ENOMEM",
         summary: "No memory",
         condition: "MCTL_SET_MERGEABLE or MCTL_CLEAR_MERGEABLE walks the mappings and runs out of memory",
@@ -148,7 +148,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EOPNOTSUPP",
+        id: "MCTL-ERR-EOPNOTSUPP-THIS-KERNEL-CANNOT-DO-IT",
         errno: "EOPNOTSUPP",
         summary: "This kernel cannot do it",
         condition: "a kernel without the call cannot carry out exactly what was asked, or does not show the whole policy of another process for MCTL_GET_POLICY, or one with it has no KSM for MCTL_SET_MERGEABLE and MCTL_CLEAR_MERGEABLE",
@@ -156,7 +156,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-EPERM",
+        id: "MCTL-ERR-EPERM-NOT-ALLOWED",
         errno: "EPERM",
         summary: "Not allowed",
         condition: "!CAP_SYS_ADMIN && (!own(pidfd) || flags)",
@@ -164,7 +164,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl",
-        id: "MCTL-ERR-ESRCH",
+        id: "MCTL-ERR-ESRCH-THE-PROCESS-IS-GONE",
         errno: "ESRCH",
         summary: "The process is gone",
         condition: "is_pidfd(pidfd) && !alive(pidfd)",
@@ -172,7 +172,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EBADF",
+        id: "MCTL_PROCESS_MADVISE-ERR-EBADF-NOT-A-PROCESS-DESCRIPTOR",
         errno: "EBADF",
         summary: "Not a process descriptor",
         condition: "idtype == P_PIDFD && !is_pidfd(id)",
@@ -180,7 +180,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EBUSY",
+        id: "MCTL_PROCESS_MADVISE-ERR-EBUSY-THE-PROCESS-CANNOT-BE-REACHED-NOW",
         errno: "EBUSY",
         summary: "The process cannot be reached now",
         condition: "injection is needed, and another tracer holds the process, its parent waits in vfork, or no moment came at which a stop goes unnoticed",
@@ -188,7 +188,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EFAULT",
+        id: "MCTL_PROCESS_MADVISE-ERR-EFAULT-THE-RANGES-CANNOT-BE-READ",
         errno: "EFAULT",
         summary: "The ranges cannot be read",
         condition: "vec does not point to readable memory",
@@ -196,7 +196,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EINVAL",
+        id: "MCTL_PROCESS_MADVISE-ERR-EINVAL-BAD-ARGUMENTS",
         errno: "EINVAL",
         summary: "Bad arguments",
         condition: "an unknown idtype or flag, advice without a default across exec, a whole address space with a vec, or part of the trio",
@@ -204,7 +204,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-ENOMEM",
+        id: "MCTL_PROCESS_MADVISE-ERR-ENOMEM-A-HOLE-IN-A-RANGE",
         errno: "ENOMEM",
         summary: "A hole in a range",
         condition: "part of a range is not mapped, and neither PMADV_NO_ERROR_ON_UNMAPPED nor PMADV_SKIP_ERRORS is given",
@@ -212,7 +212,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EOPNOTSUPP",
+        id: "MCTL_PROCESS_MADVISE-ERR-EOPNOTSUPP-THIS-KERNEL-CANNOT-DO-IT",
         errno: "EOPNOTSUPP",
         summary: "This kernel cannot do it",
         condition: "the kernel refuses the advice from outside and injection is not possible",
@@ -220,7 +220,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-EPERM",
+        id: "MCTL_PROCESS_MADVISE-ERR-EPERM-NOT-ALLOWED",
         errno: "EPERM",
         summary: "Not allowed",
         condition: "the caller may not act on the process, or advice that loses data was not asked for explicitly",
@@ -228,7 +228,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mctl_process_madvise",
-        id: "MCTL_PROCESS_MADVISE-ERR-ESRCH",
+        id: "MCTL_PROCESS_MADVISE-ERR-ESRCH-THE-PROCESS-IS-GONE",
         errno: "ESRCH",
         summary: "The process is gone",
         condition: "the number or descriptor means no living process, or not the one that was named",
@@ -236,7 +236,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mlockall",
-        id: "MLOCKALL-ERR-EINTR",
+        id: "MLOCKALL-ERR-EINTR-KILLED-WHILE-WAITING",
         errno: "EINTR",
         summary: "Killed while waiting",
         condition: "a fatal signal is pending while the call waits for the address space",
@@ -244,7 +244,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mlockall",
-        id: "MLOCKALL-ERR-EINVAL",
+        id: "MLOCKALL-ERR-EINVAL-BAD-FLAGS",
         errno: "EINVAL",
         summary: "Bad flags",
         condition: "flags == 0 || flags == MCL_ONFAULT || flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)",
@@ -252,7 +252,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mlockall",
-        id: "MLOCKALL-ERR-ENOMEM",
+        id: "MLOCKALL-ERR-ENOMEM-THE-LIMIT-IS-REACHED",
         errno: "ENOMEM",
         summary: "The limit is reached",
         condition: "(flags & MCL_CURRENT) && total_vm > RLIMIT_MEMLOCK && !CAP_IPC_LOCK",
@@ -260,7 +260,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "mlockall",
-        id: "MLOCKALL-ERR-EPERM",
+        id: "MLOCKALL-ERR-EPERM-NO-PRIVILEGE-AND-NO-ALLOWANCE",
         errno: "EPERM",
         summary: "No privilege and no allowance",
         condition: "RLIMIT_MEMLOCK == 0 && !CAP_IPC_LOCK",
@@ -268,7 +268,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "munlockall",
-        id: "MUNLOCKALL-ERR-EINTR",
+        id: "MUNLOCKALL-ERR-EINTR-KILLED-WHILE-WAITING",
         errno: "EINTR",
         summary: "Killed while waiting",
         condition: "a fatal signal is pending while the call waits for the address space",
@@ -276,7 +276,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-EINVAL",
+        id: "PIDFD_OPEN-ERR-EINVAL-UNKNOWN-FLAG-OR-NO-PROCESS-NUMBER",
         errno: "EINVAL",
         summary: "Unknown flag or no process number",
         condition: "pid <= 0 || flags & ~(PIDFD_NONBLOCK | PIDFD_THREAD)",
@@ -284,7 +284,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-EMFILE",
+        id: "PIDFD_OPEN-ERR-EMFILE-THE-CALLER-S-DESCRIPTORS-ARE-USED-UP",
         errno: "EMFILE",
         summary: "The caller's descriptors are used up",
         condition: "the caller has as many descriptors open as RLIMIT_NOFILE allows",
@@ -292,7 +292,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-ENFILE",
+        id: "PIDFD_OPEN-ERR-ENFILE-THE-SYSTEM-S-DESCRIPTORS-ARE-USED-UP",
         errno: "ENFILE",
         summary: "The system's descriptors are used up",
         condition: "the system has as many files open as it allows",
@@ -300,7 +300,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-ENODEV",
+        id: "PIDFD_OPEN-ERR-ENODEV-NO-INTERNAL-FILE-SYSTEM",
         errno: "ENODEV",
         summary: "No internal file system",
         condition: "the anonymous file system of descriptors is not there",
@@ -308,7 +308,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-ENOMEM",
+        id: "PIDFD_OPEN-ERR-ENOMEM-NO-MEMORY",
         errno: "ENOMEM",
         summary: "No memory",
         condition: "the kernel has no memory for the descriptor",
@@ -316,7 +316,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "pidfd_open",
-        id: "PIDFD_OPEN-ERR-ESRCH",
+        id: "PIDFD_OPEN-ERR-ESRCH-NO-SUCH-PROCESS",
         errno: "ESRCH",
         summary: "No such process",
         condition: "!pid_exists(pid)",
@@ -324,7 +324,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_get_memory_merge",
-        id: "PRCTL_GET_MEMORY_MERGE-ERR-EINVAL",
+        id: "PRCTL_GET_MEMORY_MERGE-ERR-EINVAL-STRAY-ARGUMENT",
         errno: "EINVAL",
         summary: "Stray argument",
         condition: "option != PR_GET_MEMORY_MERGE || arg2 || arg3 || arg4 || arg5",
@@ -332,7 +332,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_get_thp_disable",
-        id: "PRCTL_GET_THP_DISABLE-ERR-EINVAL",
+        id: "PRCTL_GET_THP_DISABLE-ERR-EINVAL-STRAY-ARGUMENT",
         errno: "EINVAL",
         summary: "Stray argument",
         condition: "option != PR_GET_THP_DISABLE || arg2 || arg3 || arg4 || arg5",
@@ -340,7 +340,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_set_memory_merge",
-        id: "PRCTL_SET_MEMORY_MERGE-ERR-EINTR",
+        id: "PRCTL_SET_MEMORY_MERGE-ERR-EINTR-KILLED-WHILE-WAITING",
         errno: "EINTR",
         summary: "Killed while waiting",
         condition: "a fatal signal is pending while the call waits for the address space",
@@ -348,7 +348,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_set_memory_merge",
-        id: "PRCTL_SET_MEMORY_MERGE-ERR-EINVAL",
+        id: "PRCTL_SET_MEMORY_MERGE-ERR-EINVAL-STRAY-ARGUMENT-OR-NO-KSM",
         errno: "EINVAL",
         summary: "Stray argument or no KSM",
         condition: "option != PR_SET_MEMORY_MERGE || arg3 || arg4 || arg5",
@@ -356,7 +356,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_set_memory_merge",
-        id: "PRCTL_SET_MEMORY_MERGE-ERR-ENOMEM",
+        id: "PRCTL_SET_MEMORY_MERGE-ERR-ENOMEM-NO-MEMORY",
         errno: "ENOMEM",
         summary: "No memory",
         condition: "the kernel has no memory to register the address space or to take pages apart",
@@ -364,7 +364,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_set_thp_disable",
-        id: "PRCTL_SET_THP_DISABLE-ERR-EINTR",
+        id: "PRCTL_SET_THP_DISABLE-ERR-EINTR-KILLED-WHILE-WAITING",
         errno: "EINTR",
         summary: "Killed while waiting",
         condition: "a fatal signal is pending while the call waits for the address space",
@@ -372,7 +372,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "prctl_set_thp_disable",
-        id: "PRCTL_SET_THP_DISABLE-ERR-EINVAL",
+        id: "PRCTL_SET_THP_DISABLE-ERR-EINVAL-BAD-ARGUMENTS",
         errno: "EINVAL",
         summary: "Bad arguments",
         condition: "option != PR_SET_THP_DISABLE || arg4 || arg5 || (arg3 & ~PR_THP_DISABLE_EXCEPT_ADVISED) || !arg2 && arg3",
@@ -380,7 +380,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EACCES",
+        id: "PROCESS_MADVISE-ERR-EACCES-NO-ACCESS-TO-THE-PROCESS",
         errno: "EACCES",
         summary: "No access to the process",
         condition: "the caller may not read the process as ptrace(2) would",
@@ -388,7 +388,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EAGAIN",
+        id: "PROCESS_MADVISE-ERR-EAGAIN-NOT-NOW",
         errno: "EAGAIN",
         summary: "Not now",
         condition: "a resource of the kernel is short for the moment",
@@ -396,7 +396,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EBADF",
+        id: "PROCESS_MADVISE-ERR-EBADF-NOT-A-PROCESS-DESCRIPTOR",
         errno: "EBADF",
         summary: "Not a process descriptor",
         condition: "!is_pidfd(pidfd)",
@@ -404,7 +404,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EBUSY",
+        id: "PROCESS_MADVISE-ERR-EBUSY-THE-PAGE-IS-IN-USE",
         errno: "EBUSY",
         summary: "The page is in use",
         condition: "MADV_COLLAPSE meets pages that others hold",
@@ -412,7 +412,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EFAULT",
+        id: "PROCESS_MADVISE-ERR-EFAULT-THE-RANGES-CANNOT-BE-READ",
         errno: "EFAULT",
         summary: "The ranges cannot be read",
         condition: "!readable(vec, vlen)",
@@ -420,7 +420,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EINVAL",
+        id: "PROCESS_MADVISE-ERR-EINVAL-BAD-FLAGS-RANGES-OR-ADVICE",
         errno: "EINVAL",
         summary: "Bad flags, ranges or advice",
         condition: "",
@@ -428,7 +428,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-ENOMEM",
+        id: "PROCESS_MADVISE-ERR-ENOMEM-A-HOLE-IN-A-RANGE",
         errno: "ENOMEM",
         summary: "A hole in a range",
         condition: "a range is not mapped throughout, and nothing was advised before it",
@@ -436,7 +436,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-EPERM",
+        id: "PROCESS_MADVISE-ERR-EPERM-NOT-ALLOWED",
         errno: "EPERM",
         summary: "Not allowed",
         condition: "!own(pidfd) && !CAP_SYS_NICE",
@@ -444,7 +444,7 @@ pub(super) const CLAUSES: &[Clause] = &[
     },
     Clause {
         call: "process_madvise",
-        id: "PROCESS_MADVISE-ERR-ESRCH",
+        id: "PROCESS_MADVISE-ERR-ESRCH-THE-PROCESS-IS-GONE",
         errno: "ESRCH",
         summary: "The process is gone",
         condition: "!alive(pidfd)",
