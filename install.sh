@@ -44,8 +44,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 put 755 "$mctl" "$destdir$prefix/bin/mctl"
 "$mctl" man --out "$work/man"
-for page in "$work/man"/*.1; do
-    put 644 "$page" "$share/man/man1/${page##*/}"
+for page in "$work/man"/*.[17]; do
+    put 644 "$page" "$share/man/man${page##*.}/${page##*/}"
 done
 while read -r shell file; do
     "$mctl" completions "$shell" >"$work/completion"

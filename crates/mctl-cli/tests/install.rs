@@ -40,6 +40,7 @@ fn everything_is_installed_by_one_command() {
     for file in [
         "share/man/man1/mctl.1",
         "share/man/man1/mctl-set.1",
+        "share/man/man7/mctl.7",
         "share/bash-completion/completions/mctl",
         "share/zsh/site-functions/_mctl",
         "share/fish/vendor_completions.d/mctl.fish",

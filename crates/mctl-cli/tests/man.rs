@@ -29,7 +29,12 @@ fn all_pages_are_written_and_sound() {
     for entry in std::fs::read_dir(&out).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        for section in ["NAME", "SYNOPSIS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+        let sections: &[&str] = if path.extension().is_some_and(|end| end == "7") {
+            &["NAME", "DESCRIPTION", "GUARANTEES", "WHO MAY", "SEE ALSO"]
+        } else {
+            &["NAME", "SYNOPSIS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"]
+        };
+        for section in sections {
             assert!(text.contains(section), "{}: {section}", path.display());
         }
         if let Some(complaints) = complaints(&path) {
@@ -41,7 +46,7 @@ fn all_pages_are_written_and_sound() {
     assert_eq!(
         names.join(" "),
         "mctl-advise.1 mctl-clear.1 mctl-cold.1 mctl-collapse.1 mctl-completions.1 mctl-explain.1 mctl-get.1 mctl-lock.1 mctl-man.1 mctl-map.1 mctl-pageout.1 mctl-probe.1 \
-         mctl-restore.1 mctl-run.1 mctl-set.1 mctl-split.1 mctl-unlock.1 mctl.1"
+         mctl-restore.1 mctl-run.1 mctl-set.1 mctl-split.1 mctl-unlock.1 mctl.1 mctl.7"
     );
 }
 
@@ -54,6 +59,18 @@ fn one_page() {
     for kind in mctl::PolicyKind::ALL {
         assert!(page.contains(&kind.word().replace('-', "\\-")), "{kind}");
     }
+    assert!(
+        page.contains("\n\\fBmctl set\\fR [OPTIONS] POLICY[,POLICY]... PID[:INODE]...\n.br\n"),
+        "{page}"
+    );
+    let page = mctl(&["man", "get"]).assert(0).out;
+    for reason in mctl::why::Reason::ALL {
+        let phrase = reason.phrase().replace('-', "\\-");
+        assert!(page.contains(&format!("\\fB{phrase}\\fR\n")), "{phrase}");
+    }
+    assert!(page.contains("\\fBCOVERAGE\\fR\n"), "{page}");
+    let page = mctl(&["man", "concepts"]).assert(0).out;
+    assert!(page.starts_with(".TH MCTL 7 "), "{page}");
     let ran = mctl(&["man", "bogus"]).assert(2);
     assert!(ran.err.contains("the commands are run, "), "{ran:?}");
     mctl(&["man", "--out", "/proc/no"]).assert(1);

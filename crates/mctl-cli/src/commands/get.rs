@@ -33,6 +33,13 @@ pub(super) fn size_text(bytes: mctl::coverage::Bytes) -> String {
     columns::size(bytes, Style { bytes: false })
 }
 
+/// Every column and what it shows, for the manual page.
+pub(super) fn columns_with_meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    columns::ALL
+        .iter()
+        .map(|column| (column.name, column.about))
+}
+
 pub(crate) const ENTRY: Entry = Entry {
     name: "get",
     about: "show policy and huge-page coverage of processes",

@@ -1,5 +1,8 @@
 //! `mctl man`: the manual pages, made from the tree of commands.
 
+mod concepts;
+mod sections;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,12 +15,15 @@ use crate::exit;
 use crate::fail::{Ended, Fail, plain};
 use crate::output::Out;
 use crate::report;
-use crate::words;
+use sections::{
+    columns, commands, environment, escape, files, policies, reasons, section, see_also, statuses,
+    synopsis,
+};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "man",
     about: "print a manual page, or write all of them",
-    long: "Without --out one page goes to standard output: mctl(1), or that of the command named.",
+    long: "Without --out one page goes to standard output: mctl(1), that of the command named, or mctl(7) for 'concepts'.",
     define: ManArgs::augment_args,
     run,
     takes_policies: false,
@@ -31,7 +37,7 @@ pub(crate) const ENTRY: Entry = Entry {
 };
 
 /// When the pages last changed.
-const DATE: &str = "2026-11-20";
+const DATE: &str = "2026-12-01";
 
 #[derive(Args, Debug)]
 struct ManArgs {
@@ -48,6 +54,16 @@ fn run(matches: &ArgMatches) -> Ended {
         ManArgs::from_arg_matches(matches).map_err(|error| Fail::usage(error.to_string()))?;
     if let Some(dir) = &args.out {
         write_all(dir)?;
+        return Ok(exit::DONE);
+    }
+    if args
+        .command
+        .as_deref()
+        .is_some_and(|name| name == "concepts")
+    {
+        let mut out = Out::new();
+        out.write_all(concepts::page(DATE).as_bytes())?;
+        out.finish()?;
         return Ok(exit::DONE);
     }
     let entry =
@@ -81,7 +97,8 @@ fn write_all(dir: &Path) -> Result<(), Fail> {
         });
         std::fs::write(&path, page(entry)?).map_err(|error| failed(&path, &error))?;
     }
-    Ok(())
+    let path = dir.join("mctl.7");
+    std::fs::write(&path, concepts::page(DATE)).map_err(|error| failed(&path, &error))
 }
 
 /// One page: that of the whole command, or of one subcommand.
@@ -104,6 +121,7 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
         }
     };
     let has_subcommands = entry.is_none();
+    let usage = command.clone().render_usage().to_string();
     let man = Man::new(command.display_name(name.clone()))
         .title(name.to_uppercase())
         .section("1")
@@ -113,7 +131,7 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    synopsis(&mut text, &usage)?;
     man.render_description_section(&mut text)?;
     if entry.is_some_and(|entry| entry.takes_policies) {
         policies(&mut text)?;
@@ -122,94 +140,19 @@ fn page(entry: Option<&Entry>) -> std::io::Result<Vec<u8>> {
     if has_subcommands {
         commands(&mut text)?;
     }
+    if entry.is_some_and(|entry| entry.name == "get") {
+        columns(&mut text)?;
+        reasons(&mut text)?;
+    }
     statuses(&mut text, entry)?;
+    if has_subcommands {
+        environment(&mut text)?;
+        files(&mut text)?;
+    }
     section(&mut text, "EXAMPLES")?;
     for (line, what) in examples {
         write!(text, ".TP\n\\fB{}\\fR\n{}\n", escape(line), escape(what))?;
     }
     see_also(&mut text, entry)?;
     Ok(text)
-}
-
-fn section(text: &mut Vec<u8>, name: &str) -> std::io::Result<()> {
-    writeln!(text, ".SH \"{name}\"")
-}
-
-fn policies(text: &mut Vec<u8>) -> std::io::Result<()> {
-    section(text, "POLICIES")?;
-    for kind in mctl::PolicyKind::ALL {
-        let info = mctl::Action::of(mctl::Verb::Set, kind).info();
-        write!(
-            text,
-            ".TP\n\\fB{}\\fR\n{}\n",
-            escape(info.word),
-            escape(info.summary)
-        )?;
-    }
-    writeln!(
-        text,
-        ".PP\nOf {} only one can be in force; the last one set replaces the others.",
-        escape(
-            &words::policy_words()
-                .into_iter()
-                .filter(|word| mctl::PolicyKind::from_word(word).is_some_and(|kind| kind.is_thp()))
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
-    )
-}
-
-fn commands(text: &mut Vec<u8>) -> std::io::Result<()> {
-    section(text, "COMMANDS")?;
-    for entry in ENTRIES {
-        write!(
-            text,
-            ".TP\n\\fBmctl\\-{}\\fR(1)\n{}\n",
-            escape(entry.name),
-            escape(entry.about)
-        )?;
-    }
-    Ok(())
-}
-
-fn statuses(text: &mut Vec<u8>, entry: Option<&Entry>) -> std::io::Result<()> {
-    section(text, "EXIT STATUS")?;
-    let is_run = entry.is_some_and(|entry| entry.name == "run");
-    let table = if is_run { exit::RUN_TABLE } else { exit::TABLE };
-    for (code, meaning) in table {
-        write!(text, ".TP\n\\fB{code}\\fR\n{}\n", escape(meaning))?;
-    }
-    if is_run {
-        write!(
-            text,
-            ".PP\nOtherwise it is the exit status of the program.\n"
-        )?;
-    } else if entry.is_none() {
-        write!(text, ".PP\n\\fBmctl\\-run\\fR(1) has its own.\n")?;
-    }
-    Ok(())
-}
-
-fn see_also(text: &mut Vec<u8>, entry: Option<&Entry>) -> std::io::Result<()> {
-    section(text, "SEE ALSO")?;
-    let ours = std::iter::once("mctl".to_owned())
-        .chain(ENTRIES.iter().map(|other| format!("mctl-{}", other.name)))
-        .filter(|name| {
-            *name != entry.map_or("mctl".to_owned(), |entry| format!("mctl-{}", entry.name))
-        })
-        .map(|name| format!("\\fB{}\\fR(1)", escape(&name)));
-    let others = [("prctl", 2), ("madvise", 2), ("proc_pid_smaps", 5)]
-        .map(|(name, number)| format!("\\fB{name}\\fR({number})"));
-    let all: Vec<String> = ours.chain(others).collect();
-    writeln!(text, "{}", all.join(",\n"))
-}
-
-/// Text for roff: backslashes, hyphens, and lines that begin like a request.
-fn escape(text: &str) -> String {
-    let escaped = text.replace('\\', "\\e").replace('-', "\\-");
-    if escaped.starts_with(['.', '\'']) {
-        format!("\\&{escaped}")
-    } else {
-        escaped
-    }
 }
