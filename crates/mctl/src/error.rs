@@ -293,8 +293,8 @@ impl Error {
 /// The limit behind a step that failed for want of something that is limited.
 fn why_not(pid: i32, step: &str, errno: Errno) -> Option<String> {
     match (step, errno) {
-        (NO_TASK | NO_THREAD, Errno::EAGAIN) => Some(crate::host::tasks::why_none()),
-        (NO_CHILD, Errno::EAGAIN) => Some(crate::host::tasks::why_no_child(pid)),
+        (NO_TASK | NO_THREAD, Errno::EAGAIN) => Some(crate::target::tasks::why_none()),
+        (NO_CHILD, Errno::EAGAIN) => Some(crate::target::tasks::why_no_child(pid)),
         (_, errno) => crate::host::descriptors::limit(errno).map(str::to_owned),
     }
 }

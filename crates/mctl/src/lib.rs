@@ -13,6 +13,7 @@ mod op;
 mod run;
 mod see;
 mod target;
+mod wait;
 
 /// Every operation, in one way: what is needed to know, a plan, and the work.
 ///
@@ -52,21 +53,22 @@ pub use mctl_abi::permission::Holds;
 pub use mctl_abi::{Action, Errno, Flags, Policy, PolicyKind, Thp, Verb};
 pub use mctl_sys::raw::exec::exec_in_place;
 pub use mctl_sys::text::printable;
-pub use op::outcome::{Failure, Guarantee, Guarantees, MappingCounts, Mechanism, Note, Outcome};
+pub use op::outcome::{Guarantee, Guarantees, Mechanism, Note, Outcome};
 pub use op::policy::check::{PolicyChange, PolicyFacts};
 pub use op::policy::plan::{CalledBy, Follow, Plan, Standing, Step, Whose, plan};
-pub use op::policy::request::{AcrossExec, Exactness, Override, Request, Rule};
+pub use op::policy::request::{AcrossExec, Exactness, Request, Rule};
 pub use op::restore::Saved;
 pub use op::{advice as advise, budget, lock as memlock, restore as saved, split};
-pub use run::patience::{Patience, in_share, in_turn, patience, set_patience, together};
-pub use run::stack::with_room;
 pub use run::{ListOutcome, apply, apply_each, apply_list, dry_run, launch, launch_plan, restore};
 pub use see::address_space::AddressSpace;
 pub use see::coverage::{Bytes, Coverage};
+pub use see::mappings::{Failure, MappingCounts, Override};
 pub use see::policy::{Doubt, Known, Look, Reading, read_policy};
+pub use see::process::{self, ProcessFacts};
 pub use see::{address_space, coverage, pages, reclaim, why};
-pub use target::process::{self, ProcessFacts};
 pub use target::{OwnCalls, ProcessSpec, Target};
 pub use tree::{
     Atomicity, LeftOut, Member, Members, Rollback, TreeOutcome, apply_cgroup, apply_tree,
 };
+pub use wait::patience::{Patience, in_share, in_turn, patience, set_patience, together};
+pub use wait::stack::with_room;

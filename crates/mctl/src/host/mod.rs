@@ -2,7 +2,6 @@
 
 pub(crate) mod caller;
 pub(crate) mod descriptors;
-pub(crate) mod tasks;
 
 use std::path::Path;
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use mctl_abi::Errno;
 use serde::Serialize;
+
+use crate::see::mappings::MappingCounts;
 
 /// How surely the policy holds over one stretch of the target's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -244,50 +245,6 @@ impl fmt::Display for Note {
             Note::Disturbed { what } => f.write_str(what),
         }
     }
-}
-
-/// Mappings that were advised or left alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct MappingCounts {
-    /// Stretches of neighbouring mappings that were advised.
-    pub runs: u64,
-    /// Mappings that were advised.
-    pub changed: u64,
-    /// Mappings that had the advice already.
-    pub already: u64,
-    /// Left alone: the program chose NOHUGEPAGE, or the kernel did (thread stacks).
-    pub skipped_nohugepage: u64,
-    /// Left alone: file mappings, where the advice would change readahead.
-    pub skipped_file: u64,
-    /// Left alone: hugetlb, device and special mappings.
-    pub skipped_special: u64,
-    /// Could not be advised, by errno.
-    pub failed: Vec<Failure>,
-}
-
-/// A run that could not be advised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// First byte.
-    #[serde(serialize_with = "address")]
-    pub start: u64,
-    /// Length in bytes.
-    pub len: u64,
-    /// Why.
-    #[serde(serialize_with = "errno_name")]
-    pub errno: Errno,
-}
-
-fn errno_name<S: serde::Serializer>(errno: &Errno, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(errno)
-}
-
-/// Hexadecimal text, as everywhere: the highest addresses do not fit a double.
-pub(crate) fn address<S: serde::Serializer>(
-    address: &u64,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{address:#x}"))
 }
 
 /// What an operation did to one process.

@@ -7,12 +7,13 @@ use mctl_abi::Errno;
 use mctl_sys::inject::{InjectError, Job, Memory, Prepared, Report, RunResult, Runs};
 use mctl_sys::raw::madvise::{MADV_HUGEPAGE, Range, takes_own_advice};
 
-use super::Work;
+use super::{Work, note_disturbance};
 use crate::error::{Error, Result};
-use crate::op::outcome::{Failure, Outcome};
+use crate::op::outcome::Outcome;
 use crate::op::policy::plan::Follow;
-use crate::run::patience::{limits, note_disturbance, run};
 use crate::see::address_space::AddressSpace;
+use crate::see::mappings::{Failure, Override};
+use crate::wait::patience::{limits, run};
 
 /// How often the mappings are read again for what the target mapped meanwhile.
 const PASSES: u32 = 3;
@@ -97,10 +98,7 @@ impl<'w, 't> Advising<'w, 't> {
     /// Lists what it mapped between the listing and the stop. Overridden mappings are not looked for again: they carry
     /// the advice now like the others.
     fn follow(&mut self) -> Result<bool> {
-        let space = AddressSpace::read(
-            self.work.target,
-            crate::op::policy::request::Override::Respect,
-        )?;
+        let space = AddressSpace::read(self.work.target, Override::Respect)?;
         if space.runs().is_empty() {
             return Ok(false);
         }

@@ -10,8 +10,8 @@ use mctl_sys::inject::{CarriedCall, Carrier, Memory, Undone};
 use mctl_sys::raw::madvise::Range;
 
 use crate::error::{Error, Result};
-use crate::run::patience::{disturbance, has_no_moment, spend};
 use crate::target::Target;
+use crate::wait::patience::{disturbance, has_no_moment, spend};
 
 /// The most that one call may take. It concerns a piece of memory that is read in or swapped in within
 /// milliseconds, or seconds where storage is slow.
@@ -104,7 +104,7 @@ impl<'t> Carrying<'t> {
             {
                 self.end();
                 let memory = self.memory.clone();
-                let (fd, limits) = (self.target.as_fd(), crate::run::patience::limits());
+                let (fd, limits) = (self.target.as_fd(), crate::wait::patience::limits());
                 let carrier = Carrier::start(pid, fd, memory, limits, CALL_LIMIT, &cancelled)
                     .map_err(|error| Error::inject(pid, error));
                 let most = Duration::from_millis(u64::from(limits.wait_ms));

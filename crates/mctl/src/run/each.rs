@@ -3,10 +3,10 @@
 use crate::error::Result;
 use crate::op::budget::Ahead;
 use crate::op::{Detail, Hooks, Operation, Order, Ready};
-use crate::run::one_task;
-use crate::run::patience::{in_turn, together};
-use crate::run::stack::with_room;
 use crate::target::Target;
+use crate::wait::one_task;
+use crate::wait::patience::{in_turn, together};
+use crate::wait::stack::with_room;
 
 /// What an operation would do to a process. Nothing is touched.
 ///

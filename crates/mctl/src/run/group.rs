@@ -16,13 +16,14 @@ use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::op::outcome::Outcome;
 use crate::op::policy::plan::unsupported;
-use crate::op::policy::request::{Override, Request};
-use crate::run::patience::{Turn, after_waiting, has_no_moment, spent, together};
+use crate::op::policy::request::Request;
+use crate::see::mappings::Override;
 use crate::target::group::listing::{
     Key, Seen, descendants, list_all, open, open_each, orphans, own_pid,
 };
 use crate::target::group::{Group, LeftOut, cgroup_dir, key_of, list_cgroup};
 use crate::target::{ProcessSpec, Target};
+use crate::wait::patience::{Turn, after_waiting, has_no_moment, spent, together};
 
 /// So many processes are held open at a time: well below the usual limit on descriptors.
 const HELD: usize = 128;

@@ -6,8 +6,8 @@ use crate::op::outcome::Outcome;
 use crate::op::policy::plan::{Step, unsupported};
 use crate::op::policy::request::Request;
 use crate::run::group::{Atomicity, Rollback};
-use crate::run::patience::together;
 use crate::target::Target;
+use crate::wait::patience::together;
 
 use super::{apply_each, dry_run, restore};
 

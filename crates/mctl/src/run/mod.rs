@@ -7,9 +7,6 @@ pub(crate) mod each;
 pub(crate) mod group;
 mod list;
 mod native;
-pub(crate) mod one_task;
-pub(crate) mod patience;
-pub(crate) mod stack;
 mod switch;
 mod unmerge;
 
@@ -30,13 +27,13 @@ use switch::{record, script, step_on_ourselves};
 use crate::error::{Error, Result};
 use crate::host::HostCaps;
 use crate::op::Hooks;
-use crate::op::outcome::Outcome;
+use crate::op::outcome::{Note, Outcome};
 use crate::op::policy::check::PolicyChange;
 use crate::op::policy::plan::{CalledBy, Plan, Step, calls_between};
 use crate::op::policy::request::Request;
-use crate::run::patience::{in_turn, limits, note_disturbance, run, together};
-use crate::run::stack::with_room;
 use crate::target::Target;
+use crate::wait::patience::{disturbance, in_turn, limits, run, together};
+use crate::wait::stack::with_room;
 
 /// Applies a request to one process.
 ///
@@ -271,6 +268,17 @@ fn inject_scripts(remote: &mut [Remote<'_, '_>]) {
                 item.work.failed = Some(Error::inject(item.work.target.pid(), error));
             }
         }
+    }
+}
+
+/// Says in the outcome that the target was disturbed, if it was.
+fn note_disturbance(outcome: &mut Outcome, report: &Report) {
+    let Some(what) = disturbance(report) else {
+        return;
+    };
+    let note = Note::Disturbed { what };
+    if !outcome.notes.contains(&note) {
+        outcome.notes.push(note);
     }
 }
 

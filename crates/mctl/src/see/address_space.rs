@@ -15,9 +15,8 @@ use mctl_sys::procfs::vmflags::{KnownFlags, VmFlag};
 use mctl_sys::raw::madvise::Range;
 
 use crate::error::{Error, Result};
-use crate::op::outcome::MappingCounts;
-use crate::op::policy::request::Override;
 use crate::see::coverage::through_a_thread;
+use crate::see::mappings::{MappingCounts, Override};
 use crate::target::Target;
 use mctl_abi::Errno;
 

@@ -266,9 +266,9 @@ fn exact(target: &Target, mut reading: Reading) -> Result<Reading> {
         let mut jobs = [Job::script(
             prepared,
             &mut calls,
-            crate::run::patience::limits(),
+            crate::wait::patience::limits(),
         )];
-        crate::run::patience::run(&mut jobs);
+        crate::wait::patience::run(&mut jobs);
         let [job] = jobs;
         job.outcome()
     };

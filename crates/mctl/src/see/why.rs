@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::{KnobValue, THP_DIR, ThpHost};
-use crate::run::one_task;
 use crate::see::address_space::Kind;
 use crate::see::coverage::{Bytes, Coverage, Vma};
 use crate::see::policy::Known;
@@ -108,7 +107,7 @@ impl Setting {
     /// # Errors
     /// As [`Coverage::by_vma`].
     pub fn report(&self, target: &Target) -> Result<Report> {
-        one_task::look(target, || self.report_here(target))
+        target.look_in_one_task(|| self.report_here(target))
     }
 
     fn report_here(&self, target: &Target) -> Result<Report> {

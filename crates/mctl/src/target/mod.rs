@@ -2,8 +2,8 @@
 
 mod filter;
 pub(crate) mod group;
-pub mod process;
 mod spec;
+pub(crate) mod tasks;
 pub(crate) mod view;
 
 use std::fmt;
@@ -16,7 +16,7 @@ use mctl_sys::raw::native::Native;
 use mctl_sys::raw::pidfd::{is_alive, is_pidfd, pidfd_inode, pidfd_open, pidfd_pid};
 
 use crate::error::{Error, Result};
-use crate::run::stack::with_room;
+use crate::wait::stack::with_room;
 
 pub use spec::ProcessSpec;
 
@@ -357,6 +357,21 @@ impl Target {
     pub(crate) fn look(&self) -> Result<mctl_sys::inject::Prepared<'_>> {
         with_room(|| mctl_sys::inject::Prepared::look(self.pid, self.as_fd()))
             .map_err(|error| Error::inject(self.pid, error))
+    }
+
+    /// One look that reads many things, by one task.
+    ///
+    /// # Errors
+    /// What the look answers; `EBUSY`: the kernel did not answer; `EINTR`.
+    pub(crate) fn look_in_one_task<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
+        if self.is_own() {
+            return look();
+        }
+        let undone = |undone: bounded::Undone| {
+            let what = format!("/proc/{}", self.pid);
+            Err(Error::read(what, &undone.into()))
+        };
+        bounded::run(look).unwrap_or_else(undone)
     }
 
     /// Reads a file of the process's /proc directory, and makes sure that it was this process's.

@@ -77,9 +77,9 @@ impl<'t> Injected<'t> {
             .bounded(bounds)
             .of(self.memory.clone());
         let report = {
-            let job = Job::runs(prepared, &mut runs, crate::run::patience::limits());
+            let job = Job::runs(prepared, &mut runs, crate::wait::patience::limits());
             let mut jobs = [job.cancelled_by(self.cancel)];
-            crate::run::patience::run(&mut jobs);
+            crate::wait::patience::run(&mut jobs);
             let [job] = jobs;
             job.outcome()
         };
@@ -92,7 +92,7 @@ impl<'t> Injected<'t> {
             Err(error) => return Err(error),
         };
         let stop = Duration::from_nanos(report.stopped_ns);
-        self.disturbed = crate::run::patience::disturbance(&report).or(self.disturbed.take());
+        self.disturbed = crate::wait::patience::disturbance(&report).or(self.disturbed.take());
         self.stops.total += stop;
         self.stops.longest = self.stops.longest.max(stop);
         Ok(given)

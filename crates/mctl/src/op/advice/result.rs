@@ -7,7 +7,8 @@ use mctl_sys::raw::madvise::Range;
 use serde::Serialize;
 
 use super::front::Bounds;
-use crate::op::outcome::{Outcome, address};
+use crate::op::outcome::Outcome;
+use crate::see::mappings::address;
 
 /// So many passed-over mappings are named; beyond that they are counted.
 const NAMED_SKIPS: usize = 1000;

@@ -18,7 +18,6 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::op::advice::{Advice, Range};
-use crate::run::one_task;
 use crate::see::coverage::Bytes;
 use crate::target::{Target, read_all};
 
@@ -208,7 +207,7 @@ fn resident(target: &Target) -> Option<u64> {
 /// # Errors
 /// Its mappings or the room cannot be read.
 pub(crate) fn cost(target: &Target, purpose: Purpose, ranges: &[Range]) -> Result<Cost> {
-    let need = one_task::look(target, || need(target, purpose, &Lists::new(ranges)))?;
+    let need = target.look_in_one_task(|| need(target, purpose, &Lists::new(ranges)))?;
     Ok(Cost {
         bytes: need.own + need.shared,
         shared: need.shared,

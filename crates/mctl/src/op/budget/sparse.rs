@@ -6,7 +6,6 @@ use super::Growth;
 use super::need::{Lists, Tables};
 use crate::error::{Error, Result};
 use crate::op::advice::Range;
-use crate::run::one_task;
 use crate::see::address_space::Kind;
 use crate::see::coverage::{Bytes, Vma, each_vma};
 use crate::target::Target;
@@ -214,7 +213,7 @@ fn walk(target: &Target, lists: &Lists, mut see: impl FnMut(&Vma<'_>, Block)) ->
 /// Takes out of the listed ranges what is too sparse by the rule, and what is empty where only pages
 /// of its own count: there is nothing to make a huge page of.
 pub(crate) fn choose(target: &Target, ranges: Vec<Range>, growth: Growth) -> Result<Chosen> {
-    one_task::look(target, || choose_here(target, ranges, growth))
+    target.look_in_one_task(|| choose_here(target, ranges, growth))
 }
 
 fn choose_here(target: &Target, ranges: Vec<Range>, growth: Growth) -> Result<Chosen> {

@@ -10,10 +10,11 @@ use crate::op::budget::Ahead;
 use crate::op::outcome::Outcome;
 use crate::op::permission;
 use crate::op::policy::plan::{Plan, Standing, Step, Whose, plan, unsupported, with_huge_zero};
-use crate::op::policy::request::{Override, Request};
+use crate::op::policy::request::Request;
 use crate::op::{Detail, Hooks, Operation, Order, Ready};
 use crate::run::{Work, walk_all};
 use crate::see::address_space::AddressSpace;
+use crate::see::mappings::Override;
 use crate::target::Target;
 
 /// A change of policies by one request, on the kernel at hand.

@@ -13,8 +13,9 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::host::{HostCaps, Support, THP_DIR, ThpHost};
 use crate::op::outcome::{Guarantee, Guarantees, Mechanism, Note, Outcome};
-use crate::op::policy::request::{Exactness, Override, Request};
+use crate::op::policy::request::{Exactness, Request};
 use crate::see::address_space::AddressSpace;
+use crate::see::mappings::Override;
 
 pub use native::CalledBy;
 pub(crate) use native::calls_between;

@@ -3,6 +3,7 @@
 use mctl_abi::{Action, Errno, Flags, PolicyKind, Thp, Verb};
 
 use crate::error::{Error, Result};
+use crate::see::mappings::Override;
 
 /// Who may act on whom (see [`mctl_abi::permission`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,16 +34,6 @@ pub enum AcrossExec {
     Ends,
     /// It is the default across exec (`MCTL_SET_DEFAULT_EXEC`).
     Inherit,
-}
-
-/// What to do with mappings for which the program chose NOHUGEPAGE.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Override {
-    /// They are left alone: userfaultfd users and thread stacks depend on it.
-    #[default]
-    Respect,
-    /// They are advised HUGEPAGE like the rest. For those who know what they do.
-    Advice,
 }
 
 /// A set of policy changes for one address space, applied all together or not at all.

@@ -18,9 +18,9 @@ use mctl_sys::procfs::status::Status;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::run::one_task;
 use crate::see::address_space::{ShmemDevices, smaps_error};
 use crate::target::{Target, read_all};
+use crate::wait::one_task;
 
 pub use bytes::Bytes;
 pub use vma::{Vma, advice_word, kind_word, printable_name};
@@ -68,9 +68,7 @@ impl Coverage {
     /// `ESRCH` it ended, or has no memory (kernel thread); `EACCES`/`EPERM` not ours to read;
     /// `ENOENT` before Linux 4.14.
     pub fn total(target: &Target) -> Result<Coverage> {
-        one_task::look(target, || {
-            through_a_thread(target, |prefix| total_of(target, prefix))
-        })
+        target.look_in_one_task(|| through_a_thread(target, |prefix| total_of(target, prefix)))
     }
 
     /// [`total`](Coverage::total) of many processes, in their order. It takes less time than one by one.

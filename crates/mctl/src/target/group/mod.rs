@@ -6,12 +6,13 @@ pub(crate) mod listing;
 
 use std::collections::HashSet;
 
+use mctl_sys::procfs::stat::Stat;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::run::patience::together;
-use crate::target::Target;
-use crate::target::process::ProcessFacts;
+use crate::target::{Target, read_all};
+use crate::wait::one_task;
+use crate::wait::patience::together;
 use listing::{Key, Seen, descendants, list_all, look_at, open_all, orphans};
 
 pub use cgroup::members_of_cgroup;
@@ -28,16 +29,25 @@ pub struct Members {
 
 impl Members {
     /// Those that a change of the group is for: not the calling process, unless it was named itself as
-    /// `root`, and no kernel threads, which have no memory. What [`apply_tree`](crate::apply_tree) and [`apply_cgroup`](crate::apply_cgroup) pass over.
+    /// `root`, and no kernel threads, which have no memory. [`apply_tree`](crate::apply_tree) and
+    /// [`apply_cgroup`](crate::apply_cgroup) pass over the same.
     #[must_use]
     pub fn to_change(mut self, root: Option<&Target>) -> Members {
         let own_named = root.is_some_and(Target::is_own);
+        let mut kernel =
+            one_task::map(&self.processes, Target::is_own, is_kernel_thread).into_iter();
         self.processes.retain(|target| {
-            (own_named || !target.is_own())
-                && !ProcessFacts::read(target).is_ok_and(|facts| facts.kernel_thread)
+            let is_kernel_thread = kernel.next().unwrap_or(false);
+            (own_named || !target.is_own()) && !is_kernel_thread
         });
         self
     }
+}
+
+/// Whether it is one, as far as that can be seen.
+fn is_kernel_thread(target: &Target) -> bool {
+    read_all(target, "stat")
+        .is_ok_and(|text| Stat::parse(&text).is_ok_and(|stat| stat.is_kernel_thread()))
 }
 
 /// What belongs to a group, or may, and is not reached.

@@ -2,9 +2,6 @@
 
 use mctl_sys::bounded;
 
-use crate::error::{Error, Result};
-use crate::target::Target;
-
 /// The work on each item, in their order. What is done about this program itself (`alone`) is done here: the task is
 /// another process. So is, once more, what the kernel did not answer about: the caller then hears of it as ever.
 pub(crate) fn map<T, R>(
@@ -30,23 +27,6 @@ pub(crate) fn map<T, R>(
         .zip(results)
         .map(|(item, result)| result.unwrap_or_else(|| work(item)))
         .collect()
-}
-
-/// One look at one process that reads many things, by one task.
-///
-/// # Errors
-/// What the look answers; `EBUSY`: the kernel did not answer; `EINTR`.
-pub(crate) fn look<R>(target: &Target, look: impl FnOnce() -> Result<R>) -> Result<R> {
-    if target.is_own() {
-        return look();
-    }
-    let undone = |undone: bounded::Undone| {
-        Err(Error::read(
-            format!("/proc/{}", target.pid()),
-            &undone.into(),
-        ))
-    };
-    bounded::run(look).unwrap_or_else(undone)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use std::time::Duration;
 use mctl_sys::inject::{InjectError, Job, Limits, Refusal, Report, for_now};
 
 use crate::error::{Error, Result};
-use crate::op::outcome::{Note, Outcome};
 
 /// For all changes of this process that run a call in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,17 +284,6 @@ pub(crate) fn after_waiting(mut error: Error, waited: Duration) -> Error {
         *waited_ms = (*waited_ms).max(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
     }
     error
-}
-
-/// Says in the outcome that the target was disturbed, if it was.
-pub(crate) fn note_disturbance(outcome: &mut Outcome, report: &Report) {
-    let Some(what) = disturbance(report) else {
-        return;
-    };
-    let note = Note::Disturbed { what };
-    if !outcome.notes.contains(&note) {
-        outcome.notes.push(note);
-    }
 }
 
 /// How a target was disturbed, in words.
