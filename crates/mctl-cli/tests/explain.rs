@@ -94,7 +94,7 @@ fn the_table_is_what_the_specifications_say() {
 fn by_name_and_number_and_command() {
     let ran = mctl(&["explain", "EPERM", "set"]).assert(0);
     assert!(
-        ran.out.contains("mctl(2): Not allowed (MCTL-ERR-EPERM)\n  when: !CAP_SYS_ADMIN && (!own(pidfd) || flags)\n"),
+        ran.out.contains("mctl(2): Not allowed (MCTL-ERR-EPERM-NOT-ALLOWED)\n  when: !CAP_SYS_ADMIN && (!own(pidfd) || flags)\n"),
         "{ran:?}"
     );
     assert!(!ran.out.contains("mlockall"), "{ran:?}");
