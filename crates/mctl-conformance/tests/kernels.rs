@@ -13,7 +13,7 @@ use mctl_conformance::run::{Verdict, run};
 use mctl_model::{Feature, Features, KERNELS, Kernel, USUAL};
 
 /// One scenario per feature: what it comes to with the feature, and the same steps without.
-const SHOWS: [(Feature, &str, &str); 8] = [
+const SHOWS: [(Feature, &str, &str); 9] = [
     (
         Feature::ExceptAdvised,
         "p prctl thp-disable 1 2",
@@ -50,6 +50,11 @@ const SHOWS: [(Feature, &str, &str); 8] = [
          p touch a 4K write\nexpect p huge a 2M 2M",
         "p map a 2M\np touch a 4K write\np madvise a 2M dontneed\np madvise a 2M hugepage\n\
          p touch a 4K write\nexpect p huge a 2M 0",
+    ),
+    (
+        Feature::StrictDofork,
+        "p map a 2M hugetlb noreserve\np madvise a 2M dofork -> EINVAL",
+        "p map a 2M hugetlb noreserve\np madvise a 2M dofork",
     ),
     (
         Feature::PartialCollapse,

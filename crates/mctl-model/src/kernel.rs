@@ -21,11 +21,13 @@ pub enum Feature {
     TableReclaim,
     /// `MADV_COLLAPSE` of a range inside one block succeeds, and does nothing.
     PartialCollapse,
+    /// `MADV_DOFORK` is refused on every special mapping, hugetlb's among them, and not on device memory alone.
+    StrictDofork,
 }
 
 impl Feature {
     /// Every one.
-    pub const ALL: [Feature; 8] = [
+    pub const ALL: [Feature; 9] = [
         Feature::ExceptAdvised,
         Feature::MemoryMerge,
         Feature::GuardRegions,
@@ -34,6 +36,7 @@ impl Feature {
         Feature::ThreadPidfds,
         Feature::TableReclaim,
         Feature::PartialCollapse,
+        Feature::StrictDofork,
     ];
 
     /// Its word in a scenario.
@@ -48,6 +51,7 @@ impl Feature {
             Feature::ThreadPidfds => "thread-pidfds",
             Feature::TableReclaim => "table-reclaim",
             Feature::PartialCollapse => "partial-collapse",
+            Feature::StrictDofork => "strict-dofork",
         }
     }
 
@@ -71,6 +75,7 @@ impl Feature {
             Feature::ThreadPidfds => "PIDFD_THREAD",
             Feature::TableReclaim => "MADV_DONTNEED that frees page tables (CONFIG_PT_RECLAIM)",
             Feature::PartialCollapse => "MADV_COLLAPSE that succeeds inside one block",
+            Feature::StrictDofork => "MADV_DOFORK that refuses hugetlb memory",
         }
     }
 
@@ -86,6 +91,7 @@ impl Feature {
             Feature::ThreadPidfds => ((6, 9), "pidfd_open(), kernel/pid.c"),
             Feature::TableReclaim => ((6, 14), "try_to_free_pte(), mm/pt_reclaim.c"),
             Feature::PartialCollapse => ((7, 2), "madvise_collapse(), mm/khugepaged.c"),
+            Feature::StrictDofork => ((7, 2), "madvise_vma_behavior(), mm/madvise.c"),
         }
     }
 

@@ -59,6 +59,12 @@ impl Mm {
             }
             Madvise::REMOVE => self.remove_part(cx, part),
             Madvise::GUARD_INSTALL | Madvise::GUARD_REMOVE => self.guard(cx, part, advice),
+            Madvise::DOFORK
+                if part.flags.any(VmFlags::SPECIAL)
+                    && cx.knobs.features.has(Feature::StrictDofork) =>
+            {
+                Err(Errno::EINVAL)
+            }
             _ => {
                 let flags = new_flags(part, advice)?;
                 self.set_flags(cx, part.start, part.end, flags)

@@ -16,6 +16,17 @@ pub(crate) struct MoveFlags {
     pub(crate) dontunmap: bool,
 }
 
+/// A length in whole pages of the mapping: hugetlb's are larger, and it moves by them only (`align_hugetlb()`).
+fn in_huge_pages(vma: &Vma, len: u64, to: Option<u64>) -> Result<u64, Errno> {
+    if !vma.flags.has(VmFlags::HUGETLB) {
+        return Ok(len);
+    }
+    if to.is_some_and(|to| !to.is_multiple_of(HUGE)) {
+        return Err(Errno::EINVAL);
+    }
+    len.checked_next_multiple_of(HUGE).ok_or(Errno::EINVAL)
+}
+
 impl Mm {
     /// mremap(2), with the checks of Linux 6.17 and later in their order
     /// (`check_mremap_params()`, `check_prep_vma()`, mm/mremap.c).
@@ -57,6 +68,8 @@ impl Mm {
             return self.move_many(cx, old, old_len, new, flags.dontunmap);
         }
         let vma = self.vmas.at(old).copied().ok_or(Errno::EFAULT)?;
+        let old_len = in_huge_pages(&vma, old_len, flags.fixed)?;
+        let new_len = in_huge_pages(&vma, new_len, flags.fixed)?;
         self.check_resize(cx, &vma, old, old_len, new_len, moves, flags.dontunmap)?;
         if let Some(new) = flags.fixed {
             self.unmap(cx, new, new + new_len)?;
@@ -100,10 +113,11 @@ impl Mm {
             let start = vma.start.max(cursor);
             let end = vma.end.min(old + len);
             let to = new + (start - old);
-            self.check_resize(cx, &vma, start, end - start, end - start, true, dontunmap)?;
-            self.unmap(cx, to, to + (end - start))?;
-            self.move_to(cx, start, end - start, end - start, to, dontunmap)?;
-            cursor = end;
+            let len = in_huge_pages(&vma, end - start, Some(to))?;
+            self.check_resize(cx, &vma, start, len, len, true, dontunmap)?;
+            self.unmap(cx, to, to + len)?;
+            self.move_to(cx, start, len, len, to, dontunmap)?;
+            cursor = start + len;
         }
         Ok(new)
     }

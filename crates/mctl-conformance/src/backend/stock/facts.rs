@@ -13,10 +13,13 @@ const BLOCK: u64 = 2 << 20;
 const MADV_HUGEPAGE: u64 = 14;
 const MADV_NOHUGEPAGE: u64 = 15;
 const MADV_DONTNEED: u64 = 4;
+const MADV_DOFORK: u64 = 11;
 const MADV_DONTDUMP: u64 = 16;
 const MADV_COLD: u64 = 20;
 const MADV_COLLAPSE: u64 = 25;
 const MADV_GUARD_INSTALL: u64 = 102;
+/// `MAP_HUGETLB | MAP_NORESERVE` beside those of private anonymous memory in place: no page of the pool is asked for.
+const HUGETLB: u64 = 0x4_4032;
 /// How often something is tried that shows by a huge page: memory may be too scattered for one.
 const TRIES: usize = 8;
 
@@ -123,6 +126,14 @@ impl StockBackend {
                     }
                 }
                 Ok(None)
+            }
+            Feature::StrictDofork => {
+                let map = order::syscall(nr::MMAP, [block(0), BLOCK, 3, HUGETLB, u64::MAX, 0]);
+                if self.say(&[map])?.is_err() {
+                    return Ok(None);
+                }
+                let done = self.say(&[advise(block(0), BLOCK, MADV_DOFORK)])?;
+                Ok(known(done).map(|takes| !takes))
             }
             Feature::PartialCollapse => {
                 let done = self.say(&[

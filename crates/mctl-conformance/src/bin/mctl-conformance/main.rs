@@ -19,7 +19,7 @@ use mctl_conformance::control::{Controls, idle_steps};
 use mctl_conformance::fuzz::{FuzzOptions, Menu, fuzz};
 use mctl_conformance::lang::Needs;
 use mctl_conformance::machine;
-use mctl_conformance::matrix::refreshed;
+use mctl_conformance::matrix::{refreshed, with_report};
 use mctl_conformance::report::{Report, built_in, load};
 use mctl_model::Mutant;
 
@@ -106,6 +106,9 @@ enum Command {
     Matrix {
         /// The page
         page: PathBuf,
+        /// Give this kernel's column the marks of a report (`run --json` there): KERNEL=FILE
+        #[arg(long, value_name = "KERNEL=FILE")]
+        report: Vec<String>,
     },
     /// Run random histories on the model and this kernel side by side
     Fuzz {
@@ -242,9 +245,15 @@ fn go(cli: Cli) -> Result<Ended> {
             }
             Ok(Ended::Well)
         }
-        Command::Matrix { page } => {
+        Command::Matrix { page, report } => {
             let text = std::fs::read_to_string(&page)?;
-            let new = refreshed(&text, &built_in()?).context("the page has no table")?;
+            let mut new = refreshed(&text, &built_in()?).context("the page has no table")?;
+            for report in report {
+                let (kernel, file) = report.split_once('=').context("--report KERNEL=FILE")?;
+                let json = std::fs::read(file).with_context(|| file.to_owned())?;
+                let json = serde_json::from_slice(&json).with_context(|| file.to_owned())?;
+                new = with_report(&new, kernel, &json).map_err(anyhow::Error::msg)?;
+            }
             std::fs::write(page, new)?;
             Ok(Ended::Well)
         }
