@@ -535,3 +535,38 @@ fn man_and_rst_are_accepted_by_their_readers() {
         );
     }
 }
+
+#[test]
+fn manual_pages_and_completions_know_every_command() {
+    let help = text(&kapi(&["--help"]));
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|l| *l != "Commands:")
+        .skip(1)
+        .take_while(|l| l.starts_with("  "))
+        // Long summaries go on below.
+        .filter(|l| !l.starts_with("   "))
+        .filter_map(|l| l.split_whitespace().next())
+        .filter(|c| *c != "help")
+        .collect();
+    assert!(commands.len() >= 12, "{commands:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let out = kapi(&["man", "--output", dir.path().to_str().unwrap()]);
+    assert!(out.status.success());
+    for command in &commands {
+        let page = dir.path().join(format!("kapi-{command}.1"));
+        let page = std::fs::read_to_string(page).unwrap();
+        assert_eq!(text(&kapi(&["man", command])), page);
+        assert!(page.contains("Examples:"), "{command}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("kapi.1")).unwrap();
+    assert!(!page.contains("__agent"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&kapi(&["completions", shell]));
+        for command in &commands {
+            assert!(script.contains(command), "{shell} {command}");
+        }
+    }
+    let out = kapi(&["man", "nothing"]);
+    assert_eq!(out.status.code(), Some(2));
+}

@@ -12,6 +12,9 @@ use super::{Status, print};
 
 /// Compare two versions of specifications; exit status 1 on a breaking change
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi diff v1.patch v2.patch
+  kapi diff old new --fail-on text --json")]
 pub(super) struct Args {
     /// The old file or tree
     old: PathBuf,

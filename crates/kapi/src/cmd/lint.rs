@@ -13,6 +13,10 @@ use super::{Status, print};
 
 /// Check specifications against themselves and the declarations beside them
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi lint -s specs
+  kapi lint -s linux --format sarif > lint.sarif
+  kapi lint -s new --new-only old")]
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,

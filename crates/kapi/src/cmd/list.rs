@@ -10,6 +10,10 @@ use super::{Status, print};
 
 /// List specifications
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi list
+  kapi list -s linux/kernel --kind ioctl
+  kapi list -s vmlinux --json")]
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,

@@ -3,11 +3,13 @@
 //! Exit status: 0 all is well, 1 something was found (lint, diff, verify, trace), 2 the command
 //! could not do its work, 3 the kernel does not have the call.
 
+mod completions;
 mod convert;
 mod diff;
 mod input;
 mod lint;
 mod list;
+mod man;
 mod mutate;
 mod replay;
 mod schema;
@@ -40,6 +42,8 @@ enum Command {
     Replay(replay::Args),
     Mutate(mutate::Args),
     Trace(trace::Args),
+    Man(man::Args),
+    Completions(completions::Args),
     /// Waits until it is watched, then becomes the program
     #[command(name = "__launch", hide = true)]
     Launch(trace::Launch),
@@ -75,6 +79,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Mutate(args) => mutate::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Man(args) => man::run(args),
+        Command::Completions(args) => completions::run(args),
         Command::Launch(args) => trace::launch(args),
         Command::Agent => kapi::verify::agent::run().map(|()| Status::Good),
     };

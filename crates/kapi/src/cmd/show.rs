@@ -8,6 +8,9 @@ use super::{Status, print};
 
 /// Show one specification
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi show mlockall
+  kapi show mlockall -f man | man -l -")]
 pub(super) struct Args {
     /// The call, with or without sys_
     name: String,

@@ -17,6 +17,9 @@ use super::input::Input;
 /// system call of the process stops it twice for some microseconds; Ctrl-C ends that and the
 /// process goes on alone. A program that is started here by root stops at the specified calls only.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  kapi trace -- ./program
+  kapi trace --coverage --pid 4711")]
 pub(super) struct Args {
     #[command(flatten)]
     input: Input,
