@@ -117,14 +117,14 @@ struct Best {
 }
 
 /// The threads of a process that may be stopped, and the best of them.
-fn candidates(pid: i32) -> Result<(Candidates, Best), InjectError> {
+fn candidates(pid: i32, through_filter: bool) -> Result<(Candidates, Best), InjectError> {
     let text = read_status(&format!("/proc/{pid}/status")).map_err(|e| reading(pid, e))?;
     let status = Status::parse(&text).map_err(|_| InjectError::Os {
         step: "understanding /proc/PID/status",
         errno: Errno::EIO,
     })?;
     refuse_process(&status)?;
-    let found = pick(pid, &status, status.threads.unwrap_or(1))?;
+    let found = pick(pid, &status, status.threads.unwrap_or(1), through_filter)?;
     let Some(Some(best)) = found.first() else {
         return Err(InjectError::Gone);
     };
@@ -147,7 +147,7 @@ fn entered_behind(pid: i32, tid: i32) -> Option<u64> {
 }
 
 fn may_stop_once(pid: i32) -> Result<(), InjectError> {
-    let (_, best) = candidates(pid)?;
+    let (_, best) = candidates(pid, false)?;
     if best.moment == Moment::Unreachable && is_frozen(pid) {
         return Err(Refusal::Frozen.into());
     }
@@ -201,7 +201,7 @@ impl<'fd> Prepared<'fd> {
         pidfd: BorrowedFd<'fd>,
         through_filter: bool,
     ) -> Result<Prepared<'fd>, InjectError> {
-        let (candidates, best) = candidates(pid)?;
+        let (candidates, best) = candidates(pid, through_filter)?;
         if best.seccomp && !through_filter && !may_suspend_seccomp() {
             return Err(Refusal::Seccomp.into());
         }

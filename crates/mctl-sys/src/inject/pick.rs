@@ -135,7 +135,12 @@ fn refuse_thread(status: &Status<'_>) -> Result<(), InjectError> {
 }
 
 /// What the thread with this status is doing.
-fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectError> {
+fn examine(
+    pid: i32,
+    tid: i32,
+    status: &Status<'_>,
+    through_filter: bool,
+) -> Result<Candidate, InjectError> {
     let witness = Witness::look(tid).map_err(|errno| reading_thread(pid, tid, errno))?;
     let parsed = TaskSyscall::parse(witness.call());
     let call = match parsed {
@@ -164,8 +169,9 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
                     wchan: witness.wchan(),
                 })
             });
-            // Only who may read the filter once it stands still, and pass over it, may interrupt that.
-            let free = free && (!barred || may_suspend_seccomp());
+            // Only who may read the filter once it stands still, and pass over it, may interrupt that; or who has been
+            // told that calls are made through it all the same.
+            let free = free && (!barred || through_filter || may_suspend_seccomp());
             if free {
                 Moment::Asleep
             } else {
@@ -187,15 +193,20 @@ fn examine(pid: i32, tid: i32, status: &Status<'_>) -> Result<Candidate, InjectE
     })
 }
 
-pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candidates, InjectError> {
+pub(super) fn pick(
+    pid: i32,
+    leader: &Status<'_>,
+    threads: u64,
+    through_filter: bool,
+) -> Result<Candidates, InjectError> {
     let mut kept = Candidates::default();
     if leader.state != Some(b'Z') {
-        let first = examine(pid, pid, leader)?;
+        let first = examine(pid, pid, leader, through_filter)?;
         let ideal = first.is_ideal();
         kept[0] = Some(first);
         if ideal && threads > 1 {
             // Signals that the process ignores are queued while its first thread is traced, and wake another one.
-            let other = an_ideal_other(pid);
+            let other = an_ideal_other(pid, through_filter);
             if other.is_some() {
                 kept[1] = kept[0].take();
                 kept[0] = other;
@@ -213,7 +224,7 @@ pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candid
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|tid| *tid != pid);
     for tid in tids.take(LOOK_AT_THREADS) {
-        match look_at_thread(pid, tid) {
+        match look_at_thread(pid, tid, through_filter) {
             Ok(Some(candidate)) => {
                 let ideal = candidate.is_ideal();
                 insert(&mut kept, candidate);
@@ -234,7 +245,7 @@ pub(super) fn pick(pid: i32, leader: &Status<'_>, threads: u64) -> Result<Candid
 
 /// One of the next few threads, if there is an ideal one among them. The others are not even listed: that takes long
 /// where they are many.
-fn an_ideal_other(pid: i32) -> Option<Candidate> {
+fn an_ideal_other(pid: i32, through_filter: bool) -> Option<Candidate> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(format!("/proc/{pid}/task"), flags, Mode::empty()).ok()?;
     // Room for the two dots, the first thread and some more.
@@ -245,7 +256,7 @@ fn an_ideal_other(pid: i32) -> Option<Candidate> {
         let tid = entry.file_name().to_str().ok()?.parse::<i32>();
         if let Ok(tid) = tid
             && tid != pid
-            && let Ok(Some(other)) = look_at_thread(pid, tid)
+            && let Ok(Some(other)) = look_at_thread(pid, tid, through_filter)
             && other.is_ideal()
         {
             return Some(other);
@@ -261,7 +272,11 @@ impl Candidate {
     }
 }
 
-fn look_at_thread(pid: i32, tid: i32) -> Result<Option<Candidate>, InjectError> {
+fn look_at_thread(
+    pid: i32,
+    tid: i32,
+    through_filter: bool,
+) -> Result<Option<Candidate>, InjectError> {
     let Ok(text) = read_status(&format!("/proc/{pid}/task/{tid}/status")) else {
         return Ok(None);
     };
@@ -272,7 +287,7 @@ fn look_at_thread(pid: i32, tid: i32) -> Result<Option<Candidate>, InjectError> 
         return Ok(None);
     }
     refuse_thread(&status)?;
-    match examine(pid, tid, &status) {
+    match examine(pid, tid, &status, through_filter) {
         Ok(candidate) => Ok(Some(candidate)),
         // It ended while we looked.
         Err(InjectError::Gone) => Ok(None),
