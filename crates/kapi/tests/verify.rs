@@ -293,9 +293,18 @@ fn an_error_that_is_listed_twice_has_both_conditions() {
     let twice = " * error: EINVAL, Unknown flag\n *   condition: flags & ~MLOCK_ONFAULT\n *\n * error: EINVAL, A range that wraps around\n *   condition: overflows(start - start % page_size, rounded(start, len))\n";
     let (json, status) = verify_text("mlock2", &MLOCK2.replace(from, twice));
     assert_eq!(status, Some(0), "{:?}", contradicted(&json));
-    for words in ["UNKNOWN-FLAG", "A-RANGE-THAT-WRAPS-AROUND"] {
+    // To one without privilege a range that wraps around is first of all one beyond its limit (ENOMEM).
+    let wraps = match mctl_testkit::is_root() {
+        true => "confirmed",
+        false => "not-observed",
+    };
+    for (words, verdict) in [
+        ("UNKNOWN-FLAG", "confirmed"),
+        ("A-RANGE-THAT-WRAPS-AROUND", wraps),
+    ] {
         let id = format!("MLOCK2-ERR-EINVAL-{words}");
-        assert_eq!(finding(&json, &id).0, "confirmed");
+        let found = finding(&json, &id);
+        assert_eq!(found.0, verdict, "{found:?}");
     }
 }
 

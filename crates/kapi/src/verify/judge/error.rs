@@ -204,6 +204,16 @@ impl Judge<'_> {
                 Verdict::NotObserved,
                 "no call that was made met the condition",
             ),
+            // (Otherwise one of them were a contradiction above.)
+            None if producing
+                .iter()
+                .all(|t| self.holds(condition, t) == Holds::No) =>
+            {
+                Judged::new(
+                    Verdict::NotObserved,
+                    "it came by the conditions of its other entries only",
+                )
+            }
             None => self
                 .listed(Verdict::Observed, producing)
                 .and("the condition could not be evaluated for them"),
