@@ -68,7 +68,7 @@ fn inject_many(fixture: &Fixture, times: u64, limits: Limits) -> Seen {
 }
 
 /// So often the injections are repeated while nothing was caught.
-const MORE_TIMES: u32 = 20;
+const MORE_TIMES: u32 = 5;
 
 macro_rules! flips {
     ($($test:ident: $how:literal, $rounds:literal, $($limits:expr)?, $($more:literal)?;)+) => {$(
@@ -80,7 +80,7 @@ macro_rules! flips {
             $(limits = $limits;)?
             let times = rounds("MCTL_HOSTILE", $rounds);
             let mut seen = inject_many(&fixture, times, limits);
-            // Whether the bytes change in just those microseconds is chance: about one in 100 runs of "loop" had none.
+            // Whether the bytes change in just those microseconds is chance.
             for _ in 0..MORE_TIMES {
                 if seen.hostile > 0 {
                     break;

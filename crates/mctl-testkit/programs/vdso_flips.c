@@ -16,6 +16,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/auxv.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/stat.h>
 
 #if defined(__x86_64__)
@@ -27,15 +29,21 @@ static char path[] = "escaped";
 
 static void *flip(void *arg)
 {
-	struct timespec dwell = fx_timespec(fx_number("dwell", 0) * 1000);
+	uint64_t dwell = fx_number("dwell", 0);
+	struct timeval timeout = { dwell / 1000000, dwell % 1000000 };
+	int ends[2];
+	char byte;
 
 	(void)arg;
+	/* It sleeps where it cannot be borrowed itself: then nobody would flip. */
+	FX_NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+	FX_NEED(setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) == 0);
 	for (uint16_t bytes = other; !fx_stop; bytes ^= other ^ 0x050f) {
 		*insn = bytes;
 		for (volatile int i = 0; i < 60; i++)
 			;
-		if (dwell.tv_nsec)
-			nanosleep(&dwell, NULL);
+		if (dwell)
+			recv(ends[0], &byte, 1, 0);
 	}
 	*insn = 0x050f;
 	return NULL;
