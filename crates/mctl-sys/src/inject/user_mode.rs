@@ -361,7 +361,6 @@ impl Arm {
         let Some(left) = leaving.step(|| Some(self.clock.run_ns())) else {
             return true;
         };
-        self.leaving = None;
         match left {
             Left::AtSignal(signal) => {
                 let ours = signal == self.signal && self.is_ours();
@@ -369,8 +368,13 @@ impl Arm {
                     stopped.release_with(if ours { 0 } else { signal });
                 }
                 self.state = State::Done;
+                self.leaving = None;
             }
-            Left::Detached => self.state = State::Done,
+            Left::Detached => {
+                self.state = State::Done;
+                self.leaving = None;
+            }
+            // Attached until the shield ends: looked at for as long as others are, since a signal of its own may come.
             Left::Running => {}
         }
         false
